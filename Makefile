@@ -1,0 +1,49 @@
+# The three commands most people need: `make demo`, `make test`, `make testnet`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo testnet test test-all check format bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) node/preflight.py --setup
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing fondaco into $(VENV) (a minute or two the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip setuptools wheel
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --editable . --group dev
+	@# libp2p pulls in stale stubs that hide trio's own types from mypy.
+	@rm -rf $(VENV)/lib/python3*/site-packages/trio_typing-stubs $(VENV)/lib/python3*/site-packages/trio-stubs
+	@touch $@
+
+demo: setup
+	@$(PYTHON) node/preflight.py
+	@$(BIN)/fondaco demo
+
+testnet: setup
+	@$(PYTHON) node/preflight.py
+	@$(BIN)/fondaco testnet up
+
+test: setup
+	@$(BIN)/python -m pytest -m "not heavy"
+
+test-all: setup
+	@$(BIN)/python -m pytest
+
+check: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup
+	@$(BIN)/fondaco bench all --table docs/reference/benchmarks.md
+
+clean:
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
