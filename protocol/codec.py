@@ -42,7 +42,7 @@ def decode(data: bytes, kind: type[T], *, limit: int = limits.MESSAGE_BYTES) -> 
 
     Raises `Malformed` with `codec.size`, `codec.syntax`, `codec.not_canonical` or `codec.type`.
     """
-    return typing.cast(T, reader(kind)(unpack(data, limit=limit)))
+    return typing.cast(T, reader(typing.cast(Any, kind))(unpack(data, limit=limit)))
 
 
 def decode_union(data: bytes, kinds: object, *, limit: int = limits.MESSAGE_BYTES) -> Any:
@@ -79,7 +79,7 @@ def _plain(value: Any) -> Plain:
         return [_plain(item) for item in value]
     if isinstance(value, enum.IntEnum):
         return int(value)
-    return writer(kind)(value)
+    return writer(typing.cast(Any, kind))(value)
 
 
 @functools.cache
