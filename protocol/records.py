@@ -141,6 +141,8 @@ class ValidatorSets:
     """The sets that decide the next two heights, with their proposer priorities."""
 
     TAG: ClassVar[int] = 76
+    last: tuple[Validator, ...]
+    """The set that decided the newest block; empty at genesis."""
     next: tuple[Validator, ...]
     after: tuple[Validator, ...]
 
@@ -190,6 +192,11 @@ def key_used_order(order: bytes) -> bytes:
 
 def key_used_ids(bucket: int) -> bytes:
     return b"used-ids/" + bucket.to_bytes(8, "big")
+
+
+def key_used_order_expiry(expires_at: Millis, order: bytes) -> bytes:
+    """Ordered by time, so that used orders are forgotten when they have expired."""
+    return b"used-order-expiry/" + expires_at.to_bytes(8, "big") + order
 
 
 def key_due(at: Millis, deployment: DeploymentId) -> bytes:

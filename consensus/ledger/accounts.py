@@ -1,0 +1,64 @@
+"""Balances, and the running totals that show no money is made or lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fondaco.consensus.ledger.params import Params
+from fondaco.consensus.ledger.state import State
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.records import PARAMS, SUPPLY, TOTALS, Account, Supply, Totals, key_account
+from fondaco.protocol.scalars import MicroCredits, MicroStake, PublicKey
+
+NOTHING = Account(credits=MicroCredits(0), stake=MicroStake(0))
+
+
+def params_of(state: State) -> Params:
+    return state.require(PARAMS, Params)
+
+
+def account_of(state: State, owner: PublicKey) -> Account:
+    """An account nobody has paid into is an empty account."""
+    return state.get(key_account(owner), Account) or NOTHING
+
+
+def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0) -> None:
+    """Add to (or take from) a balance and the totals over accounts.
+
+    Raises `Refused` `funds.credits` or `funds.stake` where the balance does not cover it.
+    """
+    account = account_of(state, owner)
+    for code, unit, have, delta in (
+        ("funds.credits", "ucredit", account.credits, credits),
+        ("funds.stake", "ustake", account.stake, stake),
+    ):
+        if have + delta < 0:
+            raise Refused(code, f"the account holds {have} {unit}, {-delta} are needed")
+    after = Account(credits=MicroCredits(account.credits + credits), stake=MicroStake(account.stake + stake))
+    state.put(key_account(owner), None if after == NOTHING else after)
+    shift(state, account_credits=credits, account_stake=stake)
+
+
+def shift(state: State, **deltas: int) -> None:
+    """Move the running totals, field by field."""
+    before = state.require(TOTALS, Totals)
+    state.put(TOTALS, replace(before, **{name: getattr(before, name) + delta for name, delta in deltas.items()}))
+
+
+def mint(state: State, owner: PublicKey, *, credits: MicroCredits, stake: MicroStake) -> None:
+    """Make new money; the supply grows with it."""
+    supply = state.require(SUPPLY, Supply)
+    state.put(
+        SUPPLY,
+        Supply(credits=MicroCredits(supply.credits + credits), stake=MicroStake(supply.stake + stake)),
+    )
+    change(state, owner, credits=credits, stake=stake)
+
+
+def check_supply(state: State) -> None:
+    """The invariant after every block: what there is equals what was made."""
+    supply, totals = state.require(SUPPLY, Supply), state.require(TOTALS, Totals)
+    held = totals.account_credits + totals.escrow_credits + totals.pool_credits
+    assert held == supply.credits, f"{held} ucredit are held, {supply.credits} were made"
+    bonded = totals.account_stake + totals.bonded_stake
+    assert bonded == supply.stake, f"{bonded} ustake are held, {supply.stake} were made"

@@ -1,0 +1,101 @@
+"""What leases owe, when an escrow runs dry, and how the last money is shared. Pure arithmetic.
+
+Accrual is cumulative: a lease owes `price * active_ms // 3_600_000 - paid`, so that settling often pays what
+settling once pays. An escrow is dry from the first millisecond in which its leases owe all it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fondaco.protocol.records import EscrowDeposit, Lease, LeaseState
+from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
+
+HOUR_MS = 3_600_000
+
+
+def owed(lease: Lease, *, at: Millis) -> MicroCredits:
+    """Ucredit served until `at` and not yet paid."""
+    active_ms = lease.active_ms + (at - lease.accrued_to if lease.state == LeaseState.ACTIVE else 0)
+    return MicroCredits(lease.price_per_hour * active_ms // HOUR_MS - lease.paid)
+
+
+def accrue(lease: Lease, *, at: Millis) -> Lease:
+    """The lease with its active time counted until `at`."""
+    if lease.state != LeaseState.ACTIVE:
+        return lease
+    return replace(lease, active_ms=Millis(lease.active_ms + at - lease.accrued_to), accrued_to=at)
+
+
+def dry_moment(funds: MicroCredits, active: Sequence[Lease], *, now: Millis) -> Millis | None:
+    """The first moment, `now` or later, at which the active leases owe all of `funds`; None if none is active.
+
+    Owing grows with time, so it is found by bisection: O(log time) for any number of leases.
+    """
+    rate = sum(lease.price_per_hour for lease in active)
+    if rate == 0:
+        return None
+
+    def dry(at: int) -> bool:
+        return sum(owed(lease, at=Millis(at)) for lease in active) >= funds
+
+    low, high = now, now + (funds + len(active)) * HOUR_MS // rate + 1
+    while low < high:
+        middle = (low + high) // 2
+        if dry(middle):
+            high = middle
+        else:
+            low = middle + 1  # type: ignore[assignment]
+    return Millis(low)
+
+
+def share(funds: int, owing: Sequence[int], weights: Sequence[int]) -> list[int]:
+    """Divide `funds` among claims in proportion to `weights`, nobody getting more than it is owed.
+
+    Units left by rounding go by largest remainder, then to the earlier claim (callers sort by lease id).
+    """
+    if sum(owing) <= funds:
+        return list(owing)
+    total = sum(weights)
+    shares = [funds * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(funds * weights[i] % total), i))
+    for index in by_remainder[: funds - sum(shares)]:
+        shares[index] += 1
+    surplus = sum(max(0, got - owes) for got, owes in zip(shares, owing, strict=True))
+    shares = [min(got, owes) for got, owes in zip(shares, owing, strict=True)]
+    for index, owes in enumerate(owing):
+        extra = min(surplus, owes - shares[index])
+        shares[index] += extra
+        surplus -= extra
+    return shares
+
+
+def funds_of(deposits: Sequence[EscrowDeposit]) -> MicroCredits:
+    return MicroCredits(sum(deposit.amount for deposit in deposits))
+
+
+def spend(deposits: Sequence[EscrowDeposit], amount: int) -> tuple[EscrowDeposit, ...]:
+    """Take `amount` from the earliest deposits; exhausted ones go."""
+    assert amount <= funds_of(deposits), "an escrow paid more than it holds"
+    left = []
+    for deposit in deposits:
+        taken = min(amount, deposit.amount)
+        amount -= taken
+        if deposit.amount > taken:
+            left.append(replace(deposit, amount=MicroCredits(deposit.amount - taken)))
+    return tuple(left)
+
+
+def add(
+    deposits: Sequence[EscrowDeposit], depositor: PublicKey, amount: MicroCredits
+) -> tuple[EscrowDeposit, ...]:
+    """Put money in; a depositor's money is kept in one place, where it first stood."""
+    if any(deposit.depositor == depositor for deposit in deposits):
+        return tuple(
+            replace(deposit, amount=MicroCredits(deposit.amount + amount))
+            if deposit.depositor == depositor
+            else deposit
+            for deposit in deposits
+        )
+    return (*deposits, EscrowDeposit(depositor=depositor, amount=amount))

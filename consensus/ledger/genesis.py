@@ -1,0 +1,161 @@
+"""The document a chain starts from. Its hash is part of the chain id, so nothing signed here holds elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fondaco.consensus.ledger.params import Params, params_from
+from fondaco.protocol import addresses, limits
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import (
+    INT_MAX,
+    ChainId,
+    Hash,
+    Height,
+    MicroCredits,
+    MicroStake,
+    Millis,
+    Power,
+    PublicKey,
+)
+from fondaco.protocol.signing import sha256
+
+STAKE_PER_POWER = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenesisValidator:
+    key: PublicKey
+    power: Power
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenesisAccount:
+    owner: PublicKey
+    credits: MicroCredits
+    stake: MicroStake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genesis:
+    name: str
+    time: Millis
+    initial_height: Height
+    params: Params
+    validators: tuple[GenesisValidator, ...]
+    accounts: tuple[GenesisAccount, ...]
+    auditors: tuple[tuple[str, PublicKey], ...]
+    """What foreign auditor addresses in SDL files (`akash1...`) stand for on this chain."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, as it is written to `genesis.json`; every field, so that the hash covers every field."""
+        return {
+            "name": self.name,
+            "time_ms": self.time,
+            "initial_height": self.initial_height,
+            "params": {field.name: getattr(self.params, field.name) for field in dataclasses.fields(Params)},
+            "validators": [
+                {"address": addresses.encode(validator.key), "power": validator.power}
+                for validator in self.validators
+            ],
+            "accounts": [
+                {
+                    "address": addresses.encode(account.owner),
+                    "ucredit": account.credits,
+                    "ustake": account.stake,
+                }
+                for account in self.accounts
+            ],
+            "auditors": {alias: addresses.encode(key) for alias, key in self.auditors},
+        }
+
+    def hash(self) -> Hash:
+        return sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode())
+
+    @property
+    def chain(self) -> ChainId:
+        return ChainId(f"{self.name}-{self.hash().hex()[:16]}")
+
+
+def genesis_from(document: object) -> Genesis:
+    """Read a genesis document. Raises `Refused` `genesis.malformed` or `genesis.params`, saying where."""
+    root = _Reader(document, "genesis")
+    name = root.text("name")
+    if not name.isascii() or not 1 <= len(name) <= 40:
+        raise Refused("genesis.malformed", "name must be 1 to 40 ASCII characters")
+    genesis = Genesis(
+        name=name,
+        time=Millis(root.integer("time_ms")),
+        initial_height=Height(root.integer("initial_height", low=1)),
+        params=params_from(root.mapping("params")),
+        validators=tuple(
+            GenesisValidator(key=entry.address("address"), power=Power(entry.integer("power", low=1)))
+            for entry in root.entries("validators")
+        ),
+        accounts=tuple(
+            GenesisAccount(
+                owner=entry.address("address"),
+                credits=MicroCredits(entry.integer("ucredit")),
+                stake=MicroStake(entry.integer("ustake")),
+            )
+            for entry in root.entries("accounts")
+        ),
+        auditors=tuple(
+            (alias, addresses.decode(str(key))) for alias, key in sorted(root.mapping("auditors").items())
+        ),
+    )
+    if not 1 <= len(genesis.validators) <= limits.VALIDATORS:
+        raise Refused("genesis.malformed", f"a chain starts with 1..{limits.VALIDATORS} validators")
+    for what, keys in (
+        ("validators", [validator.key for validator in genesis.validators]),
+        ("accounts", [account.owner for account in genesis.accounts]),
+    ):
+        if len(set(keys)) != len(keys):
+            raise Refused("genesis.malformed", f"{what} names an address twice")
+    return genesis
+
+
+class _Reader:
+    """One JSON object, read field by field, with errors that say where."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise Refused("genesis.malformed", f"{where} is not an object")
+        self._value: Mapping[str, object] = value
+        self._where = where
+
+    def _field(self, name: str) -> object:
+        if name not in self._value:
+            raise Refused("genesis.malformed", f"{self._where}.{name} is missing")
+        return self._value[name]
+
+    def text(self, name: str) -> str:
+        value = self._field(name)
+        if not isinstance(value, str):
+            raise Refused("genesis.malformed", f"{self._where}.{name} is not text")
+        return value
+
+    def integer(self, name: str, *, low: int = 0) -> int:
+        value = self._field(name)
+        if type(value) is not int or not low <= value <= INT_MAX:
+            raise Refused("genesis.malformed", f"{self._where}.{name} is not an integer from {low}")
+        return value
+
+    def address(self, name: str) -> PublicKey:
+        return addresses.decode(self.text(name))
+
+    def mapping(self, name: str) -> Mapping[str, object]:
+        value = self._field(name)
+        if not isinstance(value, dict):
+            raise Refused("genesis.malformed", f"{self._where}.{name} is not an object")
+        return value
+
+    def entries(self, name: str) -> Sequence[_Reader]:
+        value = self._field(name)
+        if not isinstance(value, list):
+            raise Refused("genesis.malformed", f"{self._where}.{name} is not a list")
+        return [_Reader(item, f"{self._where}.{name}[{index}]") for index, item in enumerate(value)]

@@ -1,0 +1,146 @@
+"""Records over a store, with an overlay that can be kept or dropped.
+
+The store is one ordered key space. Records under the root are at `r/<key>`, the tree's nodes at `m/<path>`,
+and what is derived and not proven (transaction ids in use) at `a/<key>`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, TypeVar
+
+from fondaco.consensus import merkle
+from fondaco.protocol import codec
+from fondaco.protocol.scalars import Hash
+
+RECORD, NODE, AUX = b"r/", b"m/", b"a/"
+T = TypeVar("T")
+Writes = Mapping[bytes, bytes | None]
+"""What a block changes in the store; None removes the key."""
+
+
+class Store(Protocol):
+    """The port the node implements on its database."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+        """At most `limit` entries with start <= key < end, in key order."""
+        ...
+
+
+class Overlay:
+    """Changes on top of a store (or of another overlay), visible through it, written nowhere."""
+
+    def __init__(self, below: Store) -> None:
+        self.below = below
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.changes[key] if key in self.changes else self.below.get(key)
+
+    def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+        ours = sorted((key, value) for key, value in self.changes.items() if start <= key < end)
+        # Each of our removals may hide one entry below, so that many more are asked for.
+        below = self.below.scan(start, end, limit + len(ours))
+        merged: dict[bytes, bytes | None] = dict(below)
+        merged.update(ours)
+        alive = ((key, value) for key, value in merged.items() if value is not None)
+        yield from heapq.nsmallest(limit, alive)
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        self.changes[key] = value
+
+    def fold(self) -> None:
+        """Pass the changes on to the overlay below."""
+        assert isinstance(self.below, Overlay)
+        self.below.changes.update(self.changes)
+
+
+class State:
+    """Typed access to the ledger's records through an overlay."""
+
+    def __init__(self, store: Store) -> None:
+        self.overlay = Overlay(store)
+
+    def get(self, key: bytes, kind: type[T]) -> T | None:
+        raw = self.overlay.get(RECORD + key)
+        return None if raw is None else codec.decode(raw, kind)
+
+    def require(self, key: bytes, kind: type[T]) -> T:
+        """A record that the ledger's own rules say must be there."""
+        record = self.get(key, kind)
+        assert record is not None, f"the ledger lost the record at {key!r}"
+        return record
+
+    def put(self, key: bytes, record: object | None) -> None:
+        self.overlay.put(RECORD + key, None if record is None else codec.encode(record))
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """The first records whose key starts with `prefix`, as (key, bytes)."""
+        start = RECORD + prefix
+        return [(key[len(RECORD) :], value) for key, value in self.overlay.scan(start, _after(start), limit)]
+
+    def has_aux(self, key: bytes) -> bool:
+        return self.overlay.get(AUX + key) is not None
+
+    def put_aux(self, key: bytes, value: bytes | None) -> None:
+        self.overlay.put(AUX + key, value)
+
+    def scan_aux(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        return [key[len(AUX) :] for key, _ in self.overlay.scan(AUX + start, AUX + end, limit)]
+
+    def attempt(self, action: Callable[[State], T]) -> T:
+        """Run `action` on a state of its own and keep what it changed only if it does not raise."""
+        trial = State(self.overlay)
+        result = action(trial)
+        trial.overlay.fold()
+        return result
+
+    def seal(self) -> Hash:
+        """Bring the tree up to date with the records and return its root."""
+        changed = {
+            key[len(RECORD) :]: value for key, value in self.overlay.changes.items() if key.startswith(RECORD)
+        }
+        writes = merkle.update(self._read_node, changed)
+        for path, node in writes.items():
+            self.overlay.put(NODE + path, node)
+        return merkle.root_of(self._read_node)
+
+    def prove(self, key: bytes) -> tuple[bytes | None, merkle.Proof]:
+        """A record's bytes (None: there is none) and the proof of it against the sealed root."""
+        return self.overlay.get(RECORD + key), merkle.prove(self._read_node, key)
+
+    @property
+    def writes(self) -> Writes:
+        return self.overlay.changes
+
+    def _read_node(self, path: bytes) -> bytes | None:
+        return self.overlay.get(NODE + path)
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key behind all that start with `prefix`; ours never end in 0xff."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+class MemoryStore:
+    """A store in memory: for genesis, the simulator and tests."""
+
+    def __init__(self, entries: Mapping[bytes, bytes] | None = None) -> None:
+        self._entries = dict(entries or {})
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._entries.get(key)
+
+    def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+        inside = ((key, value) for key, value in self._entries.items() if start <= key < end)
+        yield from heapq.nsmallest(limit, inside)
+
+    def apply(self, writes: Writes) -> None:
+        for key, value in writes.items():
+            if value is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = value
