@@ -217,7 +217,10 @@ def _message(kind: type) -> Reader:
         nonlocal readers
         if readers is None:  # at first use, not at compile time: messages may nest themselves
             readers = [(name, reader(hint)) for name, hint in fields]
-        if type(value) is not list or len(value) != length or (skip and value[0] != tag):
+        if type(value) is not list or len(value) != length:
+            raise _wrong(kind.__name__, value)
+        # By type too: 10.0 and True compare equal to a tag, and would be second spellings of one message.
+        if skip and (type(value[0]) is not int or value[0] != tag):
             raise _wrong(kind.__name__, value)
         return kind(**{name: item(one) for (name, item), one in zip(readers, value[skip:], strict=True)})
 

@@ -75,6 +75,9 @@ SDL_BYTES = 256 * KIB
 SDL_DEPTH = 64
 SDL_EVENTS = 50_000
 MANIFEST_BYTES = 512 * KIB
+MANIFEST_LIST_ITEMS = 1_024
+SDL_PROBLEMS = 64
+"""How many problems of one file are reported; a person reads no more."""
 
 # Channel
 CHANNEL_FRAME_BYTES = 256 * KIB
@@ -82,3 +85,24 @@ CHANNEL_WINDOW_BYTES = 512 * KIB
 """Unacknowledged bytes one direction of a forward may have under way."""
 CHANNEL_STREAMS_PER_PEER = 64
 LOG_TAIL_LINES = 10_000
+
+# Journal
+JOURNAL_ENTRY_BYTES = MESSAGE_BYTES + 64 * KIB
+JOURNAL_BUFFER_BYTES = 1 * MIB
+"""Entries waiting for a flush beyond this are written at once, though not yet synced."""
+JOURNAL_SEGMENT_BYTES = 4 * GIB
+"""One height's entries; a height that writes more than this has gone wrong, and the node stops."""
+
+# Keystore
+KEY_FILE_BYTES = 16 * KIB
+KEY_MEMORY_BYTES = (8 * KIB, 1 * GIB)
+"""Memory that a key file may ask argon2id for."""
+KEY_PASSES = (1, 16)
+KEYS = 1_000
+"""Key files in one folder."""
+
+# Storage
+SCAN_RECORDS = 100_000
+"""Records one scan may return."""
+RANGE_BLOCKS = 256
+"""Blocks one range read may return, besides its limit in bytes."""

@@ -47,9 +47,13 @@ def message_id(chain: ChainId, message: Signable) -> Hash:
 
 def verify(key: PublicKey, data: bytes, signature: Signature) -> bool:
     """Whether `signature` over `data` holds for `key`, as PyNaCl judges it."""
+    # PyNaCl reads 32 bytes of key whatever the length, and splits signature from data by position: an over-long
+    # "signature" would carry the beginning of another statement into this one.
+    if len(key) != nacl.bindings.crypto_sign_PUBLICKEYBYTES or len(signature) != nacl.bindings.crypto_sign_BYTES:
+        return False
     try:
         nacl.bindings.crypto_sign_open(signature + data, key)
-    except (nacl.exceptions.BadSignatureError, ValueError):
+    except nacl.exceptions.BadSignatureError:
         return False
     return True
 
@@ -72,9 +76,7 @@ class Signer:
         return f"Signer({self.public_key.hex()[:12]}...)"
 
 
-def require(
-    chain: ChainId, message: Any, key: PublicKey, signature: Signature, *, check: Verify = verify
-) -> None:
+def require(chain: ChainId, message: Any, key: PublicKey, signature: Signature, *, check: Verify = verify) -> None:
     """Raise `PeerFault` `signature.bad` unless `signature` over `message` holds for `key` on `chain`."""
     if not check(key, signing_bytes(chain, message), signature):
         raise PeerFault("signature.bad", f"the signature on this {type(message).__name__} does not hold")

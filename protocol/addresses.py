@@ -1,0 +1,50 @@
+"""Addresses: a public key as people read, type and paste it.
+
+    fond1p<52 characters of key><6 of checksum>
+
+Bech32m (BIP-350) with the human-readable part `fond`: the checksum finds every substitution of up to four
+characters, and there is no 1, b, i or o to misread. The `p` is the version, 1, as in the address format of
+BIP-350 itself; other versions are refused until they mean something. All lower case or all upper case (the
+shorter QR code) are the same address; mixed case is none.
+"""
+
+from __future__ import annotations
+
+import bech32m
+
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import BOUNDS, PublicKey
+
+PREFIX = "fond"
+VERSION = 1
+KEY_BYTES = BOUNDS[PublicKey][1]
+
+
+def encode(key: PublicKey) -> str:
+    """The address of `key`, 64 characters, lower case."""
+    assert len(key) == KEY_BYTES, "only whole public keys have an address"
+    address: str = bech32m.encode(PREFIX, VERSION, key)
+    return address
+
+
+def decode(text: str) -> PublicKey:
+    """The key that an address names.
+
+    Raises `Refused` `address.malformed`, with a hint at what is wrong.
+    """
+    try:
+        version, key = bech32m.decode(PREFIX, text)
+    except bech32m.HrpDoesNotMatch:
+        raise _malformed(text, f"an address here starts with {PREFIX}1") from None
+    except bech32m.DecodeError:
+        raise _malformed(text, "a character is wrong or missing: copy it again") from None
+    if version != VERSION:
+        raise _malformed(text, f"address version {version} is not known to this program")
+    if len(key) != KEY_BYTES:
+        raise _malformed(text, f"it holds {len(key)} bytes where a key has {KEY_BYTES}")
+    return PublicKey(bytes(key))
+
+
+def _malformed(text: str, hint: str) -> Refused:
+    shown = text if len(text) <= 72 else f"{text[:69]}..."
+    return Refused("address.malformed", f"{shown!r} is not an address", hint=hint)
