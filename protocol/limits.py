@@ -32,9 +32,55 @@ GOSSIP_ITEM_BYTES = 32 * KIB
 SEEN_ITEMS = 100_000
 SEEN_MS = 120_000
 
+GOSSIP_RPC_BYTES = 1 * MIB
+GOSSIP_TOPIC_BYTES = 256
+GOSSIP_SUBSCRIPTIONS = 64
+"""Topics one peer may subscribe to, and subscription changes one RPC may carry."""
+GOSSIP_MESSAGES_PER_RPC = 1_024
+GOSSIP_PENDING = 2_048
+"""Messages that may wait for a verdict; beyond it newcomers are shed and counted."""
+GOSSIP_QUEUE_BATCHES = 256
+"""Batches of one topic that may wait for their handler."""
+GOSSIP_HEARTBEAT_MS = 1_000
+
+# Host
+CONNECTIONS = 4_096
+CONNECTIONS_PER_PEER = 4
+CONNECTIONS_PER_ADDRESS = 256
+STREAMS_PER_CONNECTION = 128
+"""Streams a peer may have open towards us on one connection."""
+STREAM_WINDOW_BYTES = 1 * MIB
+"""Received bytes of one stream that may wait for their reader."""
+DIAL_TIMEOUT_MS = 5_000
+UPGRADE_TIMEOUT_MS = 3_000
+"""Encryption and multiplexing of an inbound connection; mute sockets hold their place no longer."""
+OPEN_STREAM_TIMEOUT_MS = 5_000
+WRITE_STALL_MS = 5_000
+"""A connection whose socket takes no byte for so long is closed."""
+KEEPALIVE_INTERVAL_MS = 5_000
+KEEPALIVE_TIMEOUT_MS = 5_000
+REDIAL_MS = (100, 15_000)
+"""First and longest wait before dialling again."""
+PEER_FAULTS = 8
+"""Faults within `PEER_FAULT_MS` that get a peer banned."""
+PEER_FAULT_MS = 60_000
+BAN_MS = 600_000
+BANS = 10_000
+SEND_QUEUE_FRAMES = 65_536
+HELLO_BYTES = 1 * KIB
+
+# Requests
+RPC_STREAM_WINDOW_BYTES = 1 * MIB
+"""Items of one server stream that may wait for the client's application."""
+RPC_ITEM_OVERHEAD_BYTES = 64
+"""Counted for every item besides its bytes, so that many tiny ones are bounded too."""
+
 # Market
 ORDER_LIFE_MS = 3_600_000
 BID_LIFE_MS = 120_000
+BID_SERIALS = 6
+"""A bid and five improvements."""
+PROVIDERS_LISTED = 1_000
 BOOK_ORDERS = 50_000
 BOOK_ANSWERS_PER_ORDER = 256
 DECLINE_REASONS = 16
@@ -47,6 +93,10 @@ BLOCK_BYTES = 1 * MIB
 BLOCK_TRANSACTIONS = 5_000
 VOTES_PER_VALIDATOR = 2
 """Kept per (validator, kind, round): the first, and one that contradicts it as evidence."""
+VERIFIED_SIGNATURES = 8_192
+"""Good signatures remembered, so that a vote met again in a certificate is not verified again."""
+COMMIT_REPLIES = 256
+"""Peers a height remembers having answered with the last commit certificate."""
 MEMPOOL_TRANSACTIONS = 20_000
 MEMPOOL_BYTES = 16 * MIB
 
@@ -55,6 +105,10 @@ TX_BYTES = 128 * KIB
 TX_MESSAGES = 16
 TX_LIFE_MS = 120_000
 TX_ID_BUCKET_MS = 10_000
+INCLUSIONS = 20_000
+"""Recent transactions whose outcome a node remembers."""
+CLOCK_SLACK_MS = 30_000
+"""How far a message's times may lie beyond a node's newest block: idle chains make few blocks."""
 MEMO_BYTES = 256
 
 # Resources (market.md, Limits): inclusive bounds
@@ -106,3 +160,34 @@ SCAN_RECORDS = 100_000
 """Records one scan may return."""
 RANGE_BLOCKS = 256
 """Blocks one range read may return, besides its limit in bytes."""
+
+# Sync
+SYNC_BATCH_BLOCKS = 50
+SYNC_BATCH_BYTES = 1 * MIB
+
+# Runtimes: images
+IMAGE_MANIFEST_BYTES = 4 * MIB
+"""Largest manifest, index or image configuration that is read."""
+IMAGE_LAYERS = 127
+IMAGE_ENTRIES = 1_000_000
+"""Files, directories and links in all layers of one image."""
+IMAGE_UNPACKED_BYTES = 32 * GIB
+IMAGE_PATH_BYTES = 4_095
+IMAGE_SYMLINK_HOPS = 40
+
+# Runtimes: workloads
+WORKLOAD_PIDS = 512
+"""Processes and threads of one workload, where its specification says nothing."""
+WORKLOAD_OPEN_FILES = 4_096
+WORKLOAD_TMPFS_BYTES = 64 * MIB
+"""/tmp, /run and /dev/shm of one workload: each is memory."""
+WORKLOAD_LOG_FILE_BYTES = 2 * MIB
+WORKLOAD_LOG_FILES = 4
+"""Rotated log files kept of one workload, the current one included."""
+WORKLOAD_LOG_LINE_BYTES = 16 * KIB
+"""A longer line is cut into parts."""
+WORKLOAD_EXEC_OUTPUT_BYTES = 1 * MIB
+"""Kept of each stream of an executed command; the rest is read and dropped."""
+WORKLOAD_ENV_BYTES = 128 * KIB
+WORKLOAD_START_TIMEOUT_MS = 10_000
+WORKLOAD_DIAL_TIMEOUT_MS = 2_000
