@@ -67,7 +67,7 @@ class RegisterProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLease:
-    """Turns an order and one bid a group into a deployment, its escrow and its leases; the sender is the tenant."""
+    """Turns an order and one bid a group into a deployment, escrow and leases; the sender is the tenant."""
 
     TAG: ClassVar[int] = 33
     order: SignedOrder

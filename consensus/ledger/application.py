@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from fondaco.consensus.certificates import verify_commit
-
-from fondaco.consensus import merkle, merkle_list
+from fondaco.consensus import blocks, merkle, merkle_list
+from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.ledger import accounts, deployments, envelope, messages
 from fondaco.consensus.ledger.genesis import STAKE_PER_POWER, Genesis
 from fondaco.consensus.ledger.params import Params
@@ -90,6 +89,7 @@ class Ledger:
         self._store = store
         self.chain = chain
         self._verify = check
+        self._signatures = SignatureCache(chain, check)
         self._envelopes = envelope.Envelopes(chain, check)
         self._executions: dict[Hash, Execution] = {}
 
@@ -195,7 +195,7 @@ class Ledger:
         if certificate is None or certificate.height != head.height or certificate.value != head.hash:
             raise Refused("block.certificate", "the block does not show who signed the one below")
         try:
-            verify_commit(self.chain, ValidatorSet(members=sets.last), certificate, check=self._verify)
+            verify_commit(certificate, ValidatorSet(members=sets.last), self._signatures.holds)
         except PeerFault as fault:
             raise envelope.as_refusal(fault) from None
 
@@ -245,8 +245,8 @@ class Ledger:
             validators=ValidatorSet(members=sets.next).hash,
             next_validators=ValidatorSet(members=sets.after).hash,
             params=sha256(codec.encode(params)),
-            data_root=data_root(previous_certificate, included),
-            evidence_root=merkle_list.root(()),
+            data_root=blocks.data_root(previous_certificate, included),
+            evidence_root=blocks.evidence_root(()),
             events_root=merkle_list.root(tuple(codec.encode(event) for event in events)),
             state_root=state.seal(),
             proposer=proposer,
@@ -293,12 +293,6 @@ def read_head(store: Store) -> Head:
     raw = store.get(b"a/" + HEAD)
     assert raw is not None, "the store holds no genesis"
     return codec.decode(raw, Head)
-
-
-def data_root(certificate: CommitCertificate | None, transactions: Iterable[bytes]) -> Hash:
-    """Over the full bytes of what a block carries."""
-    first = b"" if certificate is None else codec.encode(certificate)
-    return merkle_list.root((first, *transactions))
 
 
 def _rotate(state: State, sets: ValidatorSets) -> None:

@@ -1,0 +1,127 @@
+"""This node's copy of the chain: the ledger over the store, one block at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fondaco.consensus.ledger.application import Execution, Head, Ledger, genesis_writes
+from fondaco.consensus.ledger.genesis import Genesis, genesis_from
+from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.news import News
+from fondaco.node.storage import ChainStore
+from fondaco.protocol import codec, limits
+from fondaco.protocol.agreement import Block, CommitCertificate, Validator
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.events import TransactionApplied
+from fondaco.protocol.records import VALIDATORS, ValidatorSets
+from fondaco.protocol.scalars import ChainId, Height, Millis, TxId
+
+OnCommit = Callable[[Execution], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inclusion:
+    """What became of a transaction."""
+
+    height: Height
+    code: str
+    """Empty where its messages took effect."""
+    message: str
+
+
+class Chain:
+    """Commits blocks and tells who listens; everything else about the chain is read from here."""
+
+    def __init__(self, genesis: Genesis, store: ChainStore) -> None:
+        self.genesis = genesis
+        self.id: ChainId = genesis.chain
+        self.store = store
+        self.ledger = Ledger(store, genesis.chain)
+        self.news = News()
+        """Rings after each commit."""
+        self.listeners: list[OnCommit] = []
+        """Called in order, within the commit: they must not wait and must not fail."""
+        self._inclusions: OrderedDict[TxId, Inclusion] = OrderedDict()
+
+    @classmethod
+    def open(cls, genesis: Genesis, path: Path) -> Self:
+        """Open the chain database, starting it from genesis if it is new.
+
+        Raises `Refused` `chain.other` if it holds another chain.
+        """
+        store = ChainStore.open(path)
+        recorded = store.get(b"a/chain")
+        if recorded is None:
+            store.commit({**genesis_writes(genesis), b"a/chain": genesis.chain.encode()})
+        elif recorded.decode() != genesis.chain:
+            store.close()
+            raise Refused(
+                "chain.other",
+                f"{path} holds chain {recorded.decode()}, the genesis file is of {genesis.chain}",
+                hint="use the genesis it was made from, or another --home",
+            )
+        return cls(genesis, store)
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def head(self) -> Head:
+        return self.ledger.head
+
+    def certificate(self) -> CommitCertificate | None:
+        """What made the head final; None at genesis."""
+        return self.store.certificate(self.head.height)
+
+    def validators_at(self, height: Height) -> ValidatorSet | None:
+        """The set that decides `height`, if it is still known here."""
+        if height == self.head.height + 1:
+            return self.ledger.validators
+        raw = self.store.validator_set(height)
+        return None if raw is None else ValidatorSet(members=codec.decode(raw, tuple[Validator, ...]))
+
+    def commit(self, block: Block, certificate: CommitCertificate) -> Execution:
+        """Make a decided block durable, with all it does. The certificate has been verified."""
+        execution = self.ledger.finalize_block(block)
+        sets = self.ledger.state().require(VALIDATORS, ValidatorSets)
+        self.store.commit_block(
+            block, certificate, execution.writes, {block.header.height: codec.encode(sets.next)}
+        )
+        self.ledger.committed()
+        self._index(execution)
+        for listener in self.listeners:
+            listener(execution)
+        self.news.ring()
+        return execution
+
+    def inclusion(self, identity: TxId) -> Inclusion | None:
+        """What became of a recent transaction, as far as this node remembers."""
+        return self._inclusions.get(identity)
+
+    def due_moment(self) -> Millis | None:
+        return self.ledger.next_due_moment()
+
+    def _index(self, execution: Execution) -> None:
+        for event in execution.events:
+            if isinstance(event, TransactionApplied):
+                self._inclusions[event.id] = Inclusion(
+                    height=execution.block.header.height, code=event.code, message=event.message
+                )
+        while len(self._inclusions) > limits.INCLUSIONS:
+            self._inclusions.popitem(last=False)
+
+
+def read_genesis(path: Path) -> Genesis:
+    """Read a genesis file. Raises `Refused` `genesis.missing`, `genesis.malformed` or `genesis.params`."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused("genesis.missing", f"there is no genesis file at {path}") from None
+    except (OSError, ValueError) as error:
+        raise Refused("genesis.malformed", f"{path}: {error}") from None
+    return genesis_from(document)

@@ -1,0 +1,142 @@
+"""What this node answers on `/fondaco/light/1` to tenants and other light nodes.
+
+Every answer about the ledger is a header with its signatures and a Merkle proof: whoever asks checks it.
+Parameters and results are plain values; the methods are:
+
+=================== ======================================= ==============================================
+genesis             []                                      the genesis document, JSON
+head                []                                      `LightBlock` of the newest block
+block               [height]                                `LightBlock` at `height`
+record              [key]                                   `ProvenRecord` at the newest block
+watch_record        [key]                                   `ProvenRecord` now, and whenever it changes
+submit_transaction  [bytes of a `SignedTransaction`]        its id
+transaction         [id]                                    `TransactionOutcome`, once it is in a block
+submit_order        [bytes of a `SignedOrder`]              its id
+watch_order         [order id]                              each answer as it comes
+providers           []                                      the keys of registered providers
+=================== ======================================= ==============================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from fondaco.node.book import Book
+from fondaco.node.chain import Chain
+from fondaco.protocol import codec, limits
+from fondaco.protocol.agreement import SignedHeader, Validator
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
+from fondaco.protocol.market import SignedOrder
+from fondaco.protocol.scalars import Height, OrderId, TxId
+
+Submit = Callable[[bytes], Awaitable[TxId]]
+SubmitOrder = Callable[[SignedOrder], Awaitable[OrderId]]
+
+
+class LightService:
+    """The methods of `/fondaco/light/1`, over this node's chain and book."""
+
+    def __init__(self, chain: Chain, book: Book, submit: Submit, submit_order: SubmitOrder) -> None:
+        self._chain = chain
+        self._book = book
+        self._submit = submit
+        self._submit_order = submit_order
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Method name -> handler, as the request server takes them."""
+        return {
+            "genesis": self.genesis,
+            "head": self.head,
+            "block": self.block,
+            "record": self.record,
+            "watch_record": self.watch_record,
+            "submit_transaction": self.submit_transaction,
+            "transaction": self.transaction,
+            "submit_order": self.submit_order,
+            "watch_order": self.watch_order,
+            "providers": self.providers,
+        }
+
+    async def genesis(self, peer: str, params: Any) -> bytes:
+        _arguments(params)
+        return json.dumps(self._chain.genesis.to_json()).encode()
+
+    async def head(self, peer: str, params: Any) -> bytes:
+        _arguments(params)
+        return codec.encode(self._light_block(self._chain.head.height))
+
+    async def block(self, peer: str, params: Any) -> bytes:
+        (height,) = _arguments(params, int)
+        return codec.encode(self._light_block(Height(height)))
+
+    async def record(self, peer: str, params: Any) -> bytes:
+        (key,) = _arguments(params, bytes)
+        return codec.encode(self._proven(key))
+
+    async def watch_record(self, peer: str, params: Any) -> AsyncIterator[bytes]:
+        (key,) = _arguments(params, bytes)
+        first, sent = True, None
+        while True:
+            waiting = self._chain.news.next
+            if self._chain.head.height >= self._chain.genesis.initial_height:
+                proven = self._proven(key)
+                if first or proven.value != sent:
+                    first, sent = False, proven.value
+                    yield codec.encode(proven)
+            await waiting.wait()
+
+    async def submit_transaction(self, peer: str, params: Any) -> bytes:
+        (raw,) = _arguments(params, bytes)
+        return await self._submit(raw)
+
+    async def transaction(self, peer: str, params: Any) -> bytes:
+        (identity,) = _arguments(params, bytes)
+        while True:
+            waiting = self._chain.news.next
+            found = self._chain.inclusion(TxId(identity))
+            if found is not None:
+                return codec.encode(
+                    TransactionOutcome(height=found.height, code=found.code, message=found.message)
+                )
+            await waiting.wait()
+
+    async def submit_order(self, peer: str, params: Any) -> bytes:
+        (raw,) = _arguments(params, bytes)
+        return await self._submit_order(codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES))
+
+    async def watch_order(self, peer: str, params: Any) -> AsyncIterator[bytes]:
+        (identity,) = _arguments(params, bytes)
+        if self._book.order(OrderId(identity)) is None:
+            raise Refused("order.unknown", "this order is not in the book here")
+        async for answer in self._book.watch(OrderId(identity)):
+            yield codec.encode(answer)
+
+    async def providers(self, peer: str, params: Any) -> list[bytes]:
+        _arguments(params)
+        found = self._chain.ledger.state().scan(b"provider/", limits.PROVIDERS_LISTED)
+        return [key.removeprefix(b"provider/") for key, _ in found]
+
+    def _light_block(self, height: Height) -> LightBlock:
+        signed: SignedHeader | None = self._chain.store.signed_header(height)
+        validators = self._chain.validators_at(height)
+        following = self._chain.validators_at(Height(height + 1))
+        if signed is None or validators is None or following is None:
+            raise Refused("block.unknown", f"this node does not hold block {height}")
+        members: tuple[Validator, ...] = validators.members
+        return LightBlock(signed=signed, validators=members, next_validators=following.members)
+
+    def _proven(self, key: bytes) -> ProvenRecord:
+        value, proof = self._chain.ledger.prove(key)
+        return ProvenRecord(
+            block=self._light_block(self._chain.head.height), value=value, proof=codec.encode(proof)
+        )
+
+
+def _arguments(params: Any, *kinds: type) -> Any:
+    """Check what a peer passed. Raises `Refused` `request.params`."""
+    if type(params) is not list or [type(value) for value in params] != list(kinds):
+        raise Refused("request.params", f"wanted {[kind.__name__ for kind in kinds]}")
+    return params

@@ -1,0 +1,45 @@
+"""What nodes answer to those who do not follow the chain: headers with their signatures, records with proofs.
+
+Tags 110-119, on `/fondaco/light/1`. Nothing here is trusted for who said it: a light client checks the
+signatures against the validators it trusts, and the record against the header's state root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fondaco.protocol.agreement import SignedHeader, Validator
+
+PROTOCOL = "/fondaco/light/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightBlock:
+    """A final header, and the validators it commits to."""
+
+    TAG: ClassVar[int] = 110
+    signed: SignedHeader
+    validators: tuple[Validator, ...]
+    next_validators: tuple[Validator, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenRecord:
+    """What a key holds at one height: the record's bytes, or None for its absence, and the proof of it."""
+
+    TAG: ClassVar[int] = 111
+    block: LightBlock
+    value: bytes | None
+    proof: bytes
+    """Canonical bytes of a `consensus.merkle.Proof`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionOutcome:
+    """What one node says became of a transaction; only a record proves what it did."""
+
+    TAG: ClassVar[int] = 112
+    height: int
+    code: str
+    message: str
