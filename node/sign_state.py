@@ -163,11 +163,11 @@ def _from_bytes(path: Path, data: bytes) -> LastSigned | None:
         signature = Signature(bytes.fromhex(content["signature"]))
         domain, chain, _tag, body = codec.unpack(signed)
         statement: Statement = codec.decode_union(body, Statement)
-    except (ValueError, TypeError, KeyError, Malformed):
+    except (ValueError, TypeError, KeyError, RecursionError, Malformed):
         raise _corrupt(path) from None
     last = LastSigned(chain=ChainId(chain), validator=validator, statement=statement, signature=signature)
     whole = domain == DOMAIN and signed == signing_bytes(last.chain, statement)
-    if not whole or not verify(validator, signed, signature) or content["about"] != _describe(statement):
+    if not whole or not verify(validator, signed, signature) or content.get("about") != _describe(statement):
         raise _corrupt(path)
     return last
 
