@@ -1,0 +1,71 @@
+"""A Merkle tree over a list, as RFC 6962 builds it: what a header commits to in one hash.
+
+Leaves are hashed behind a 0 byte and nodes behind a 1, so neither can pass for the other; a list splits at
+the largest power of two below its length, so its length is part of its shape. The empty list hashes to
+SHA-256 of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from fondaco.protocol.scalars import Hash
+
+EMPTY = Hash(sha256(b"").digest())
+
+
+def leaf_hash(leaf: bytes) -> Hash:
+    return Hash(sha256(b"\0" + leaf).digest())
+
+
+def node_hash(left: bytes, right: bytes) -> Hash:
+    return Hash(sha256(b"\1" + left + right).digest())
+
+
+def root(leaves: Sequence[bytes]) -> Hash:
+    """The root over `leaves`.
+
+    Joined level by level, an odd one out rising unchanged: the same tree as splitting at the largest power
+    of two, without recursion.
+    """
+    level = [leaf_hash(leaf) for leaf in leaves]
+    if not level:
+        return EMPTY
+    while len(level) > 1:
+        joined = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            joined.append(level[-1])
+        level = joined
+    return level[0]
+
+
+def prove(leaves: Sequence[bytes], index: int) -> tuple[Hash, ...]:
+    """The siblings on the way from leaf `index` to the root, lowest first."""
+    assert 0 <= index < len(leaves), f"leaf {index} of {len(leaves)}"
+    level = [leaf_hash(leaf) for leaf in leaves]
+    path: list[Hash] = []
+    while len(level) > 1:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        joined = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            joined.append(level[-1])
+        level, index = joined, index // 2
+    return tuple(path)
+
+
+def holds(leaf: bytes, index: int, count: int, path: Sequence[Hash], expected: Hash) -> bool:
+    """Whether `leaf` is number `index` of the `count` leaves under the root `expected`."""
+    if not 0 <= index < count:
+        return False
+    found, siblings, width = leaf_hash(leaf), list(path), count
+    while width > 1:
+        if index ^ 1 < width:
+            if not siblings:
+                return False
+            sibling = siblings.pop(0)
+            found = node_hash(sibling, found) if index % 2 else node_hash(found, sibling)
+        index, width = index // 2, (width + 1) // 2
+    return not siblings and found == expected
