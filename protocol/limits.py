@@ -11,6 +11,8 @@ TIB = 1024 * GIB
 TEXT_BYTES = 4 * KIB
 BLOB_BYTES = 2 * MIB
 LIST_ITEMS = 16_384
+MESSAGE_ITEMS = 65_536
+"""Lists and their members that one message may hold in all; a message of fewer bytes needs no counting."""
 MESSAGE_BYTES = 4 * MIB
 """The largest message that is ever decoded."""
 
@@ -191,3 +193,9 @@ WORKLOAD_EXEC_OUTPUT_BYTES = 1 * MIB
 WORKLOAD_ENV_BYTES = 128 * KIB
 WORKLOAD_START_TIMEOUT_MS = 10_000
 WORKLOAD_DIAL_TIMEOUT_MS = 2_000
+
+# Agreement at its host
+AGREEMENT_INBOX = 4_096
+"""Consensus messages waiting for the engine; beyond it a node drops what its peers will say again."""
+JOURNAL_HEIGHTS = 1_000
+"""Segments of the journal that are kept behind the newest."""

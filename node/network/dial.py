@@ -1,0 +1,55 @@
+"""Connections and streams we ask for, in our own errors, and never without a deadline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from multiaddr import Multiaddr
+
+from fondaco.node.network.peers import Address, PeerId, endpoint, peer_of
+from fondaco.node.network.stream import STREAM_ERRORS, Stream
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Unreachable
+
+
+def identity(peer: PeerId) -> ID:
+    """The library's own name of a peer."""
+    return ID.from_base58(peer)
+
+
+async def dial(basic: Any, address: Address) -> None:
+    """Connect to `address`. Raises `Unreachable` `network.unreachable`.
+
+    (4) A peer that failed once is refused for a minute unless it is unblocked first. Its earlier addresses are
+    forgotten, because only one per transport is tried, and not the newest.
+    """
+    peer = identity(peer_of(address))
+    network = basic.get_network()
+    where = Multiaddr(endpoint(address).multiaddr())
+    if not network.get_connections(peer):
+        network.unblock_peer(peer)
+        if basic.get_peerstore().has_peer(peer):
+            basic.get_peerstore().clear_addrs(peer)
+    try:
+        with trio.fail_after(limits.DIAL_TIMEOUT_MS / 1000):
+            await basic.connect(PeerInfo(peer, [where]))
+    except (*STREAM_ERRORS, trio.TooSlowError) as error:
+        raise Unreachable("network.unreachable", f"cannot connect to {address}: {type(error).__name__}") from None
+
+
+async def open_stream(basic: Any, peer: PeerId, protocol: str) -> Stream:
+    """A new stream. Raises `Unreachable` `stream.refused`.
+
+    (6) After some 250 streams on a connection the library waits for ever; so there is always a deadline.
+    """
+    try:
+        with trio.fail_after(limits.OPEN_STREAM_TIMEOUT_MS / 1000):
+            raw = await basic.new_stream(identity(peer), [TProtocol(protocol)])
+    except (*STREAM_ERRORS, trio.TooSlowError) as error:
+        reason = f"{peer} opens no stream for {protocol}: {type(error).__name__}"
+        raise Unreachable("stream.refused", reason) from None
+    return Stream(raw, peer)

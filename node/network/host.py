@@ -1,0 +1,353 @@
+"""The node's libp2p host: who we are, who is connected, and streams to them.
+
+    async with open_host(seed, "127.0.0.1:4001") as host:
+        host.handle("/fondaco/echo/1", echo)
+        peer = await host.connect(address)
+        stream = await host.open_stream(peer, "/fondaco/echo/1")
+
+libp2p is imported when a host is opened, not when this module is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from fondaco.node.network.bans import Bans, network_of
+from fondaco.node.network.peers import Address, Endpoint, PeerId, endpoint, peer_id_of, peer_of, public_key_of
+from fondaco.protocol import limits
+from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.signing import Signer
+
+if TYPE_CHECKING:
+    from fondaco.node.network.stream import Stream
+
+log = logging.getLogger(__name__)
+
+StreamHandler = Callable[["Stream"], Awaitable[None]]
+PeerCallback = Callable[[PeerId], None]
+
+CLOSE_S = 5.0
+
+
+@dataclass(slots=True)
+class HostCounters:
+    """What happened since the start, for metrics."""
+
+    connected: int = 0
+    disconnected: int = 0
+    dial_failures: int = 0
+    streams_in: int = 0
+    streams_out: int = 0
+    streams_over_limit: int = 0
+    handler_errors: int = 0
+    """Handlers that raised what is neither a peer's fault nor ours to answer: bugs."""
+    peer_faults: int = 0
+    bans: int = 0
+    drops: int = 0
+
+
+class Host:
+    """A running host; `open_host` makes one."""
+
+    def __init__(self, basic: Any, swarm: Any, peer_id: PeerId, bans: Bans, nursery: trio.Nursery) -> None:
+        self.peer_id = peer_id
+        self.bans = bans
+        self.counters = HostCounters()
+        self._basic = basic
+        self._swarm = swarm
+        self._nursery = nursery
+        self._connected: dict[PeerId, None] = {}
+        self._on_connected: list[PeerCallback] = []
+        self._on_disconnected: list[PeerCallback] = []
+        self._dialled: dict[PeerId, Address] = {}
+        self._changed = trio.Event()
+
+    # Who and where
+
+    def addresses(self) -> list[Address]:
+        """Where we listen, with our peer id."""
+        found = []
+        for listener in self._swarm.listeners.values():
+            found += [Address(f"{where}/p2p/{self.peer_id}") for where in listener.get_addrs()]
+        return found
+
+    def peers(self) -> list[PeerId]:
+        """Who is connected, in either direction."""
+        return list(self._connected)
+
+    def is_connected(self, peer: PeerId) -> bool:
+        return peer in self._connected
+
+    def on_connected(self, callback: PeerCallback) -> None:
+        """Call `callback` when a peer's first connection is up. It must not block."""
+        self._on_connected.append(callback)
+
+    def on_disconnected(self, callback: PeerCallback) -> None:
+        """Call `callback` when a peer's last connection is gone."""
+        self._on_disconnected.append(callback)
+
+    async def wait_for_change(self) -> None:
+        """Until a peer comes or goes."""
+        await self._changed.wait()
+
+    # Dialling
+
+    async def connect(self, address: Address) -> PeerId:
+        """Connect to the peer at `address`, unless it is connected; return who it is.
+
+        Raises `Refused` `network.address` or `network.banned`, `Unreachable` `network.unreachable`.
+        """
+        from fondaco.node.network import dial
+
+        peer = peer_of(address)
+        if peer == self.peer_id:
+            raise Refused("network.address", "that is our own address")
+        reason = self.bans.why(peer, trio.current_time())
+        if reason is not None:
+            raise Refused("network.banned", f"{peer} is banned: {reason}")
+        try:
+            await dial.dial(self._basic, address)
+        except Unreachable:
+            self.counters.dial_failures += 1
+            raise
+        return peer
+
+    def keep_connected(self, address: Address) -> None:
+        """Dial `address` now, and again whenever it is not connected, with growing pauses."""
+        peer = peer_of(address)
+        if peer == self.peer_id:
+            return
+        known = peer in self._dialled
+        self._dialled[peer] = address
+        if not known:
+            self.start_soon(self._keep_connected, peer)
+
+    async def _keep_connected(self, peer: PeerId) -> None:
+        shortest, longest = (ms / 1000 for ms in limits.REDIAL_MS)
+        delay = shortest
+        while True:
+            began = trio.current_time()
+            with contextlib.suppress(Unreachable, Refused):
+                await self.connect(self._dialled[peer])
+                while peer in self._connected:
+                    await self._changed.wait()
+            # One that hangs up at once is dialled ever more seldom, too.
+            lasted = trio.current_time() - began
+            delay = shortest if lasted > longest else delay
+            await trio.sleep(delay)
+            delay = min(delay * 2, longest)
+
+    # Streams
+
+    def handle(self, protocol: str, handler: StreamHandler) -> None:
+        """Serve inbound streams of `protocol`: `handler(stream)` in a task of its own.
+
+        When it returns the stream is closed; when it raises the stream is reset. A `PeerFault` scores the peer
+        down, and any other error is logged and counted: whatever a handler does, the node lives on.
+        """
+        from fondaco.node.network.stream import Stream
+
+        async def serve(raw: Any) -> None:
+            stream = Stream(raw, PeerId(raw.muxed_conn.peer_id.to_base58()))
+            self.counters.streams_in += 1
+            try:
+                await self._guarded(stream.peer, handler, stream)
+            except FondacoError:
+                await stream.reset()
+            else:
+                await stream.close()
+
+        self._basic.set_stream_handler(protocol, serve)
+
+    async def _guarded(self, peer: PeerId, handler: Callable[[Any], Awaitable[None]], stream: Any) -> None:
+        """Run `handler`; raise nothing but a `FondacoError`.
+
+        (1) Any exception that leaves a stream handler cancels the whole swarm and takes the node down, so this
+        is the one place in the project that catches them all.
+        """
+        try:
+            await handler(stream)
+        except Exception as error:
+            expected = True
+            for leaf in _leaves(error):
+                if isinstance(leaf, PeerFault):
+                    self.blame(peer, leaf)
+                elif not isinstance(leaf, (Refused, Unreachable)):
+                    expected = False
+            if not expected:
+                self.counters.handler_errors += 1
+                log.exception("a stream handler failed on a stream of %s", peer)
+            raise Unreachable("stream.failed", f"a stream of {peer} failed") from None
+
+    async def _serve_any(self, raw: Any) -> None:
+        """Every inbound stream, the library's own protocols included: negotiate, serve, survive."""
+        peer = PeerId(raw.muxed_conn.peer_id.to_base58())
+        try:
+            await self._guarded(peer, self._negotiate, raw)
+        except FondacoError:
+            from fondaco.node.network.stream import Stream
+
+            await Stream(raw, peer).reset()
+
+    async def _negotiate(self, raw: Any) -> None:
+        from fondaco.node.network.stream import STREAM_ERRORS
+
+        try:
+            await self._basic._swarm_stream_handler(raw)
+        except STREAM_ERRORS as error:
+            # (9) Bytes that are not UTF-8 where a protocol's name belongs, a reset half-way, an unknown protocol.
+            raise Unreachable("stream.negotiation", f"{type(error).__name__}") from None
+
+    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
+        """A new stream to a connected peer. Raises `Unreachable` `network.unreachable` or `stream.refused`."""
+        from fondaco.node.network import dial
+
+        if peer not in self._connected:
+            raise Unreachable("network.unreachable", f"{peer} is not connected")
+        stream = await dial.open_stream(self._basic, peer, protocol)
+        self.counters.streams_out += 1
+        return stream
+
+    # Judging
+
+    def blame(self, peer: PeerId, fault: PeerFault) -> None:
+        """Score `peer` down for `fault`; too many in a short time and it is dropped and banned."""
+        self.counters.peer_faults += 1
+        log.info("peer %s: %s", peer, fault)
+        if self.bans.fault(peer, trio.current_time(), str(fault)):
+            self.counters.bans += 1
+            self.start_soon(self.drop, peer, f"banned: {fault}")
+
+    async def drop(self, peer: PeerId, reason: str) -> None:
+        """Close every connection to `peer`, sockets first."""
+        from fondaco.node.network.dial import identity
+        from fondaco.node.network.keepalive import drop
+
+        self.counters.drops += 1
+        log.info("dropping %s: %s", peer, reason)
+        async with trio.open_nursery() as nursery:
+            for connection in self._swarm.get_connections(identity(peer)):
+                nursery.start_soon(drop, connection)
+
+    def start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a background task that ends with the host."""
+        self._nursery.start_soon(task, *args)
+
+    # What the swarm tells us
+
+    def _over_limit(self) -> None:
+        self.counters.streams_over_limit += 1
+
+    def _came(self, raw_peer: Any) -> None:
+        peer = PeerId(raw_peer.to_base58())
+        reason = self.bans.why(peer, trio.current_time())
+        connections = len(self._swarm.get_connections(raw_peer))
+        if reason is not None or connections > limits.CONNECTIONS_PER_PEER:
+            # (10) A banned peer is known only after the handshake; it goes at once.
+            self.start_soon(self.drop, peer, reason or "too many connections")
+            return
+        if peer not in self._connected:
+            self._connected[peer] = None
+            self.counters.connected += 1
+            self._tell(self._on_connected, peer)
+
+    def _went(self, raw_peer: Any) -> None:
+        peer = PeerId(raw_peer.to_base58())
+        if any(not connection.is_closed for connection in self._swarm.get_connections(raw_peer)):
+            return
+        with contextlib.suppress(KeyError):
+            self._basic.get_peerstore().clear_peerdata(raw_peer)  # or it would remember every passer-by
+        if self._connected.pop(peer, 0) is None:
+            self.counters.disconnected += 1
+            self._tell(self._on_disconnected, peer)
+
+    def _tell(self, callbacks: list[PeerCallback], peer: PeerId) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+        for callback in list(callbacks):
+            callback(peer)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group of groups; an error by itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+@contextlib.asynccontextmanager
+async def open_host(
+    seed: bytes,
+    listen: str | None = "127.0.0.1:0",
+    *,
+    keepalive_interval_ms: int = limits.KEEPALIVE_INTERVAL_MS,
+    keepalive_timeout_ms: int = limits.KEEPALIVE_TIMEOUT_MS,
+) -> AsyncIterator[Host]:
+    """Run a host whose identity is the ed25519 key of this 32-byte seed; `listen` None only dials.
+
+    Port 0 takes a free one. Raises `Refused` `network.address` or `network.port_taken`.
+    """
+    where = endpoint(listen) if listen is not None else None
+    peer_id = peer_id_of(Signer(seed).public_key)
+
+    from fondaco.node.network import hardening
+    from fondaco.node.network.keepalive import Keepalive
+    from fondaco.node.network.notices import Notices
+
+    hardening.quiet_logs()
+    if where is not None:
+        hardening.check_port_free(where)
+    bans = Bans()
+
+    def admit(ip: str) -> bool:
+        return not ip or bans.why(network_of(ip), trio.current_time()) is None
+
+    basic, swarm = hardening.build_host(seed, admit=admit)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(basic.run(_multiaddrs(where)))
+        if where is not None and not swarm.listeners:
+            raise Refused("network.port_taken", f"cannot listen on {where.ip} port {where.port}")
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        host = Host(basic, swarm, peer_id, bans, nursery)
+        hardening.bound_streams(swarm, host._serve_any, host._over_limit)
+        swarm.register_notifee(Notices(host._came, host._went))
+        keepalive = Keepalive(
+            swarm.get_connections, interval_ms=keepalive_interval_ms, timeout_ms=keepalive_timeout_ms
+        )
+        nursery.start_soon(keepalive.run)
+        try:
+            yield host
+        finally:
+            nursery.cancel_scope.cancel()
+            await _close(basic, swarm)
+
+
+def _multiaddrs(where: Endpoint | None) -> list[Any]:
+    from multiaddr import Multiaddr
+
+    return [] if where is None else [Multiaddr(where.multiaddr())]
+
+
+async def _close(basic: Any, swarm: Any) -> None:
+    """(7) Leaving `run()` does not close TCP: say so, even when cancelled, but not for long.
+
+    Connections first and all at once, for each takes the library two tenths of a second.
+    """
+    from fondaco.node.network.keepalive import drop
+
+    with trio.move_on_after(CLOSE_S, shield=True):
+        async with trio.open_nursery() as nursery:
+            for connection in swarm.get_connections():
+                nursery.start_soon(drop, connection)
+        await basic.close()
+
+
+__all__ = ["Address", "Host", "HostCounters", "PeerId", "open_host", "peer_id_of", "public_key_of"]

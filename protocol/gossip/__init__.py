@@ -1,0 +1,1 @@
+"""Gossip: the router decides who gets what, the wire turns it into gossipsub's bytes. Sans-IO."""
