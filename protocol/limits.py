@@ -101,6 +101,7 @@ COMMIT_REPLIES = 256
 """Peers a height remembers having answered with the last commit certificate."""
 MEMPOOL_TRANSACTIONS = 20_000
 MEMPOOL_BYTES = 16 * MIB
+MEMPOOL_LATER = 500
 
 # Transactions
 TX_BYTES = 128 * KIB
