@@ -1,0 +1,1 @@
+"""The seeded world: the real engine and codec, a heap of events, and faults drawn from one seed."""

@@ -1,0 +1,393 @@
+"""A simulated host: carries the engine's effects out, with a disk that survives a kill and a tail that may not.
+
+It keeps the promises `fondaco.consensus.effects` asks of a host (flush before what leaves, the sign state
+before a signature), and dies at the seed's pleasure between any two effects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from fondaco.consensus.certificates import SignatureCache, verify_commit
+from fondaco.consensus.config import EngineConfig
+from fondaco.consensus.effects import (
+    Broadcast,
+    CancelTimer,
+    Commit,
+    Effect,
+    Event,
+    GetValue,
+    Punish,
+    Received,
+    Record,
+    ReportEvidence,
+    RequestSync,
+    Send,
+    SetTimer,
+    Sign,
+    Signed,
+    StartHeight,
+    Timer,
+    TimerFired,
+    Validate,
+    Validated,
+    ValueReady,
+    Wake,
+)
+from fondaco.consensus.engine import Engine
+from fondaco.node.simulation import identities
+from fondaco.node.simulation.application import GENESIS, Application, CountingApplication
+from fondaco.node.simulation.invariants import Invariants, Violation
+from fondaco.protocol import codec
+from fondaco.protocol.agreement import (
+    Block,
+    CommitCertificate,
+    ConsensusMessage,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+)
+from fondaco.protocol.scalars import ChainId, Height, Millis, PublicKey, Signature
+
+TRANSACTIONS_PER_BLOCK = 100
+EPOCH_MS = 1_700_000_000_000
+"""What the clocks of the world show when it begins."""
+
+
+class Surroundings(Protocol):
+    """What a node can do to the world."""
+
+    chain: ChainId
+    config: EngineConfig
+    invariants: Invariants
+
+    def now(self) -> int:
+        """Milliseconds since the world began."""
+
+    def application(self) -> Application:
+        """A fresh one, at genesis."""
+
+    def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
+        """Send to one, or to everybody else."""
+
+    def after(self, node: SimulatedNode, delay_ms: int, event: Event | None) -> None:
+        """Deliver `event` to this life of `node` later; None asks it to start its next height."""
+
+    def work_ms(self) -> int:
+        """How long building or checking a block takes this time."""
+
+    def strikes(self, node: SimulatedNode) -> bool:
+        """Whether the process dies here."""
+
+    def die(self, node: SimulatedNode) -> None: ...
+
+    def fetch(self, node: SimulatedNode) -> None:
+        """Ask the network for the blocks above the node's own."""
+
+
+@dataclass(slots=True)
+class Disk:
+    """What survives."""
+
+    blocks: list[tuple[Block, CommitCertificate]] = field(default_factory=list)
+    journal_height: Height | None = None
+    journal: list[bytes] = field(default_factory=list)
+    flushed: int = 0
+    signed: tuple[tuple[int, int, int], Vote | Proposal, Signature] | None = None
+    """The sign state: (height, round, step), the statement, its signature."""
+
+
+class SimulatedNode:
+    """One process that can die and come back."""
+
+    def __init__(self, world: Surroundings, key: PublicKey, *, validates: bool = True, skew_ms: int = 0) -> None:
+        self.world = world
+        self.key = key
+        self.skew_ms = skew_ms
+        self.disk = Disk()
+        self.alive = False
+        self.life = 0
+        self.paused_until = 0
+        self.pool: dict[bytes, None] = {}
+        self.evidence: list[tuple[SignedVote, SignedVote]] = []
+        self.punished: list[Punish] = []
+        self._validates = validates
+        self._signatures = SignatureCache(world.chain, identities.verify)
+        self._queue: deque[Event] = deque()
+
+    honest = True
+
+    @property
+    def height(self) -> int:
+        """Of the newest block."""
+        return len(self.disk.blocks)
+
+    def clock(self) -> Millis:
+        return Millis(EPOCH_MS + self.world.now() + self.skew_ms)
+
+    def boot(self) -> None:
+        """Start, or start again: apply the chain, replay the journal, go on."""
+        self.alive = True
+        self.life += 1
+        self._queue.clear()
+        self.application = self.world.application()
+        self.engine = Engine(
+            self.world.chain, self.world.config, identities.verify, self.key if self._validates else None
+        )
+        for block, _ in self.disk.blocks:
+            self.application.apply(block)
+        self._carry_out(self.engine.step(self._next_height(), self.clock()))
+        if self.alive and self.disk.journal_height == self.height + 1:
+            for entry in self.disk.journal:
+                self.engine.replay(entry)
+        if self.alive:
+            self._carry_out(self.engine.resume(self.clock()))
+            self._work_off()
+        self._wake_up()
+
+    def kill(self, *, keep: int) -> None:
+        """Die; of the journal, everything flushed and `keep` entries more are left."""
+        self.alive = False
+        self._queue.clear()
+        self.disk.journal = self.disk.journal[: self.disk.flushed + keep]
+        self.disk.flushed = len(self.disk.journal)
+
+    def take(self, event: Event) -> None:
+        """Feed the engine one event and do everything it asks for."""
+        self._queue.append(event)
+        self._work_off()
+
+    def start_height(self) -> None:
+        """Begin the height above the newest block, unless that has happened."""
+        at = self.engine.height
+        if at is None or at <= self.height:
+            self.take(self._next_height())
+            self._wake_up()
+
+    def submit(self, transaction: bytes) -> None:
+        self.pool[transaction] = None
+        self.take(Wake())
+
+    def accept(self, block: Block, certificate: CommitCertificate) -> None:
+        """A block fetched from a peer: its certificate first, then the block."""
+        if block.header.height != self.height + 1 or certificate.value != block.header.hash():
+            return
+        verify_commit(certificate, self.application.validators, self._signatures.holds)
+        self._store(block, certificate)
+
+    def _next_height(self) -> StartHeight:
+        top = self.disk.blocks[-1] if self.disk.blocks else None
+        return StartHeight(
+            height=Height(self.height + 1),
+            validators=self.application.validators,
+            previous=top[0].header.hash() if top else GENESIS,
+            previous_time=top[0].header.time if top else Millis(EPOCH_MS - 1_000),
+            previous_certificate=top[1] if top else None,
+        )
+
+    def _wake_up(self) -> None:
+        if self.alive:
+            self.world.after(self, 0 if self.pool else 5_000, Wake())
+
+    def _work_off(self) -> None:
+        while self._queue and self.alive:
+            self._carry_out(self.engine.step(self._queue.popleft(), self.clock()))
+
+    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            if self.world.strikes(self):
+                self.world.die(self)
+                return
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        world = self.world
+        match effect:
+            case Record(entry):
+                if self.disk.journal_height != self.engine.height:
+                    self.disk.journal_height = self.engine.height
+                    self.disk.journal, self.disk.flushed = [], 0
+                self.disk.journal.append(entry)
+            case Sign():
+                self._flush()
+                self._sign(effect)
+            case Broadcast(message):
+                self._flush()
+                self._check_said(message)
+                self.broadcast(message)
+            case Send(peer, message):
+                self._flush()
+                world.post(self, peer, message)
+            case SetTimer(timer, generation, delay):
+                world.after(self, delay, TimerFired(timer, generation))
+            case CancelTimer(timer):
+                assert timer in Timer, "a firing that comes anyway is stale by its generation"
+            case GetValue():
+                world.after(self, world.work_ms(), self._build(effect))
+            case Validate(block):
+                height, value = block.header.height, block.header.hash()
+                valid = self.application.process(block)
+                world.after(self, world.work_ms(), Validated(height=height, value=value, valid=valid))
+            case Commit(block, certificate):
+                self._flush()
+                self._commit(block, certificate)
+            case ReportEvidence(first, second):
+                self.evidence.append((first, second))
+            case RequestSync():
+                world.fetch(self)
+            case Punish():
+                self.punished.append(effect)
+            case _:
+                assert_never(effect)
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        self.world.post(self, None, message)
+
+    def allows_signing(self, statement: Vote | Proposal) -> bool:
+        return True
+
+    def _sign(self, request: Sign) -> None:
+        statement = request.statement
+        if not self.allows_signing(statement):
+            return
+        kind = int(statement.kind) if isinstance(statement, Vote) else 0
+        place = (int(statement.height), int(statement.round), kind)
+        last = self.disk.signed
+        if last is not None and (place < last[0] or (place == last[0] and statement != last[1])):
+            return
+        signature = identities.sign(self.world.chain, self.key, statement)
+        self.disk.signed = (place, statement, signature)
+        if isinstance(statement, Vote):
+            if self.honest:
+                self.world.invariants.voted(self.key, statement)
+            message: SignedVote | SignedProposal = SignedVote(
+                vote=statement, validator=self.key, signature=signature
+            )
+        else:
+            assert request.block is not None, "a proposal comes with its block"
+            message = SignedProposal(
+                proposal=statement, block=request.block, proposer=self.key, signature=signature
+            )
+        self._queue.append(Signed(message))
+
+    def _build(self, wanted: GetValue) -> ValueReady:
+        starting = self._next_height()
+        block = self.application.prepare(
+            height=wanted.height,
+            time=wanted.time,
+            proposer=self.key,
+            previous=starting.previous,
+            previous_certificate=starting.previous_certificate,
+            transactions=tuple(list(self.pool)[:TRANSACTIONS_PER_BLOCK]),
+        )
+        return ValueReady(height=wanted.height, round=wanted.round, block=block)
+
+    def _commit(self, block: Block, certificate: CommitCertificate) -> None:
+        if block.header.height == self.height + 1:
+            self._store(block, certificate)
+            self.world.after(self, self.world.work_ms(), None)
+
+    def _store(self, block: Block, certificate: CommitCertificate) -> None:
+        if self.honest:
+            self.world.invariants.committed(block, certificate)
+        self.application.apply(block)
+        self.disk.blocks.append((block, certificate))
+        for transaction in block.transactions:
+            self.pool.pop(transaction, None)
+
+    def _flush(self) -> None:
+        self.disk.flushed = len(self.disk.journal)
+
+    def _check_said(self, message: ConsensusMessage) -> None:
+        """What we say must be on disk by now, and what we pass on as final must be final."""
+        if not self.honest:
+            return
+        if isinstance(message, CommitCertificate):
+            self.world.invariants.certified(message)
+        elif isinstance(message, SignedVote) and message.validator == self.key:
+            said = codec.encode(message)
+            if not any(said in entry for entry in reversed(self.disk.journal[: self.disk.flushed])):
+                raise Violation(f"height {message.vote.height}: a vote left before it was in the journal")
+
+
+class Equivocator(SimulatedNode):
+    """Tells some peers one thing and others the opposite, and forgets what it signed."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        self.disk.signed = None
+        peers = self.peers()
+        if not isinstance(message, SignedVote) or message.validator != self.key:
+            super().broadcast(message)
+            return
+        for place, peer in enumerate(peers):
+            self.world.post(self, peer, message if place % 2 else self._opposite(message))
+
+    def peers(self) -> list[PublicKey]:
+        return [
+            member.public_key for member in self.application.validators.members if member.public_key != self.key
+        ]
+
+    def _opposite(self, message: SignedVote) -> SignedVote:
+        vote, driver = message.vote, self.engine.driver
+        values = list(driver.blocks) if driver is not None else []
+        other = Vote(
+            kind=vote.kind,
+            height=vote.height,
+            round=vote.round,
+            value=values[-1] if vote.value is None and values else None,
+            valid_round=None,
+        )
+        signature = identities.sign(self.world.chain, self.key, other)
+        return SignedVote(vote=other, validator=self.key, signature=signature)
+
+
+class SplitProposer(Equivocator):
+    """Proposes one block to some and another to others; votes like anybody."""
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        if not isinstance(message, SignedProposal) or message.proposer != self.key:
+            SimulatedNode.broadcast(self, message)
+            return
+        header = message.block.header
+        starting = self._next_height()
+        if header.height != starting.height or message.proposal.valid_round is not None:
+            return
+        block = self.application.prepare(
+            height=header.height,
+            time=Millis(header.time + 1),
+            proposer=self.key,
+            previous=header.previous,
+            previous_certificate=message.block.previous_certificate,
+            transactions=(),
+        )
+        proposal = Proposal(
+            height=header.height, round=message.proposal.round, value=block.header.hash(), valid_round=None
+        )
+        signature = identities.sign(self.world.chain, self.key, proposal)
+        other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
+        for place, peer in enumerate(self.peers()):
+            self.world.post(self, peer, message if place % 2 else other)
+
+
+class SilentProposer(SimulatedNode):
+    """Votes, and lets every turn to propose pass."""
+
+    honest = False
+
+    def allows_signing(self, statement: Vote | Proposal) -> bool:
+        return isinstance(statement, Vote)
+
+
+__all__ = [
+    "CountingApplication",
+    "Equivocator",
+    "Received",
+    "SilentProposer",
+    "SimulatedNode",
+    "SplitProposer",
+]

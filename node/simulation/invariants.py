@@ -1,0 +1,68 @@
+"""What must hold whatever happens, checked independently of the code under test.
+
+The recount of a certificate here shares nothing with `consensus.certificates` or the vote keeper but the
+message format, so that a wrong threshold there is seen here.
+"""
+
+from __future__ import annotations
+
+from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.simulation import identities
+from fondaco.protocol.agreement import Block, CommitCertificate, Vote
+from fondaco.protocol.scalars import ChainId, Hash, Height, PublicKey
+
+
+class Violation(AssertionError):
+    """The simulated world broke a promise; the message says where."""
+
+
+class Invariants:
+    def __init__(self, chain: ChainId, validators: ValidatorSet) -> None:
+        self._chain = chain
+        self._members = [(member.public_key, member.power) for member in validators.members]
+        self._decided: dict[Height, Hash] = {}
+        self._times: dict[Height, int] = {}
+        self._sound: set[CommitCertificate] = set()
+        self._signed: dict[tuple[PublicKey, int, int, int], Vote] = {}
+
+    @property
+    def heights(self) -> int:
+        return len(self._decided)
+
+    def committed(self, block: Block, certificate: CommitCertificate) -> None:
+        """Agreement; certificate soundness; the chain hangs together."""
+        header, value = block.header, block.header.hash()
+        height = header.height
+        first = self._decided.setdefault(height, value)
+        if first != value:
+            raise Violation(f"height {height}: {first.hex()[:8]} and {value.hex()[:8]} are both committed")
+        if certificate.height != height or certificate.value != value:
+            raise Violation(f"height {height}: the certificate is about something else")
+        self.certified(certificate)
+        below = self._decided.get(Height(height - 1))
+        if below is not None and header.previous != below:
+            raise Violation(f"height {height} does not build on height {height - 1}")
+        self._times[height] = header.time
+        if self._times.get(Height(height - 1), -1) >= header.time:
+            raise Violation(f"height {height}: block time does not increase")
+
+    def certified(self, certificate: CommitCertificate) -> None:
+        """More than two thirds really signed what an honest node passes on as final."""
+        if certificate in self._sound:
+            return
+        statement = certificate.vote()
+        signed = sum(
+            power
+            for (key, power), signature in zip(self._members, certificate.signatures, strict=True)
+            if signature is not None and signature == identities.sign(self._chain, key, statement)
+        )
+        total = sum(power for _, power in self._members)
+        if signed * 3 <= total * 2:
+            raise Violation(f"height {certificate.height}: a certificate with {signed} of {total} power")
+        self._sound.add(certificate)
+
+    def voted(self, key: PublicKey, vote: Vote) -> None:
+        """An honest validator has one word for each kind, height and round, crash or no crash."""
+        place = (key, vote.height, vote.round, int(vote.kind))
+        if self._signed.setdefault(place, vote) != vote:
+            raise Violation(f"{key.hex()[:8]} signed twice at height {vote.height}, round {vote.round}")
