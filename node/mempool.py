@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ class Mempool:
         self._bytes = 0
         self.news = News()
         """Rings when a transaction came in."""
+        self._later: list[bytes] = []
+        """Refused by our state, perhaps because it lags behind the sender's: tried once more after a block."""
         self.refused = 0
         """Transactions that were dropped after a block made them impossible."""
         chain.listeners.append(self._after_commit)
@@ -51,6 +54,16 @@ class Mempool:
         self.news.ring()
         return checked.id
 
+    def add_from_peer(self, raw: bytes) -> bool:
+        """Take in what gossip brought; whether it can go on to others. Raises `PeerFault`."""
+        try:
+            self.add(raw)
+        except Refused:
+            if len(self._later) < limits.MEMPOOL_LATER:
+                self._later.append(raw)
+            return False
+        return True
+
     def candidates(self) -> Iterator[bytes]:
         """What the next block may hold, in order of arrival."""
         return (pending.raw for pending in self._pending.values())
@@ -62,6 +75,10 @@ class Mempool:
     def _after_commit(self, execution: Execution) -> None:
         included = set(execution.block.transactions)
         now = self._now()
+        again, self._later = self._later, []
+        for raw in again:
+            with contextlib.suppress(Refused, PeerFault):
+                self.add(raw)
         for identity, pending in list(self._pending.items()):
             try:
                 if pending.raw in included:

@@ -140,8 +140,25 @@ SDL_PROBLEMS = 64
 CHANNEL_FRAME_BYTES = 256 * KIB
 CHANNEL_WINDOW_BYTES = 512 * KIB
 """Unacknowledged bytes one direction of a forward may have under way."""
+CHANNEL_HELLO_BYTES = 1 * KIB
+CHANNEL_REQUEST_BYTES = MANIFEST_BYTES + 64 * KIB
+"""A request carries a whole sealed manifest."""
+CHANNEL_ITEM_OVERHEAD_BYTES = 64
+"""Counted for every data frame besides its bytes, so that many tiny ones are bounded too."""
+CHANNEL_NONCES = 16_384
+"""Nonces of proven tenants that a provider remembers, the newest."""
+CHANNEL_STREAMS = 1_024
+"""Calls a provider serves at once, of all peers."""
 CHANNEL_STREAMS_PER_PEER = 64
+HANDOFFS_AT_ONCE = 16
+"""Workloads being brought up at once; further ones wait their turn."""
+HANDOFF_FILE_BYTES = 1 * MIB
+LOG_FOLLOWERS_PER_LEASE = 8
 LOG_TAIL_LINES = 10_000
+PROGRESS_ITEMS = 256
+"""Progress kept of one lease's hand-off, the newest."""
+PROBE_TIMEOUT_MS = 30_000
+"""Time a service has to accept connections after its start."""
 
 # Journal
 JOURNAL_ENTRY_BYTES = MESSAGE_BYTES + 64 * KIB
@@ -176,6 +193,8 @@ IMAGE_ENTRIES = 1_000_000
 """Files, directories and links in all layers of one image."""
 IMAGE_UNPACKED_BYTES = 32 * GIB
 IMAGE_PATH_BYTES = 4_095
+IMAGE_HEADER_BYTES = 1 * MIB
+"""One extended tar header: long names, PAX records."""
 IMAGE_SYMLINK_HOPS = 40
 
 # Runtimes: workloads

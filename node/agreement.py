@@ -1,0 +1,315 @@
+"""The engine's host: carries out its effects in order, on disk before on the wire.
+
+One task takes events from a bounded inbox, steps the engine, and does what it asks. Nothing else touches the
+engine, so that what it sees is a sequence. When the journal or the sign state cannot be written the node stops:
+a validator that does not know what it signed must not sign.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import trio
+
+from fondaco.consensus.effects import (
+    Broadcast,
+    CancelTimer,
+    Commit,
+    Effect,
+    Event,
+    GetValue,
+    Punish,
+    Received,
+    Record,
+    ReportEvidence,
+    RequestSync,
+    Send,
+    SetTimer,
+    Sign,
+    Signed,
+    StartHeight,
+    Timer,
+    TimerFired,
+    Validate,
+    Validated,
+    ValueReady,
+    Wake,
+)
+from fondaco.consensus.engine import Engine
+from fondaco.node import clock
+from fondaco.node.chain import Chain
+from fondaco.node.journal import Journal
+from fondaco.node.mempool import Mempool
+from fondaco.node.network.links import Links
+from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
+from fondaco.node.sign_state import SignState
+from fondaco.protocol import codec, limits
+from fondaco.protocol.agreement import (
+    Block,
+    CommitCertificate,
+    ConsensusMessage,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+)
+from fondaco.protocol.errors import PeerFault, Refused
+from fondaco.protocol.scalars import Height, Millis
+from fondaco.protocol.signing import Signer
+
+log = logging.getLogger("fondaco.agreement")
+PROTOCOL = "/fondaco/consensus/1"
+Blame = Callable[[PeerId, PeerFault], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopt:
+    """A block that sync fetched and checked, to be committed between two steps."""
+
+    block: Block
+    certificate: CommitCertificate
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(slots=True)
+class Finality:
+    """How long this node's heights took, newest last."""
+
+    commit_ms: deque[int] = field(default_factory=lambda: deque(maxlen=1_000))
+    """From the header's time, when its proposer began, to the commit here."""
+
+
+class Agreement:
+    """Runs the engine for a validator (with `signer` and `sign_state`) or for a node that only follows."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        mempool: Mempool,
+        engine: Engine,
+        journal: Journal,
+        *,
+        signer: Signer | None = None,
+        sign_state: SignState | None = None,
+    ) -> None:
+        self._chain = chain
+        self._mempool = mempool
+        self._engine = engine
+        self._journal = journal
+        self._signer = signer
+        self._sign_state = sign_state
+        self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt](limits.AGREEMENT_INBOX)
+        self._timers: dict[Timer, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._links: Links | None = None
+        self._blame: Blame = lambda _peer, _fault: None
+        self._request_sync: Callable[[], None] = lambda: None
+        self.finality = Finality()
+        self.dropped = 0
+        """Messages that found the inbox full."""
+
+    def attach(self, links: Links, blame: Blame, request_sync: Callable[[], None]) -> None:
+        """Say where messages go out, whom to tell of faults, and who fetches blocks; before `run`."""
+        self._links = links
+        self._blame = blame
+        self._request_sync = request_sync
+
+    async def on_frame(self, peer: PeerId, frame: bytes) -> None:
+        """Take a peer's message in. Raises `Malformed` for what is none."""
+        message: ConsensusMessage = codec.decode_union(frame, ConsensusMessage)
+        try:
+            self._send_inbox.send_nowait(Received(message, public_key_of(peer)))
+        except trio.WouldBlock:
+            self.dropped += 1  # the sender says it again; a full inbox means that we are far behind
+
+    async def adopt(self, block: Block, certificate: CommitCertificate) -> bool:
+        """Commit a block that was fetched and checked; whether it was the next one."""
+        request = _Adopt(block, certificate)
+        await self._send_inbox.send(request)
+        await request.done.wait()
+        return self._chain.head.height >= block.header.height
+
+    async def run(self) -> None:
+        """Agree until cancelled. Raises what must stop the node."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._carry_out(self._recover())
+            nursery.start_soon(self._wake)
+            async for event in self._inbox:
+                if isinstance(event, _Adopt):
+                    self._adopt(event)
+                else:
+                    self._feed(event)
+
+    def _recover(self) -> tuple[Effect, ...]:
+        """Bring the engine to where the journal says it stood."""
+        start = self._start_height()
+        effects = self._engine.step(start, clock.now())
+        if self._journal.height == start.height:
+            for entry in self._journal.entries(start.height):
+                self._engine.replay(entry)
+            return self._engine.resume(clock.now())
+        self._begin_segment(start.height)
+        return effects
+
+    def _begin_segment(self, height: Height) -> None:
+        self._journal.begin(height)
+        self._journal.prune(Height(max(0, height - limits.JOURNAL_HEIGHTS)))
+
+    def _start_height(self) -> StartHeight:
+        head = self._chain.head
+        return StartHeight(
+            height=Height(head.height + 1),
+            validators=self._chain.ledger.validators,
+            previous=head.hash,
+            previous_time=head.time,
+            previous_certificate=self._chain.certificate(),
+            previous_validators=self._chain.validators_at(head.height),
+        )
+
+    async def _wake(self) -> None:
+        """Ring the engine when there is something to agree on; idle blocks are skipped until the heartbeat."""
+        while True:
+            committed, arrived = self._chain.news.next, self._mempool.news.next
+            due = self._chain.head.time + self._chain.ledger.params.heartbeat_ms
+            moment = self._chain.due_moment()
+            if moment is not None:
+                due = min(due, moment)
+            wait_ms = 0 if len(self._mempool) else due - clock.now()
+            if wait_ms > 0:
+                with trio.move_on_after(wait_ms / 1_000):
+                    await _either(committed, arrived)
+                continue
+            await self._send_inbox.send(Wake())
+            await committed.wait()
+
+    def _feed(self, event: Event) -> None:
+        self._carry_out(self._engine.step(event, clock.now()))
+
+    def _carry_out(self, effects: tuple[Effect, ...]) -> None:
+        """Do what the engine asks, and what follows from it, until it asks for nothing more."""
+        answers: deque[Event] = deque()
+        while True:
+            for effect in effects:
+                answer = self._do(effect)
+                if answer is not None:
+                    answers.append(answer)
+            if not answers:
+                return
+            effects = self._engine.step(answers.popleft(), clock.now())
+
+    def _do(self, effect: Effect) -> Event | None:
+        match effect:
+            case Record(entry):
+                self._journal.append(entry)
+            case Sign(statement, block):
+                self._journal.flush()
+                return self._sign(statement, block)
+            case Broadcast(message):
+                self._journal.flush()
+                if self._links is not None:
+                    self._links.broadcast(codec.encode(message))
+            case Send(peer, message):
+                self._journal.flush()
+                if self._links is not None:
+                    self._links.send(peer_id_of(peer), codec.encode(message))
+            case SetTimer(timer, generation, delay_ms):
+                self._set_timer(timer, generation, delay_ms)
+            case CancelTimer(timer):
+                self._cancel_timer(timer)
+            case GetValue(height, round, time):
+                return ValueReady(height=height, round=round, block=self._build(time))
+            case Validate(block):
+                return Validated(
+                    height=block.header.height, value=block.header.hash(), valid=self._is_valid(block)
+                )
+            case Commit(block, certificate):
+                self._journal.flush()
+                return self._commit(block, certificate)
+            case ReportEvidence(first, second):
+                log.warning("validator %s voted twice: %s and %s", first.validator.hex(), first.vote, second.vote)
+            case RequestSync():
+                self._request_sync()
+            case Punish(peer, fault):
+                log.warning("peer %s: %s", peer_id_of(peer), fault)
+                self._blame(peer_id_of(peer), fault)
+            case _:
+                assert_never(effect)
+        return None
+
+    def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
+        """Sign unless it would contradict what was signed before; then stay silent."""
+        assert self._signer is not None, "a node without a key was asked to sign"
+        assert self._sign_state is not None, "a validator keeps a sign state"
+        try:
+            signature = self._sign_state.sign(self._signer, self._chain.id, statement)
+        except Refused as refusal:
+            log.warning("not signed: %s", refusal)
+            return None
+        if isinstance(statement, Vote):
+            return Signed(SignedVote(vote=statement, validator=self._signer.public_key, signature=signature))
+        assert block is not None, "a proposal comes with its block"
+        return Signed(
+            SignedProposal(proposal=statement, block=block, proposer=self._signer.public_key, signature=signature)
+        )
+
+    def _build(self, time: Millis) -> Block:
+        assert self._signer is not None, "a node without a key was asked to propose"
+        return self._chain.ledger.prepare_proposal(
+            time=time,
+            proposer=self._signer.public_key,
+            previous_certificate=self._chain.certificate(),
+            candidates=self._mempool.candidates(),
+        )
+
+    def _is_valid(self, block: Block) -> bool:
+        try:
+            self._chain.ledger.process_proposal(block)
+        except Refused as refusal:
+            log.warning("proposal %d refused: %s", block.header.height, refusal)
+            return False
+        return True
+
+    def _commit(self, block: Block, certificate: CommitCertificate) -> Event:
+        self._chain.commit(block, certificate)
+        self.finality.commit_ms.append(clock.now() - block.header.time)
+        start = self._start_height()
+        self._begin_segment(start.height)
+        return start
+
+    def _adopt(self, request: _Adopt) -> None:
+        if request.block.header.height == self._chain.head.height + 1:
+            self._feed(self._commit(request.block, request.certificate))
+        request.done.set()
+
+    def _set_timer(self, timer: Timer, generation: int, delay_ms: int) -> None:
+        assert self._nursery is not None, "timers run while the engine does"
+        self._cancel_timer(timer)
+        scope = self._timers[timer] = trio.CancelScope()
+        self._nursery.start_soon(self._fire, scope, TimerFired(timer, generation), delay_ms)
+
+    def _cancel_timer(self, timer: Timer) -> None:
+        scope = self._timers.pop(timer, None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _fire(self, scope: trio.CancelScope, fired: TimerFired, delay_ms: int) -> None:
+        with scope:
+            await trio.sleep(delay_ms / 1_000)
+            await self._send_inbox.send(fired)
+
+
+async def _either(first: trio.Event, second: trio.Event) -> None:
+    """Return when one of two events is set."""
+
+    async def wait(event: trio.Event) -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, first)
+        nursery.start_soon(wait, second)

@@ -1,0 +1,228 @@
+"""A node: all its services in one nursery, and what they say to each other.
+
+    gossip --orders, bids--> book            light service --> book, mempool
+    gossip --transactions--> mempool --> agreement --> chain --> (mempool, book, provider)
+    sync --> agreement
+
+A service that fails brings the node down: half a node is worse than none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from fondaco.consensus.config import EngineConfig
+from fondaco.consensus.engine import Engine
+from fondaco.node import agreement as agreement_module
+from fondaco.node import sync as sync_module
+from fondaco.node.agreement import Agreement
+from fondaco.node.book import Book
+from fondaco.node.chain import Chain, read_genesis
+from fondaco.node.config import NodeConfig
+from fondaco.node.files import DirectoryLock
+from fondaco.node.gossip import Gossip, Topic
+from fondaco.node.journal import Journal
+from fondaco.node.keys.keystore import Key, Keystore
+from fondaco.node.light_service import LightService
+from fondaco.node.mempool import Mempool
+from fondaco.node.network.host import Host, open_host
+from fondaco.node.network.links import Links
+from fondaco.node.network.peers import Address, PeerId
+from fondaco.node.network.rpc import RpcClient, RpcServer
+from fondaco.node.sign_state import SignState
+from fondaco.node.sync import Sync, SyncService
+from fondaco.protocol import codec, light, limits
+from fondaco.protocol.errors import PeerFault, Refused
+from fondaco.protocol.frames import hello
+from fondaco.protocol.gossip.router import Verdict
+from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.scalars import OrderId, TxId
+from fondaco.protocol.signing import verify
+
+log = logging.getLogger("fondaco.node")
+
+
+@dataclass(slots=True)
+class Node:
+    """A running node's parts, for those that serve or watch it."""
+
+    config: NodeConfig
+    chain: Chain
+    mempool: Mempool
+    book: Book
+    host: Host
+    gossip: Gossip
+    agreement: Agreement
+    sync: Sync
+    keys: dict[str, Key]
+
+    async def submit(self, raw: bytes) -> TxId:
+        """Take a transaction in and pass it on. Raises `Refused` with the ledger's reason, or `PeerFault`."""
+        identity = self.mempool.add(raw)
+        self.gossip.publish(Topic.TRANSACTIONS, raw)
+        return identity
+
+    async def submit_order(self, signed: SignedOrder) -> OrderId:
+        """Take an order in and pass it on. Raises `Refused` or `PeerFault`."""
+        identity = self.book.add_order(signed)
+        self.gossip.publish(Topic.ORDERS, codec.encode(signed))
+        return identity
+
+    def publish_answer(self, signed: Answer) -> None:
+        """Put our own bid or decline into the book and pass it on."""
+        self.book.add_answer(signed)
+        self.gossip.publish(Topic.BIDS, codec.encode(signed))
+
+    def status(self) -> dict[str, Any]:
+        """What this node can say of itself, for the API and `fondaco node status`."""
+        head = self.chain.head
+        commits = sorted(self.agreement.finality.commit_ms)
+        return {
+            "name": self.config.name,
+            "chain": self.chain.id,
+            "height": head.height,
+            "head": head.hash.hex(),
+            "time_ms": head.time,
+            "peer": self.host.peer_id,
+            "peers": len(self.host.peers()),
+            "mempool": len(self.mempool),
+            "orders": len(self.book.open_orders()),
+            "validator": self.config.validator,
+            "provider": self.config.provider is not None,
+            "finality_p50_ms": commits[len(commits) // 2] if commits else None,
+        }
+
+
+@asynccontextmanager
+async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
+    """Start a node and run it until the block ends. Raises `Refused` for a home that cannot be used."""
+    genesis = read_genesis(config.genesis)
+    passphrase = config.passphrase()
+    keystore = Keystore(config.keys)
+    roles = ["node", *(["validator"] if config.validator else []), *(["provider"] if config.provider else [])]
+    keys = {role: keystore.load(role, passphrase) for role in roles}
+    async with AsyncExitStack() as stack:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.enter_context(DirectoryLock(config.data))
+        sign_state = _sign_state(config) if config.validator else None
+        chain = Chain.open(genesis, config.data / "chain.db")
+        stack.callback(chain.close)
+        journal = Journal.open(config.data / "journal")
+        stack.callback(journal.close)
+        host = await stack.enter_async_context(open_host(keys["node"].seed, config.listen))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        node = _assemble(config, chain, journal, sign_state, host, keys)
+        _serve(node, nursery)
+        for address in config.peers:
+            host.keep_connected(Address(address))
+        if config.provider is not None:
+            from fondaco.node.provider_host import open_provider
+
+            await stack.enter_async_context(open_provider(node))
+        if config.api:
+            from fondaco.node.api import serve_api
+
+            await nursery.start(serve_api, node)
+        yield node
+
+
+def _sign_state(config: NodeConfig) -> SignState:
+    """A validator's sign state: made with its chain database, and never again."""
+    path = config.data / "sign-state"
+    fresh = not (config.data / "chain.db").exists()
+    return SignState.create(path) if fresh and not path.exists() else SignState.open(path)
+
+
+def _assemble(
+    config: NodeConfig,
+    chain: Chain,
+    journal: Journal,
+    sign_state: SignState | None,
+    host: Host,
+    keys: dict[str, Key],
+) -> Node:
+    """Build the services and tie them together."""
+    mempool, book, gossip = Mempool(chain), Book(chain), Gossip(host, chain.id)
+    client = RpcClient(host, sync_module.PROTOCOL, hello=hello(chain.id))
+    signer = keys["validator"].signer() if config.validator else None
+    engine = Engine(
+        chain.id,
+        EngineConfig(min_block_interval_ms=chain.ledger.params.min_block_interval_ms),
+        verify,
+        None if signer is None else signer.public_key,
+    )
+    agreement = Agreement(chain, mempool, engine, journal, signer=signer, sign_state=sign_state)
+
+    async def call(peer: str, method: str, params: list[Any]) -> Any:
+        return await client.call(PeerId(peer), method, params, timeout_ms=limits.REQUEST_TIMEOUT_MS)
+
+    sync = Sync(chain, lambda: list(host.peers()), call, agreement.adopt)
+    return Node(config, chain, mempool, book, host, gossip, agreement, sync, keys)
+
+
+def _serve(node: Node, nursery: trio.Nursery) -> None:
+    """Start the services."""
+    greeting = hello(node.chain.id)
+    links = Links(
+        node.host,
+        agreement_module.PROTOCOL,
+        node.agreement.on_frame,
+        hello=greeting,
+        on_up=lambda _peer: node.sync.request(),
+    )
+    node.agreement.attach(links, node.host.blame, node.sync.request)
+    RpcServer(node.host, sync_module.PROTOCOL, SyncService(node.chain).methods(), hello=greeting)
+    service = LightService(node.chain, node.book, node.submit, node.submit_order)
+    RpcServer(node.host, light.PROTOCOL, service.methods(), hello=greeting)
+
+    async def on_transactions(items: list[bytes], source: PeerId) -> Verdict:
+        return _judge(node.mempool.add_from_peer(raw) for raw in items)
+
+    async def on_orders(items: list[bytes], source: PeerId) -> Verdict:
+        return _judge(_admit_order(node.book, raw) for raw in items)
+
+    async def on_bids(items: list[bytes], source: PeerId) -> Verdict:
+        return _judge(_admit_answer(node.book, raw) for raw in items)
+
+    node.gossip.subscribe(Topic.TRANSACTIONS, on_transactions)
+    node.gossip.subscribe(Topic.ORDERS, on_orders)
+    node.gossip.subscribe(Topic.BIDS, on_bids)
+    nursery.start_soon(node.gossip.run)
+    nursery.start_soon(links.run)
+    nursery.start_soon(node.agreement.run)
+    nursery.start_soon(node.sync.run)
+
+
+def _judge(admitted: Iterable[bool]) -> Verdict:
+    """A batch goes on if any item of it was admitted; an item that no honest peer makes condemns it."""
+    try:
+        return Verdict.ACCEPT if any(list(admitted)) else Verdict.IGNORE  # a list: every item is looked at
+    except PeerFault as fault:
+        log.info("gossip rejected: %s", fault)
+        return Verdict.REJECT
+
+
+def _admit_order(book: Book, raw: bytes) -> bool:
+    signed = codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES)
+    try:
+        book.add_order(signed)
+    except Refused as refusal:
+        log.debug("order ignored: %s", refusal)
+        return False
+    return True
+
+
+def _admit_answer(book: Book, raw: bytes) -> bool:
+    signed: Answer = codec.decode_union(raw, Answer, limit=limits.GOSSIP_ITEM_BYTES)
+    try:
+        return book.add_answer(signed)
+    except Refused as refusal:
+        log.debug("answer ignored: %s", refusal)
+        return False

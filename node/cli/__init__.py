@@ -1,0 +1,90 @@
+"""The `fondaco` command.
+
+Importing this loads nothing heavy: libp2p, FastAPI and SQLite are imported by the commands that need them,
+when they run. Every command prints either for people or, with `--json`, one JSON object; never both mixed.
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nobody reachable.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from fondaco import __version__
+from fondaco.protocol.errors import FondacoError
+
+COMMANDS = {
+    "demo": ("demo", "demo"),
+    "testnet": ("testnet", "testnet"),
+    "deploy": ("tenant", "deploy"),
+    "status": ("tenant", "status"),
+    "logs": ("tenant", "logs"),
+    "request": ("tenant", "request"),
+    "forward": ("tenant", "forward"),
+    "close": ("tenant", "close"),
+    "wallet": ("tenant", "wallet"),
+    "keys": ("keys", "keys"),
+    "node": ("node", "node"),
+    "provider": ("provider", "provider"),
+    "sdl": ("sdl", "sdl"),
+    "bench": ("bench", "bench"),
+}
+"""Command -> the module under `node.cli` that holds it, and its name there."""
+
+
+class Lazy(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"fondaco.node.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Turn what is raised on purpose into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except FondacoError as error:
+            _report(error)
+            ctx.exit(error.exit_code)
+        except BaseExceptionGroup as group:
+            errors, rest = group.split(FondacoError)
+            if errors is None or rest is not None:
+                raise
+            first = _leaf(errors)
+            _report(first)
+            ctx.exit(first.exit_code)
+
+
+def _leaf(error: BaseException) -> FondacoError:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, FondacoError)
+    return error
+
+
+def _report(error: FondacoError) -> None:
+    line = f"fondaco: {error.message} [{error.code}]"
+    click.echo(line + (f"\n  try: {error.hint}" if error.hint else ""), err=True)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fondaco")
+def cli() -> None:
+    """An open market for compute without a middleman.
+
+    Start with `fondaco demo`, or `fondaco testnet up` and then `fondaco deploy FILE` in another terminal.
+    """
+
+
+def main() -> None:
+    """Entry point of the `fondaco` script."""
+    sys.exit(cli(prog_name="fondaco"))

@@ -1,0 +1,46 @@
+"""What commands share: the options every command takes, and the two ways of printing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def default_home() -> Path:
+    """`$FONDACO_HOME`, else `~/.fondaco/testnet`."""
+    return Path(os.environ.get("FONDACO_HOME") or Path.home() / ".fondaco" / "testnet")
+
+
+def home_option(function: F) -> F:
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_home,
+        show_default="$FONDACO_HOME or ~/.fondaco/testnet",
+        help="Folder of the network this command talks to.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, sort_keys=False))
+
+
+def say(text: str) -> None:
+    """A line of progress: on standard error, so that results can be piped."""
+    click.echo(text, err=True)
+
+
+def credits(amount: int) -> str:
+    """Micro-credits as a person reads them."""
+    return f"{amount / 1_000_000:.6f}".rstrip("0").rstrip(".") + " credits"

@@ -1,0 +1,166 @@
+"""What one node is told: `node.toml` in its home, and where everything else in that home lies.
+
+HOME/
+  node.toml       this file
+  genesis.json    the chain
+  keys/           the keystore: `node`, and `validator` or `provider` where it is one
+  data/           chain.db, journal/, sign-state
+  provider/       hand-offs, images, workloads
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fondaco.protocol.errors import Refused
+
+PASSPHRASE_VARIABLE = "FONDACO_PASSPHRASE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """What a provider offers and what it asks for it. Amounts in whole units; prices in ucredit an hour."""
+
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    cpu_milli: int = 4_000
+    memory_bytes: int = 4 * 2**30
+    storage_bytes: int = 32 * 2**30
+    gpu_models: Mapping[str, int] = field(default_factory=dict)
+    """Model -> units."""
+    price_cpu: int = 10_000
+    """For a whole CPU."""
+    price_memory: int = 4_000
+    """For a GiB."""
+    price_storage: int = 100
+    """For a GiB."""
+    price_gpu: Mapping[str, int] = field(default_factory=dict)
+    """Model -> for one; `*` for any other."""
+    price_endpoint: int = 0
+    bond: int = 1_000_000
+    """Stake behind the provider, in ustake."""
+    withdraw_every_ms: int = 600_000
+    images: Path | None = None
+    """An OCI image layout to take images from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node, as its `node.toml` says."""
+
+    home: Path
+    name: str
+    listen: str
+    """Address the network listens on, host:port."""
+    peers: tuple[str, ...] = ()
+    """Multiaddresses kept connected."""
+    validator: bool = False
+    provider: ProviderConfig | None = None
+    api: str = ""
+    """Loopback address of the HTTP API, host:port; empty: none."""
+
+    @property
+    def genesis(self) -> Path:
+        return self.home / "genesis.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def provider_home(self) -> Path:
+        return self.home / "provider"
+
+    def passphrase(self) -> str:
+        return read_passphrase(self.home)
+
+
+def read_passphrase(home: Path) -> str:
+    """From the environment, or from the file that `testnet up` leaves in a home that only its owner can read.
+
+    Raises `Refused` `keys.no_passphrase`.
+    """
+    given = os.environ.get(PASSPHRASE_VARIABLE)
+    if given is not None:
+        return given
+    try:
+        return (home / "passphrase").read_text(encoding="utf-8").strip()
+    except OSError:
+        raise Refused(
+            "keys.no_passphrase",
+            f"no passphrase for the keys in {home}",
+            hint=f"set {PASSPHRASE_VARIABLE}",
+        ) from None
+
+
+def load(home: Path) -> NodeConfig:
+    """Read `node.toml`. Raises `Refused` `config.missing`, `config.syntax` or `config.field`."""
+    path = home / "node.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
+    except (OSError, ValueError) as error:
+        raise Refused("config.syntax", f"{path}: {error}") from None
+    provider = document.pop("provider", None)
+    if provider is not None:
+        images = provider.pop("images", None)
+        provider = _build(ProviderConfig, provider, path, images=None if images is None else home / images)
+    peers = document.pop("peers", [])
+    config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, peers=tuple(peers))
+    return config
+
+
+def _build(kind: Any, values: Mapping[str, Any], path: Path, **given: Any) -> Any:
+    known = kind.__dataclass_fields__
+    for name, value in values.items():
+        if name not in known or name in given:
+            raise Refused("config.field", f"{path}: unknown key {name!r}")
+        wanted = {"str": str, "int": int, "bool": bool}.get(known[name].type, dict)
+        if type(value) is not wanted:
+            raise Refused("config.field", f"{path}: {name} must be {wanted.__name__}, not {value!r}")
+    try:
+        return kind(**values, **given)
+    except TypeError as error:
+        raise Refused("config.field", f"{path}: {error}") from None
+
+
+def dump(config: NodeConfig) -> str:
+    """The TOML text that `load` reads back."""
+    lines = [
+        f"name = {_toml(config.name)}",
+        f"listen = {_toml(config.listen)}",
+        f"peers = {_toml(list(config.peers))}",
+        f"validator = {_toml(config.validator)}",
+        f"api = {_toml(config.api)}",
+    ]
+    if config.provider is not None:
+        lines += ["", "[provider]"]
+        for name in ProviderConfig.__dataclass_fields__:
+            value = getattr(config.provider, name)
+            if value is not None:
+                lines.append(f"{name} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case Mapping():
+            return "{ " + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+        case list():
+            return "[" + ", ".join(_toml(one) for one in value) + "]"
+        case _:
+            escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'

@@ -1,0 +1,114 @@
+"""What a tenant keeps of its deployments on its own disk: enough to go on from another process.
+
+One file a deployment, under the tenant's home. The blinding salt in it is what proves later which manifest was
+committed to, so the files are readable by their owner alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fondaco.node.files import write_atomically
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import BlindingSalt, DeploymentId, LeaseId, PublicKey
+
+SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseFile:
+    """One lease of a deployment, and where its provider is reached."""
+
+    lease: LeaseId
+    provider: PublicKey
+    peer: str
+    addresses: tuple[str, ...]
+    salt: BlindingSalt
+    manifest: bytes
+    """Canonical JSON of the group's manifest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentFile:
+    deployment: DeploymentId
+    name: str
+    """What the tenant calls it: the SDL file's name, unless given."""
+    leases: tuple[LeaseFile, ...]
+
+
+def save(folder: Path, record: DeploymentFile) -> None:
+    """Write a deployment's file."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    document = {
+        "deployment": record.deployment.hex(),
+        "name": record.name,
+        "leases": [
+            {
+                "lease": one.lease.hex(),
+                "provider": one.provider.hex(),
+                "peer": one.peer,
+                "addresses": list(one.addresses),
+                "salt": one.salt.hex(),
+                "manifest": one.manifest.decode(),
+            }
+            for one in record.leases
+        ],
+    }
+    write_atomically(folder / f"{record.deployment.hex()}.json", json.dumps(document, indent=2).encode())
+
+
+def load_all(folder: Path) -> list[DeploymentFile]:
+    """Every deployment on file, oldest first. Raises `Refused` `deployments.malformed`."""
+    paths = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [_read(path) for path in paths]
+
+
+def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
+    """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
+
+    Where several match the newest wins for a name, and an id must be unique.
+    Raises `Refused` `lease.not_found` or `lease.ambiguous`.
+    """
+    known = load_all(folder)
+    named = [record for record in known if record.name == text]
+    if named:
+        return named[-1], named[-1].leases[0]
+    matches = [
+        (record, lease)
+        for record in known
+        for lease in record.leases
+        if len(text) >= SHORTEST_PREFIX
+        and (lease.lease.hex().startswith(text) or record.deployment.hex().startswith(text))
+    ]
+    if not matches:
+        raise Refused(
+            "lease.not_found", f"no deployment here is called {text!r}", hint="list them: fondaco status"
+        )
+    if len({lease.lease for _, lease in matches}) > 1:
+        raise Refused("lease.ambiguous", f"{len(matches)} leases start with {text!r}: give more of the id")
+    return matches[0]
+
+
+def _read(path: Path) -> DeploymentFile:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return DeploymentFile(
+            deployment=DeploymentId(bytes.fromhex(document["deployment"])),
+            name=document["name"],
+            leases=tuple(
+                LeaseFile(
+                    lease=LeaseId(bytes.fromhex(one["lease"])),
+                    provider=PublicKey(bytes.fromhex(one["provider"])),
+                    peer=one["peer"],
+                    addresses=tuple(one["addresses"]),
+                    salt=BlindingSalt(bytes.fromhex(one["salt"])),
+                    manifest=one["manifest"].encode(),
+                )
+                for one in document["leases"]
+            ),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused("deployments.malformed", f"{path}: {error}", hint="move the file away") from None
