@@ -17,7 +17,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgpack
 
@@ -40,7 +40,7 @@ def encode(message: object) -> bytes:
 def decode(data: bytes, kind: type[T], *, limit: int = limits.MESSAGE_BYTES) -> T:
     """Unpack canonical bytes into a message of `kind`.
 
-    Raises `Malformed` with `codec.size`, `codec.syntax`, `codec.not_canonical` or `codec.type`.
+    Raises `Malformed` with `codec.size`, `codec.syntax`, `codec.not_canonical`, `codec.type` or `codec.range`.
     """
     return typing.cast(T, reader(typing.cast(Any, kind))(unpack(data, limit=limit)))
 
@@ -62,13 +62,41 @@ def unpack(data: bytes, *, limit: int = limits.MESSAGE_BYTES) -> Plain:
     if len(data) > limit:
         raise Malformed("codec.size", f"{len(data)} bytes, at most {limit} allowed")
     try:
-        plain = msgpack.unpackb(data, raw=False, strict_map_key=True)
+        plain = msgpack.unpackb(
+            data,
+            raw=False,
+            object_pairs_hook=_refuse,
+            ext_hook=_refuse,
+            list_hook=_counter() if len(data) > limits.MESSAGE_ITEMS else None,
+            max_array_len=limits.LIST_ITEMS,
+            max_ext_len=0,  # timestamps never reach the hook
+        )
         again = pack(plain)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise Malformed("codec.syntax", f"not msgpack: {type(error).__name__}") from None
+        raise Malformed(
+            "codec.syntax", f"not msgpack, or more than one message may hold: {type(error).__name__}"
+        ) from None
     if again != data:
         raise Malformed("codec.not_canonical", "these bytes are not the canonical form of what they say")
     return plain
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise ValueError("maps and extension types do not exist here")
+
+
+def _counter() -> Callable[[list[Plain]], list[Plain]]:
+    """Counts what one message holds: empty lists take one byte each on the wire, and seventy in memory."""
+    items = 0
+
+    def count(found: list[Plain]) -> list[Plain]:
+        nonlocal items
+        items += 1 + len(found)
+        if items > limits.MESSAGE_ITEMS:
+            raise ValueError("too many items")
+        return found
+
+    return count
 
 
 def _plain(value: Any) -> Plain:
@@ -160,8 +188,6 @@ def _tuple(arguments: tuple[Any, ...]) -> Reader:
         def read_many(value: Plain) -> tuple[Any, ...]:
             if type(value) is not list:
                 raise _wrong("a list", value)
-            if len(value) > limits.LIST_ITEMS:
-                raise Malformed("codec.range", f"a list of {len(value)}, at most {limits.LIST_ITEMS} allowed")
             return tuple([item(one) for one in value])
 
         return read_many
@@ -207,16 +233,14 @@ def _union(arguments: tuple[Any, ...]) -> Reader:
 
 def _message(kind: type) -> Reader:
     hints = typing.get_type_hints(kind)
-    fields = [(field.name, hints[field.name]) for field in dataclasses.fields(kind)]
-    readers: list[tuple[str, Reader]] | None = None
+    # Compiled here, not at first use: a message that nests itself has no depth, so it must not exist. What it
+    # would take to read one would depend on the stack of whoever reads it, and validators must not differ.
+    readers = [(field.name, reader(hints[field.name])) for field in dataclasses.fields(kind)]
     tag = getattr(kind, "TAG", None)
     skip = 0 if tag is None else 1
-    length = len(fields) + skip
+    length = len(readers) + skip
 
     def read(value: Plain) -> Any:
-        nonlocal readers
-        if readers is None:  # at first use, not at compile time: messages may nest themselves
-            readers = [(name, reader(hint)) for name, hint in fields]
         if type(value) is not list or len(value) != length:
             raise _wrong(kind.__name__, value)
         # By type too: 10.0 and True compare equal to a tag, and would be second spellings of one message.

@@ -120,6 +120,7 @@ def check_group(group: Group) -> None:
     if group.max_price_per_hour <= 0:
         raise Refused("price.too_small", f"group {group.name!r} asks for a maximum price of zero")
     _check_attributes(group, group.placement.attributes)
+    _check_unique(group, "unit id", [unit.id for unit in group.units])
     for unit in group.units:
         _check_unit(group, unit)
     total = totals(group.units)
@@ -146,6 +147,7 @@ def _check_unit(group: Group, unit: ResourceUnit) -> None:
     ):
         if not bounds[0] <= amount <= bounds[1]:
             _out_of_range(group, f"unit {unit.id} {what}", amount, bounds)
+    _check_unique(group, f"unit {unit.id} volume", [volume.name for volume in volumes])
     for attributes in (
         resources.cpu_attributes,
         resources.memory_attributes,
@@ -165,7 +167,10 @@ def _check_attributes(group: Group, attributes: tuple[Attribute, ...]) -> None:
         raise Refused("attributes.order", f"group {group.name!r}: attributes must be sorted and unique")
 
 
+def _check_unique(group: Group, what: str, names: list[int] | list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise Refused("resources.duplicate", f"group {group.name!r}: a {what} occurs twice")
+
+
 def _out_of_range(group: Group, what: str, found: int, bounds: tuple[int, int]) -> NoReturn:
-    raise Refused(
-        "resources.limit", f"group {group.name!r}: {what} is {found}, allowed {bounds[0]}..{bounds[1]}"
-    )
+    raise Refused("resources.limit", f"group {group.name!r}: {what} is {found}, allowed {bounds[0]}..{bounds[1]}")

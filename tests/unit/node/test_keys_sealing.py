@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fondaco.node.keys.sealing import SealingPair, random_blinding_salt, random_salt, seal
@@ -11,6 +11,7 @@ from fondaco.protocol.scalars import SealingKey
 PAIR = SealingPair.from_seed(bytes(range(32)))
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_what_is_sealed_opens_to_the_same(data: bytes) -> None:
     box = seal(data, PAIR.key)

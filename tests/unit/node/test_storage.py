@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import children
 from tests.support.sample_blocks import ZERO, sample_block, sample_certificate
@@ -132,6 +132,7 @@ def test_a_scan_is_in_key_order_bounded_and_undisturbed_by_a_commit(store: Chain
 KEYS = st.binary(max_size=3)
 
 
+@settings(deadline=None)
 @given(
     batches=st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=5)), max_size=6),
     bounds=st.tuples(KEYS, KEYS),
