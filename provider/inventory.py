@@ -1,0 +1,162 @@
+"""What a provider has, has promised and has let.
+
+Nothing is ever promised twice: every change goes through `_book`, which refuses what does not fit, and the books are
+kept as a list of reservations rather than as running totals, so that releasing one cannot leave the sums askew.  A
+reservation lives until its moment passes, unless it became a lease; a lease lives until it is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.market import Reason
+from fondaco.protocol.resources import ResourceUnit
+from fondaco.protocol.scalars import LeaseId, Millis, PublicKey
+from fondaco.provider.capacity import Allocation, Load, Node, pack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Resources set aside for one bid, and then for its lease."""
+
+    id: bytes
+    """The provider's own name for it: one per order and group."""
+    tenant: PublicKey
+    allocation: Allocation
+    expires_at: Millis
+    """When it lapses, in block time; without meaning once `lease` is set."""
+    lease: LeaseId | None = None
+
+
+class Inventory:
+    """The books over a provider's nodes."""
+
+    def __init__(self, nodes: Iterable[Node], *, per_tenant: int = limits.RESERVATIONS_PER_TENANT) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._per_tenant = per_tenant
+        self._reservations: dict[bytes, Reservation] = {}
+
+    # --- Looking ---
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self._nodes.values())
+
+    @property
+    def reservations(self) -> tuple[Reservation, ...]:
+        return tuple(self._reservations.values())
+
+    def get(self, reservation: bytes) -> Reservation | None:
+        return self._reservations.get(reservation)
+
+    def for_lease(self, lease: LeaseId) -> Reservation | None:
+        return next((one for one in self._reservations.values() if one.lease == lease), None)
+
+    def held_by(self, tenant: PublicKey) -> int:
+        """Reservations, not leases."""
+        return sum(one.tenant == tenant and one.lease is None for one in self._reservations.values())
+
+    def free(self) -> dict[str, Load]:
+        """What is neither promised nor let, by node; never negative."""
+        free = {name: node.capacity for name, node in self._nodes.items()}
+        for reservation in self._reservations.values():
+            for name, load in reservation.allocation.by_node().items():
+                free[name] = free[name].minus(load)
+        assert not any(load.is_negative() for load in free.values()), "the inventory is over-committed"
+        return free
+
+    def plan(self, units: tuple[ResourceUnit, ...], tenant: PublicKey) -> Allocation | tuple[Reason, ...]:
+        """Where `units` would run, or why nowhere.  Changes nothing."""
+        held = self.held_by(tenant)
+        if held >= self._per_tenant:
+            reason = Reason(
+                dimension="reservations for this tenant",
+                asked=str(held + 1),
+                available=f"at most {self._per_tenant}",
+            )
+            return (reason,)
+        return pack(units, self.free())
+
+    # --- Changing ---
+
+    def reserve(
+        self, reservation: bytes, *, tenant: PublicKey, allocation: Allocation, expires_at: Millis
+    ) -> Reservation:
+        """Set a planned allocation aside.
+
+        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap`, `inventory.full`, or `inventory.overcommit`
+        if it no longer fits.
+        """
+        if reservation in self._reservations:
+            raise Refused("inventory.duplicate", "this order and group already hold a reservation")
+        if self.held_by(tenant) >= self._per_tenant:
+            raise Refused("inventory.tenant_cap", f"one tenant may hold {self._per_tenant} reservations")
+        if len(self._reservations) >= limits.RESERVATIONS:
+            raise Refused("inventory.full", f"at most {limits.RESERVATIONS} reservations and leases")
+        entry = Reservation(id=reservation, tenant=tenant, allocation=allocation, expires_at=expires_at)
+        self._book(entry)
+        return entry
+
+    def _book(self, entry: Reservation) -> None:
+        free = self.free()
+        for name, load in entry.allocation.by_node().items():
+            if name not in free:
+                raise Refused("inventory.overcommit", f"there is no node {name!r}")
+            if load.is_negative() or not load.fits(free[name]):
+                raise Refused("inventory.overcommit", f"node {name!r} has no room for this any more")
+        self._reservations[entry.id] = entry
+
+    def extend(self, reservation: bytes, expires_at: Millis) -> None:
+        """Hold a reservation longer, for a bid that replaced another.  Raises `Refused` `inventory.unknown`."""
+        entry = self._require(reservation)
+        self._reservations[reservation] = replace(entry, expires_at=max(entry.expires_at, expires_at))
+
+    def commit(self, reservation: bytes, lease: LeaseId) -> Reservation:
+        """The bid won: keep the resources until the lease is released.
+
+        Doing it again for the same lease changes nothing.  Raises `Refused`: `inventory.unknown`, or
+        `inventory.committed` if another lease has it.
+        """
+        entry = self._require(reservation)
+        if entry.lease not in (None, lease):
+            raise Refused("inventory.committed", "this reservation already serves another lease")
+        entry = self._reservations[reservation] = replace(entry, lease=lease)
+        return entry
+
+    def release(self, reservation: bytes) -> bool:
+        """Give the resources back; whether there was anything to give."""
+        return self._reservations.pop(reservation, None) is not None
+
+    def expire(self, now: Millis) -> tuple[bytes, ...]:
+        """Drop the reservations whose moment has passed; leases stay.  `now` is block time."""
+        gone = tuple(one.id for one in self._reservations.values() if one.lease is None and one.expires_at <= now)
+        for reservation in gone:
+            del self._reservations[reservation]
+        return gone
+
+    def _require(self, reservation: bytes) -> Reservation:
+        entry = self._reservations.get(reservation)
+        if entry is None:
+            raise Refused("inventory.unknown", "there is no such reservation; it may have expired")
+        return entry
+
+    # --- Coming back ---
+
+    def restore(self, reservations: Iterable[Reservation]) -> tuple[Reservation, ...]:
+        """Take over `reservations` from before a restart, leases first; those that no longer fit are returned.
+
+        A lease among the returned is a workload on a machine that shrank: the caller decides, and must not tear
+        down what is paid for.
+        """
+        homeless = []
+        for entry in sorted(reservations, key=lambda one: one.lease is None):
+            try:
+                if entry.id in self._reservations:
+                    continue
+                self._book(entry)
+            except Refused:
+                homeless.append(entry)
+        return tuple(homeless)

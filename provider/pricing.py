@@ -1,0 +1,108 @@
+"""What a provider asks: strategies that turn resources into micro-credits an hour.
+
+Integers and exact fractions only; one rounding, upwards, at the very end.  A GPU without a price is refused, not
+given away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+from fondaco.protocol import limits, matching
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.resources import EndpointKind, ResourceUnit
+from fondaco.protocol.scalars import MicroCredits
+
+EPHEMERAL = ""
+"""The storage class of volumes that have none."""
+ANY_MODEL = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """A price for a whole group, and what it is made of."""
+
+    price_per_hour: MicroCredits
+    parts: tuple[tuple[str, Fraction], ...]
+    """(what, micro-credits an hour) before rounding."""
+
+
+class Pricing(Protocol):
+    """A pricing strategy."""
+
+    def quote(self, units: tuple[ResourceUnit, ...]) -> Quote:
+        """Price resources as reserved: GPU attributes name the model that would be leased.
+
+        Raises `Refused` with `pricing.unpriced` where the strategy has no price for something.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearScale:
+    """So much for each unit of each resource, in micro-credits an hour."""
+
+    per_cpu: int
+    per_memory_gib: int
+    per_storage_gib: Mapping[str, int] = field(default_factory=dict)
+    """By class; `""` is ephemeral storage."""
+    per_gpu: Mapping[str, int] = field(default_factory=dict)
+    """By model, the most specific first: `h100/80Gi/sxm`, `h100/80Gi`, `h100`, `*`."""
+    per_endpoint: int = 0
+    per_ip: int = 0
+    minimum: int = 1
+    """For the whole group; at least 1, since a price is always positive."""
+
+    def quote(self, units: tuple[ResourceUnit, ...]) -> Quote:
+        parts: dict[str, Fraction] = {}
+        for unit in units:
+            for what, amount in self._parts(unit):
+                parts[what] = parts.get(what, Fraction(0)) + unit.count * amount
+        price = max(self.minimum, 1, math.ceil(sum(parts.values(), Fraction(0))))
+        return Quote(price_per_hour=MicroCredits(price), parts=tuple(parts.items()))
+
+    def _parts(self, unit: ResourceUnit) -> list[tuple[str, Fraction]]:
+        """What one replica costs."""
+        resources = unit.resources
+        parts = [
+            ("cpu", Fraction(resources.cpu_milli * self.per_cpu, 1_000)),
+            ("memory", Fraction(resources.memory_bytes * self.per_memory_gib, limits.GIB)),
+        ]
+        for volume in resources.volumes:
+            name = matching.volume_class(volume)
+            rate = self.per_memory_gib if name == "ram" else self._storage_rate(name)
+            parts.append((f"storage {name or 'ephemeral'}", Fraction(volume.size_bytes * rate, limits.GIB)))
+        if resources.gpu_units:
+            models = matching.gpu_models(resources.gpu_attributes)
+            if not models:
+                raise Refused("pricing.unpriced", f"unit {unit.id} names no GPU model that has a price")
+            # Where several models would do, the dearest is priced: the provider may end up giving that one.
+            rate, name = max((self._gpu_rate(model), model.model) for model in models)
+            parts.append((f"gpu {name}", Fraction(resources.gpu_units * rate)))
+        kinds = [endpoint.kind for endpoint in resources.endpoints]
+        leased = kinds.count(EndpointKind.LEASED_IP)
+        # Endpoints are listed for the unit as a whole, not for each replica.
+        parts.append(("endpoints", Fraction((len(kinds) - leased) * self.per_endpoint, max(unit.count, 1))))
+        parts.append(("ip", Fraction(leased * self.per_ip, max(unit.count, 1))))
+        return [(what, amount) for what, amount in parts if amount]
+
+    def _storage_rate(self, name: str) -> int:
+        if name not in self.per_storage_gib:
+            raise Refused("pricing.unpriced", f"no price for storage of class {name or 'ephemeral'!r}")
+        return self.per_storage_gib[name]
+
+    def _gpu_rate(self, model: matching.GpuModel) -> int:
+        names = (
+            f"{model.model}/{model.ram}/{model.interface}",
+            f"{model.model}/{model.ram}",
+            model.model,
+            ANY_MODEL,
+        )
+        for name in names:
+            if name in self.per_gpu:
+                return self.per_gpu[name]
+        raise Refused("pricing.unpriced", f"no price for the GPU {model.key}")
