@@ -114,8 +114,10 @@ class ChainStore:
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
-        with _fail_stop():
+        try:  # spelled out: executing a block reads thousands of records, and `with` costs a fifth of a read
             row = self._execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _failed(error) from error
         return None if row is None else row[0]
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:

@@ -167,6 +167,14 @@ def test_a_commit_that_fails_changes_nothing_and_is_fatal(store: ChainStore) -> 
     assert head.height == 1
 
 
+def test_every_use_after_closing_is_fatal(tmp_path: Path) -> None:
+    store = ChainStore.open(tmp_path / "chain.db")
+    store.close()
+    for use in (lambda: store.get(b"key"), store.head, lambda: store.scan(b"", b"z", 1)):
+        with pytest.raises(StorageFailed):
+            use()
+
+
 def test_a_store_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     ChainStore.open(path).close()
