@@ -253,9 +253,11 @@ def _fail_stop() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageFailed(
-            "storage.failed", str(error), hint="free or check the disk, then start again"
-        ) from error
+        raise _failed(error) from error
+
+
+def _failed(error: sqlite3.Error) -> StorageFailed:
+    return StorageFailed("storage.failed", str(error), hint="free or check the disk, then start again")
 
 
 def _unopened(path: Path, error: sqlite3.DatabaseError) -> Refused:
