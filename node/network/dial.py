@@ -42,13 +42,18 @@ async def dial(basic: Any, address: Address) -> None:
 
 
 async def open_stream(basic: Any, peer: PeerId, protocol: str) -> Stream:
-    """A new stream. Raises `Unreachable` `stream.refused`.
+    """A new stream. Raises `Unreachable` `stream.refused`, or `network.unreachable` without a living connection.
+
+    The library would dial then; dialling is ours, and `Host` may hear a little late that a peer is gone.
 
     (6) After some 250 streams on a connection the library waits for ever; so there is always a deadline.
     """
+    identified = identity(peer)
+    if all(connection.is_closed for connection in basic.get_network().get_connections(identified)):
+        raise Unreachable("network.unreachable", f"{peer} is not connected")
     try:
         with trio.fail_after(limits.OPEN_STREAM_TIMEOUT_MS / 1000):
-            raw = await basic.new_stream(identity(peer), [TProtocol(protocol)])
+            raw = await basic.new_stream(identified, [TProtocol(protocol)])
     except (*STREAM_ERRORS, trio.TooSlowError) as error:
         reason = f"{peer} opens no stream for {protocol}: {type(error).__name__}"
         raise Unreachable("stream.refused", reason) from None

@@ -16,6 +16,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network import swarm as swarm_module
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
@@ -40,6 +41,14 @@ Admit = Callable[[str], bool]
 StreamHandler = Callable[[Any], Awaitable[None]]
 
 
+class NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Dials nobody. Upstream's dials whomever it remembers until half the connection limit is reached."""
+
+    async def run_background_task(self, nursery: Any) -> None: ...
+
+    async def maybe_connect(self) -> None: ...
+
+
 class HardenedSwarm(Swarm):  # type: ignore[misc]
     """A swarm whose inbound connections give back what they took."""
 
@@ -49,6 +58,7 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         self.inbound: Counter[str] = Counter()
         """Inbound sockets open now, by IP address, those still shaking hands included."""
         self.turned_away = 0
+        self.auto_connector = NoAutoConnector(self)
 
     async def upgrade_inbound_raw_conn(self, raw_conn: Any, maddr: Any) -> Any:
         """(2) Hold on while the connection lives, then end its task.

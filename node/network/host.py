@@ -311,6 +311,7 @@ async def open_host(
         return not ip or bans.why(network_of(ip), trio.current_time()) is None
 
     basic, swarm = hardening.build_host(seed, admit=admit)
+    raised: FondacoError | None = None
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(basic.run(_multiaddrs(where)))
         if where is not None and not swarm.listeners:
@@ -325,9 +326,13 @@ async def open_host(
         nursery.start_soon(keepalive.run)
         try:
             yield host
+        except FondacoError as error:
+            raised = error
         finally:
             nursery.cancel_scope.cancel()
             await _close(basic, swarm)
+    if raised is not None:
+        raise raised  # as itself, not in a group for each of the library's nurseries
 
 
 def _multiaddrs(where: Endpoint | None) -> list[Any]:

@@ -25,7 +25,7 @@ from fondaco.node.network.outbox import Outbox
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import codec, limits
 from fondaco.protocol.codec import Plain
-from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.errors import FondacoError, Malformed, PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import FrameReader, Hello, frame
 from fondaco.protocol.rpc import (
     Call,
@@ -314,7 +314,7 @@ class Items(AsyncIterator[Plain]):
         if self._read >= limits.RPC_STREAM_WINDOW_BYTES // 2:
             self._link.say(Credit(id=self.id, size=self._read))
             self._read = 0
-        return codec.unpack(value)
+        return self._link.unpack(value)
 
 
 class _ClientLink:
@@ -344,7 +344,7 @@ class _ClientLink:
             if awaited.result is None:
                 self.say(Cancel(id=request))
         if isinstance(awaited.result, bytes):
-            return codec.unpack(awaited.result)
+            return self.unpack(awaited.result)
         assert awaited.result is not None
         raise awaited.result
 
@@ -361,6 +361,14 @@ class _ClientLink:
         self._streams.pop(items.id, None)
         if not items.ended:
             self.say(Cancel(id=items.id))
+
+    def unpack(self, packed: bytes) -> Plain:
+        """What the server said; if that is no plain value it is blamed, and has as good as not answered."""
+        try:
+            return codec.unpack(packed)
+        except Malformed as fault:
+            self._host.blame(self._stream.peer, fault)
+            raise Unreachable("rpc.garbled", f"{self._stream.peer} answers garbage") from None
 
     def _check_open(self) -> None:
         if self.closed:

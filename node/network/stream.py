@@ -40,7 +40,9 @@ class Stream:
         """The next bytes, one to `max_bytes` of them; empty at the end. Raises `Unreachable` `stream.reset`."""
         try:
             data: bytes = await self._muxed.read(max_bytes)
-        except MuxedStreamEOF:
+        except MuxedStreamEOF as error:
+            if self._muxed.reset_received:  # upstream forgets a stream at its reset, and then says it ended
+                raise self._lost(error) from None
             return b""
         except STREAM_ERRORS as error:
             raise self._lost(error) from None

@@ -1,0 +1,159 @@
+from fondaco.protocol.gossip.router import (
+    Deliver,
+    Effect,
+    Peer,
+    Punish,
+    Router,
+    RouterConfig,
+    SendRpc,
+    Verdict,
+    message_id,
+)
+from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
+from fondaco.protocol.scalars import Millis
+
+A, B, C = Peer("a"), Peer("b"), Peer("c")
+HELLO = Message(topic="t", data=b"hello")
+
+
+def wants(topic: str = "t") -> Rpc:
+    return Rpc(subscriptions=(Subscription(topic=topic, subscribe=True),))
+
+
+def router(**bounds: int) -> Router:
+    """One that wants "t", with three neighbours that want it too."""
+    made = Router(RouterConfig(**bounds), now=Millis(0))
+    made.subscribe("t")
+    for peer in (A, B, C):
+        made.peer_added(peer)
+        made.received(peer, wants())
+    return made
+
+
+def says(message: Message) -> Rpc:
+    return Rpc(messages=(message,))
+
+
+def delivered(effects: list[Effect]) -> list[bytes]:
+    return [effect.data for effect in effects if isinstance(effect, Deliver)]
+
+
+def test_a_new_neighbour_is_told_what_we_want() -> None:
+    made = Router(now=Millis(0))
+    assert made.peer_added(A) == []
+    assert made.subscribe("t") == [SendRpc(peers=(A,), rpc=wants())]
+    assert made.subscribe("t") == []
+    assert made.peer_added(B) == [SendRpc(peers=(B,), rpc=wants())]
+    assert made.topics == ("t",)
+
+
+def test_what_we_publish_goes_to_all_who_want_it_and_not_to_ourselves() -> None:
+    made = router()
+    made.received(C, Rpc(subscriptions=(Subscription(topic="t", subscribe=False),)))
+    assert made.published("t", b"hello") == [SendRpc(peers=(A, B), rpc=says(HELLO))]
+    assert made.published("t", b"hello") == []
+
+
+def test_a_message_is_delivered_once_however_many_send_it() -> None:
+    made = router()
+    first = made.received(A, says(HELLO))
+    assert first == [Deliver(topic="t", data=b"hello", message_id=message_id(b"hello"), source=A)]
+    assert made.received(A, says(HELLO)) == []
+    assert made.received(B, says(HELLO)) == []
+    made.verdict(message_id(b"hello"), Verdict.ACCEPT)
+    assert made.received(C, says(HELLO)) == []
+    assert made.counters.duplicates == 3
+
+
+def test_nothing_is_passed_on_before_its_verdict() -> None:
+    made = router()
+    assert not [effect for effect in made.received(A, says(HELLO)) if isinstance(effect, SendRpc)]
+
+
+def test_an_accepted_message_goes_unchanged_to_those_who_did_not_send_it() -> None:
+    made = router()
+    made.received(A, says(HELLO))
+    made.received(B, says(HELLO))
+    assert made.verdict(message_id(b"hello"), Verdict.ACCEPT) == [SendRpc(peers=(C,), rpc=says(HELLO))]
+
+
+def test_a_message_everybody_has_is_sent_to_nobody() -> None:
+    made = router()
+    for peer in (A, B, C):
+        made.received(peer, says(HELLO))
+    assert made.verdict(message_id(b"hello"), Verdict.ACCEPT) == []
+
+
+def test_an_ignored_message_is_dropped_without_blame() -> None:
+    made = router()
+    made.received(A, says(HELLO))
+    assert made.verdict(message_id(b"hello"), Verdict.IGNORE) == []
+
+
+def test_a_rejected_message_is_dropped_and_its_source_blamed() -> None:
+    made = router()
+    made.received(A, says(HELLO))
+    assert made.verdict(message_id(b"hello"), Verdict.REJECT) == [
+        Punish(peer=A, code="gossip.rejected", message="an invalid message")
+    ]
+
+
+def test_a_second_verdict_and_one_on_nothing_have_no_effect() -> None:
+    made = router()
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.IGNORE)
+    assert made.verdict(message_id(b"hello"), Verdict.ACCEPT) == []
+    assert made.verdict(message_id(b"never came"), Verdict.REJECT) == []
+
+
+def test_messages_of_topics_we_do_not_want_are_counted_and_let_go() -> None:
+    made = router()
+    assert made.received(A, says(Message(topic="other", data=b"x"))) == []
+    assert made.counters.unwanted == 1
+    assert len(made.unsubscribe("t")) == 1
+    assert made.unsubscribe("t") == []
+    assert made.received(A, says(HELLO)) == []
+
+
+def test_a_neighbour_that_left_gets_nothing_and_what_it_sent_is_still_judged() -> None:
+    made = router()
+    made.received(A, says(HELLO))
+    made.peer_removed(A)
+    made.peer_removed(A)
+    assert made.verdict(message_id(b"hello"), Verdict.ACCEPT) == [SendRpc(peers=(B, C), rpc=says(HELLO))]
+    assert made.peers == (B, C)
+
+
+def test_who_was_never_a_neighbour_cannot_subscribe() -> None:
+    made = router()
+    assert made.received(Peer("stranger"), wants()) == []
+    assert made.subscribers("t") == (A, B, C)
+
+
+def test_a_neighbour_that_wants_too_much_is_blamed() -> None:
+    made = router(subscriptions=2)
+    assert made.received(A, wants("u")) == []
+    assert made.received(A, wants("u")) == []
+    (punished,) = made.received(A, wants("v"))
+    assert isinstance(punished, Punish)
+    assert punished.peer == A
+
+
+def test_too_many_messages_under_judgement_are_shed_and_may_come_again() -> None:
+    made = router(pending=1)
+    assert delivered(made.received(A, says(HELLO))) == [b"hello"]
+    more = Message(topic="t", data=b"more")
+    assert made.received(A, says(more)) == []
+    assert made.counters.shed == 1
+    made.verdict(message_id(b"hello"), Verdict.ACCEPT)
+    assert delivered(made.received(B, says(more))) == [b"more"]
+
+
+def test_ids_are_forgotten_when_their_time_is_over() -> None:
+    made = router(seen_ms=1000)
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.ACCEPT)
+    made.heartbeat(Millis(999))
+    assert made.received(B, says(HELLO)) == []
+    made.heartbeat(Millis(1000))
+    assert delivered(made.received(B, says(HELLO))) == [b"hello"]
