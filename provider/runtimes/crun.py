@@ -1,0 +1,131 @@
+"""The crun backend: an OCI bundle of our own making, run without root.
+
+Preferred where a distribution ships it: on Ubuntu 24.04 and later its AppArmor profile is what allows user
+namespaces at all. `crun run` stays outside as the workload's parent; the workload itself is pid 1 inside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from fondaco.protocol import limits
+from fondaco.provider.runtimes import launch as launching
+from fondaco.provider.runtimes import seccomp
+from fondaco.provider.runtimes.launch import Launch, Stage
+from fondaco.provider.runtimes.port import VolumeKind
+from fondaco.provider.runtimes.shim import Recipe
+
+NAMESPACES = ("user", "pid", "mount", "network", "ipc", "uts", "cgroup")
+MASKED = (
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def find() -> Crun | None:
+    found = shutil.which("crun")
+    return Crun(found) if found else None
+
+
+class Crun:
+    name = "crun"
+    overlays = False
+
+    def __init__(self, executable: str) -> None:
+        self._executable = executable
+
+    def version(self) -> str:
+        out = subprocess.run([self._executable, "--version"], capture_output=True, text=True, check=False)
+        return out.stdout.splitlines()[0].removeprefix("crun version ") if out.stdout else ""
+
+    def recipe(self, launch: Launch) -> Recipe:
+        stage = Stage(launch)
+        scratch = stage.at(launch.scratch)
+        owner = os.geteuid() if launch.uid is None else launch.uid
+        for name in ("bundle", "state", "upper", "work"):
+            (launch.scratch / name).mkdir()
+            os.chown(launch.scratch / name, owner, owner if launch.uid is not None else os.getegid())
+        config = launch.scratch / "bundle" / "config.json"
+        config.write_text(json.dumps(_config(launch, stage, scratch, owner)), encoding="utf-8")
+        config.chmod(0o600)
+        os.chown(config, owner, -1)
+        argv = [
+            *("crun", f"--root={scratch}/state", "--cgroup-manager=disabled", "run"),
+            *(f"--bundle={scratch}/bundle", f"--pid-file={scratch}/pid", "workload"),
+        ]
+        pid_file = str(launch.scratch / "pid")
+        return launching.recipe(launch, stage, executable=self._executable, argv=argv, pid_file=pid_file)
+
+
+def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str, Any]:
+    group = owner if launch.uid is not None else os.getegid()
+    pids = {"type": "RLIMIT_NPROC", "soft": launch.spec.pids, "hard": launch.spec.pids}
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": stage.at(launch.image.rootfs), "readonly": True},
+        "hostname": launch.spec.service,
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": list(launch.argv),
+            "env": [f"{name}={value}" for name, value in launch.env],
+            "cwd": launch.working_dir,
+            "noNewPrivileges": True,
+            "capabilities": {
+                kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
+            },
+            "rlimits": [pids],
+        },
+        "mounts": _mounts(launch, stage, scratch),
+        "linux": {
+            "namespaces": [{"type": kind} for kind in NAMESPACES],
+            "uidMappings": [{"containerID": 0, "hostID": owner, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": group, "size": 1}],
+            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "seccomp": seccomp.oci_profile(seccomp.machine()),
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READ_ONLY),
+        },
+    }
+
+
+def _mounts(launch: Launch, stage: Stage, scratch: str) -> list[dict[str, Any]]:
+    quiet = ["nosuid", "nodev"]
+
+    def tmpfs(path: str, size: int, mode: str) -> dict[str, Any]:
+        options = [*quiet, f"mode={mode}", f"size={size}"]
+        return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
+
+    size = limits.WORKLOAD_TMPFS_BYTES
+    mounts: list[dict[str, Any]] = []
+    mounts += [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": [*quiet, "noexec"]},
+        tmpfs("/dev", 64 * limits.KIB, "755"),
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        },
+        tmpfs("/dev/shm", size, "1777"),
+        tmpfs("/tmp", size, "1777"),
+        tmpfs("/run", size, "755"),
+    ]
+    for path, outside, read_only in launch.disk_volumes():
+        options = ["bind", *quiet, *(["ro"] if read_only else [])]
+        mounts.append({"destination": path, "type": "bind", "source": stage.at(outside), "options": options})
+    mounts += [
+        tmpfs(volume.path, volume.size_bytes, "1777")
+        for volume in launch.spec.volumes
+        if volume.kind is VolumeKind.RAM
+    ]
+    return mounts

@@ -1,0 +1,181 @@
+"""The embedded runtime: sandboxes by crun or bubblewrap, no service and no root needed.
+
+Below its home:
+
+    images/<manifest digest>/      unpacked images, shared and never written to
+    run/<workload>/                recipe, state and scratch of one workload; removed when it is stopped
+    logs/<workload>/               its log, kept until `forget`
+    volumes/<workload>.<volume>/   disk volumes
+
+Nothing else is remembered: `run/` is the truth, and each workload's shim (see `shim`) holds a lock there as long
+as it lives. A runtime that starts over the same home therefore finds everything the one before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import trio
+
+from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import lifecycle, logs, processes
+from fondaco.provider.runtimes.commands import run_inside
+from fondaco.provider.runtimes.dialer import Dialer
+from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
+from fondaco.provider.runtimes.oci import ImageSource, ImageStore
+from fondaco.provider.runtimes.port import (
+    Capability,
+    ExecResult,
+    Image,
+    LogLine,
+    State,
+    Stats,
+    Workload,
+    WorkloadId,
+    WorkloadSpec,
+    parse_workload_id,
+)
+from fondaco.provider.runtimes.probe import choose_backend, probe
+from fondaco.provider.runtimes.processes import Process
+from fondaco.provider.runtimes.unpack import remove_tree
+
+
+class EmbeddedRuntime:
+    """Runs workloads below `home`, from images that `sources` have.  Implements `port.Runtime`."""
+
+    def __init__(self, home: Path, sources: Sequence[ImageSource], *, backend: Backend | None = None) -> None:
+        self._home = home.absolute()
+        self._backend = backend
+        self._capability: Capability | None = None
+        self._uid = sandbox_uid()
+        self._images = ImageStore(self._home / "images", sources, owner=self._uid)
+        self._dialer = Dialer()
+        for name in ("run", "logs", "volumes"):
+            (self._home / name).mkdir(parents=True, exist_ok=True)
+        self._home.chmod(0o700)
+
+    async def probe(self) -> Capability:
+        """Run a sandbox and say what holds.  Raises `Refused` `runtime.unavailable`."""
+        backends = choose_backend() if self._backend is None else [self._backend]
+        self._backend, self._capability = await probe(backends, self._home, self._uid)
+        return self._capability
+
+    async def prepare(self, reference: str) -> Image:
+        return await self._images.prepare(reference)
+
+    async def start(self, spec: WorkloadSpec) -> Workload:
+        """Start it; `runtime.start` if the sandbox fails, `workload.exists` if it was not stopped."""
+        if self._capability is None:
+            await self.probe()
+        assert self._capability is not None, "probe sets it or raises"
+        assert self._backend is not None, "chosen by probe"
+        launch = Launch(
+            spec=spec,
+            image=await self.prepare(spec.image),
+            run_dir=self._run_dir(spec.id),
+            log_dir=self._home / "logs" / spec.id,
+            volumes_dir=self._home / "volumes",
+            uid=self._uid,
+            overlay=self._capability.writable_root,
+        )
+        return await lifecycle.launch_workload(launch, self._backend)
+
+    async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
+        """Run a command inside; `workload.timeout` if it takes longer than `timeout_ms`."""
+        self._alive(workload)
+        run_dir = self._run_dir(workload)
+        target = lifecycle.payload(run_dir)
+        return await run_inside(target or self._alive(workload), run_dir, argv, timeout_ms)
+
+    def logs(
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """Its log, also after it was stopped; `workload.unknown` if it never ran here."""
+        directory = self._home / "logs" / self._checked(workload)
+        if not directory.is_dir():
+            raise Refused("workload.unknown", f"there is no log of workload {workload}")
+
+        async def running() -> bool:
+            return self._read(workload).state in (State.STARTING, State.RUNNING)
+
+        return logs.read(directory, tail=tail, follow=follow, running=running)
+
+    async def stats(self, workload: WorkloadId) -> Stats:
+        first = self._alive(workload)
+        usages = [usage for pid in processes.family(first.pid) if (usage := processes.usage(pid)) is not None]
+        return Stats(
+            cpu_ms=sum(cpu for cpu, _ in usages),
+            memory_bytes=sum(memory for _, memory in usages),
+            processes=len(usages),
+        )
+
+    async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
+        return await self._dialer.dial(self._alive(workload), port)
+
+    async def status(self, workload: WorkloadId) -> Workload:
+        """How it is now; `workload.unknown` if it was never started or was stopped."""
+        if not self._run_dir(workload).is_dir():
+            raise Refused("workload.unknown", f"there is no workload {workload}")
+        return self._read(workload)
+
+    async def wait(self, workload: WorkloadId) -> Workload:
+        await lifecycle.ended(self._run_dir(workload))
+        return await self.status(workload)
+
+    async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
+        run_dir = self._run_dir(workload)
+        if not run_dir.is_dir():
+            return None
+        with trio.CancelScope(shield=True):  # half a teardown would leave a workload nobody pays for
+            await lifecycle.end(run_dir, grace_ms)
+            last = self._read(workload)
+            await trio.to_thread.run_sync(self._remove, workload)
+        return last
+
+    async def list(self) -> tuple[Workload, ...]:
+        names = sorted(path.name for path in (self._home / "run").iterdir())
+        return tuple(self._read(WorkloadId(name)) for name in names if parse_workload_id(name) is not None)
+
+    async def forget(self, workload: WorkloadId) -> None:
+        """Remove the log and the persistent volumes of a workload that was stopped."""
+        if self._run_dir(workload).is_dir():
+            raise Refused("workload.running", f"workload {workload} was not stopped")
+        doomed = [self._home / "logs" / workload, *(self._home / "volumes").glob(f"{workload}.*")]
+        for path in doomed:
+            if path.is_dir():
+                await trio.to_thread.run_sync(remove_tree, path)
+
+    async def aclose(self) -> None:
+        await self._dialer.aclose()
+
+    def _checked(self, workload: WorkloadId) -> WorkloadId:
+        if parse_workload_id(workload) is None:
+            raise Refused("workload.unknown", f"{workload[:100]!r} names no workload")
+        return workload
+
+    def _run_dir(self, workload: WorkloadId) -> Path:
+        return self._home / "run" / self._checked(workload)
+
+    def _read(self, workload: WorkloadId) -> Workload:
+        return lifecycle.read_workload(self._run_dir(workload), workload)
+
+    def _alive(self, workload: WorkloadId) -> Process:
+        """The workload's first process.  Raises `Refused` `workload.gone` unless it runs."""
+        first = lifecycle.first_process(self._run_dir(workload))
+        if first is None:
+            raise Refused("workload.gone", f"workload {workload} does not run", hint="look at its status")
+        return first
+
+    def _remove(self, workload: WorkloadId) -> None:
+        kept = {
+            volume["name"]
+            for volume in (lifecycle.read_json(self._run_dir(workload) / "volumes.json") or {}).get(
+                "persistent", []
+            )
+        }
+        prefix = f"{workload}."
+        for path in (self._home / "volumes").glob(f"{prefix}*"):
+            if path.name.removeprefix(prefix) not in kept:
+                remove_tree(path)
+        remove_tree(self._run_dir(workload))

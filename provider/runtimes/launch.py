@@ -1,0 +1,139 @@
+"""What every backend has to know to start a workload, and what it answers: a recipe for the shim."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes.port import Image, VolumeKind, WorkloadSpec
+from fondaco.provider.runtimes.shim import Recipe
+
+SANDBOX_UID = 1_879_048_193
+"""Runs the sandboxes of a provider that is root: above all ranges that logins and subordinate ids use."""
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STAGE = "/tmp"
+"""Where the shim shows a runner what it needs, in a mount namespace of its own."""
+
+
+def sandbox_uid() -> int | None:
+    """Whom runners become: root gives its power away before a runner starts, others stay who they are."""
+    return SANDBOX_UID if os.geteuid() == 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One start of one workload."""
+
+    spec: WorkloadSpec
+    image: Image
+    run_dir: Path
+    log_dir: Path
+    volumes_dir: Path
+    uid: int | None
+    overlay: bool
+    """The kernel lets a user namespace mount overlays: the root can be written to."""
+    cgroups: tuple[str, ...] = ()
+    hard_memory: bool = False
+    """A cgroup bounds the memory; else each process is bounded by a resource limit."""
+
+    @property
+    def scratch(self) -> Path:
+        """Where the runner, as `uid`, may write: overlay layers, its own state."""
+        return self.run_dir / "scratch"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What runs.  Raises `Refused` if neither the specification nor the image says."""
+        spec, config = self.spec, self.image.config
+        argv = (*spec.command, *spec.args) if spec.command else (*config.entrypoint, *(spec.args or config.cmd))
+        if not argv:
+            raise Refused("image.entrypoint", f"image {spec.image!r} has no command, and none was given")
+        return argv
+
+    @property
+    def env(self) -> tuple[tuple[str, str], ...]:
+        """Names are unique; the specification wins over the image."""
+        merged: dict[str, str] = {}
+        for item in (DEFAULT_PATH, *self.image.config.env, *self.spec.env):
+            name, equals, value = item.partition("=")
+            if not name or not equals or "\0" in item:
+                raise Refused("workload.env", f"environment entry {name[:40]!r} is not NAME=value")
+            merged[name] = value
+        if sum(len(name) + len(value) for name, value in merged.items()) > limits.WORKLOAD_ENV_BYTES:
+            raise Refused("workload.env", f"the environment is larger than {limits.WORKLOAD_ENV_BYTES} bytes")
+        return tuple(merged.items())
+
+    @property
+    def working_dir(self) -> str:
+        return self.spec.working_dir or self.image.config.working_dir
+
+    def volume_path(self, name: str) -> Path:
+        return self.volumes_dir / f"{self.spec.id}.{name}"
+
+    def disk_volumes(self) -> tuple[tuple[str, Path, bool], ...]:
+        """(path inside, directory outside, read only) of each."""
+        return tuple(
+            (volume.path, self.volume_path(volume.name), volume.read_only)
+            for volume in self.spec.volumes
+            if volume.kind is VolumeKind.DISK
+        )
+
+
+class Backend(Protocol):
+    """A program that makes sandboxes."""
+
+    name: str
+    overlays: bool
+    """It can mount an overlay as the root, where the kernel lets it."""
+
+    def version(self) -> str: ...
+
+    def recipe(self, launch: Launch) -> Recipe:
+        """Write what the program needs below `launch.run_dir` and say how it is run."""
+        ...
+
+
+class Stage:
+    """Paths as the runner sees them: staged if it became another user, as they are otherwise."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._staged = launch.uid is not None
+        self.entries: list[list[str]] = []
+
+    def at(self, path: str | Path) -> str:
+        if not self._staged:
+            return str(path)
+        target = f"{STAGE}/{len(self.entries)}"
+        self.entries.append([str(path), target])
+        return target
+
+
+def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str], pid_file: str = "") -> Recipe:
+    """The part of a recipe that is the same for all backends."""
+    bounds = {"CORE": 0, "NOFILE": limits.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
+    if launch.spec.ephemeral_bytes:
+        bounds["FSIZE"] = launch.spec.ephemeral_bytes
+    if not launch.hard_memory:
+        bounds["DATA"] = launch.spec.memory_bytes
+    return Recipe(
+        executable=executable,
+        argv=list(argv),
+        options=[],
+        seccomp="",
+        pid_file=pid_file,
+        uid=launch.uid,
+        stage=stage.entries,
+        limits=bounds,
+        pids=launch.spec.pids,
+        cgroups=list(launch.cgroups),
+        log_dir=str(launch.log_dir),
+        log_file_bytes=limits.WORKLOAD_LOG_FILE_BYTES,
+        log_files=limits.WORKLOAD_LOG_FILES,
+        log_line_bytes=limits.WORKLOAD_LOG_LINE_BYTES,
+        timeout_ms=limits.WORKLOAD_START_TIMEOUT_MS,
+    )

@@ -1,0 +1,208 @@
+"""A workload's directory: laid out, its shim started, its state read, itself ended and removed.
+
+See `embedded` for what lies where and `shim` for the process that writes `state.json` and `exit.json`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import Millis
+from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes.launch import Backend, Launch
+from fondaco.provider.runtimes.port import State, VolumeKind, Workload, WorkloadId
+from fondaco.provider.runtimes.processes import Process
+from fondaco.provider.runtimes.shim import boot_id
+from fondaco.provider.runtimes.unpack import remove_tree
+
+SHIM = Path(__file__).with_name("shim.py")
+READY_BYTES = 4_096
+KILL_TIMEOUT_SECONDS = 10
+
+
+async def launch_workload(launch: Launch, backend: Backend) -> Workload:
+    """Make the workload's directories, start its shim, and return once it runs."""
+    lock = await trio.to_thread.run_sync(_lay_out, launch, backend)
+    try:
+        report = await _start_shim(launch.run_dir, lock)
+    finally:
+        os.close(lock)
+    if "error" in report:
+        await trio.to_thread.run_sync(remove_tree, launch.run_dir)
+        raise Refused("runtime.start", f"{launch.spec.id}: {report['error']}")
+    return read_workload(launch.run_dir, launch.spec.id)
+
+
+def _lay_out(launch: Launch, backend: Backend) -> int:
+    """Write all the shim needs; the descriptor returned holds the workload's lock."""
+    try:
+        launch.run_dir.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
+    try:
+        launch.log_dir.mkdir(mode=0o700, exist_ok=True)
+        launch.scratch.mkdir(mode=0o700)
+        owned = [launch.scratch]
+        for volume in launch.spec.volumes:
+            path = launch.volume_path(volume.name)
+            if volume.kind is VolumeKind.DISK and not path.is_dir():
+                path.mkdir(mode=0o700)
+                owned.append(path)
+        if launch.uid is not None:
+            for path in owned:
+                shutil.chown(path, launch.uid, launch.uid)
+        _write(launch.run_dir / "recipe.json", backend.recipe(launch))
+        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
+        _write(launch.run_dir / "exec.json", inside)
+        persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
+        _write(launch.run_dir / "volumes.json", {"persistent": persistent})
+        lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except BaseException:
+        remove_tree(launch.run_dir)
+        raise
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+async def _start_shim(run_dir: Path, lock: int) -> dict[str, Any]:
+    """Start the shim in a session of its own; it forks away and reports on a pipe.
+
+    The lock goes with it: held by us until it holds it too, it is never free while the workload may live.
+    """
+    reading, writing = os.pipe()
+    async with trio.lowlevel.FdStream(reading) as reports:
+        try:
+            with (run_dir / "shim.err").open("wb") as complaints, trio.CancelScope(shield=True):
+                await trio.run_process(
+                    [sys.executable, "-I", "-S", str(SHIM), str(run_dir), str(lock), str(writing)],
+                    stderr=complaints,
+                    check=False,
+                    pass_fds=[lock, writing],
+                    start_new_session=True,
+                    cwd="/",
+                )
+        finally:
+            os.close(writing)
+        report = b""
+        with trio.CancelScope(shield=True):  # the shim answers within its own time limit
+            while chunk := await reports.receive_some(READY_BYTES):
+                report += chunk
+    if not report:
+        return {"error": (run_dir / "shim.err").read_text("utf-8", "replace")[-500:] or "the shim died"}
+    answer: dict[str, Any] = json.loads(report)
+    return answer
+
+
+def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
+    """What the files a shim leaves say of its workload.
+
+    The lock is asked first: a shim that ends between two questions has left its exit code before it let go.
+    """
+    held = _held(run_dir / "lock")
+    state, ended = read_json(run_dir / "state.json"), read_json(run_dir / "exit.json")
+    started_at = Millis(state["started_at"]) if state is not None else None
+    if ended is not None:
+        kind, pid, code = State.EXITED, None, ended["code"]
+    elif not held:
+        kind, pid, code = State.LOST, None, None
+    elif state is None:
+        kind, pid, code = State.STARTING, None, None
+    else:
+        kind, pid, code = State.RUNNING, state["pid"], None
+    return Workload(id=workload, state=kind, pid=pid, exit_code=code, started_at=started_at)
+
+
+def _held(lock: Path) -> bool:
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def recorded(state: dict[str, Any], which: str) -> Process:
+    """The process recorded as `pid` or `shim`; one of an earlier boot is never alive."""
+    ticks = state[f"{which}_ticks"] if state["boot"] == boot_id() else -1
+    return Process(pid=state[which], ticks=ticks)
+
+
+async def gone(process: Process) -> None:
+    """Return once `process` no longer runs."""
+    fd = process.open()
+    if fd is None:
+        return
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def _write(path: Path, content: object) -> None:
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def first_process(run_dir: Path) -> Process | None:
+    """The workload's first process, or None if it does not run."""
+    state = read_json(run_dir / "state.json")
+    first = recorded(state, "pid") if state is not None else None
+    return first if first is not None and first.alive() else None
+
+
+def payload(run_dir: Path) -> Process | None:
+    """What the tenant's command became: bwrap keeps a reaper of its own as the first process."""
+    first = first_process(run_dir)
+    if first is None or (read_json(run_dir / "recipe.json") or {}).get("pid_file"):
+        return first
+    inner = processes.children(first.pid)
+    return (processes.process(inner[0]) if inner else None) or first
+
+
+async def ended(run_dir: Path) -> None:
+    """Return once the workload no longer runs and its exit code is written down."""
+    state = read_json(run_dir / "state.json")
+    if state is not None:
+        await gone(recorded(state, "shim"))
+
+
+async def end(run_dir: Path, grace_ms: int) -> None:
+    """Ask the workload to end, then make it; its shim ends with it."""
+    state = read_json(run_dir / "state.json")
+    if state is None:
+        return
+    first, shim = recorded(state, "pid"), recorded(state, "shim")
+    asked = payload(run_dir)
+    if asked is not None and grace_ms:
+        asked.send(signal.SIGTERM)
+        with trio.move_on_after(grace_ms / 1000):
+            await gone(first)
+    first.send(signal.SIGKILL)
+    # The shim still drains the output and writes down how it ended.
+    with trio.move_on_after(KILL_TIMEOUT_SECONDS):
+        await gone(shim)
+    shim.send(signal.SIGKILL)
+    await gone(first)

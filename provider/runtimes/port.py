@@ -1,0 +1,236 @@
+"""The port between a provider and whatever runs its workloads.
+
+A runtime keeps no state that matters in memory: `list` finds every workload again after the provider was killed.
+A runtime refuses what it cannot isolate; it never runs a workload with less than `probe` promised.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+import trio
+
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import LeaseId, Millis
+
+WorkloadId = NewType("WorkloadId", str)
+"""`<lease, 64 hex digits>.<service>.<replica>`: safe as a file name, sorts by lease."""
+
+_SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_WORKLOAD = re.compile(r"([0-9a-f]{64})\.([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\.(\d{1,3})")
+
+
+def workload_id(lease: LeaseId, service: str, replica: int = 0) -> WorkloadId:
+    """The id of one replica of a lease's service.  Raises `Refused` for a name that is no DNS label."""
+    if _SERVICE.fullmatch(service) is None:
+        raise Refused("workload.name", f"service name {service!r} is not a lower-case DNS label")
+    if not 0 <= replica < limits.REPLICAS:
+        raise Refused("workload.replica", f"replica {replica} is not in 0..{limits.REPLICAS - 1}")
+    return WorkloadId(f"{lease.hex()}.{service}.{replica}")
+
+
+def parse_workload_id(text: str) -> tuple[LeaseId, str, int] | None:
+    """The lease, service and replica named by `text`, or None if it names no workload."""
+    match = _WORKLOAD.fullmatch(text)
+    return None if match is None else (LeaseId(bytes.fromhex(match[1])), match[2], int(match[3]))
+
+
+class VolumeKind(enum.StrEnum):
+    DISK = "disk"
+    RAM = "ram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """A volume of the workload's service."""
+
+    name: str
+    path: str
+    """Where the workload sees it: absolute."""
+    size_bytes: int
+    kind: VolumeKind = VolumeKind.DISK
+    persistent: bool = False
+    """Kept when the workload stops, until the lease's volumes are removed; never with RAM."""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSpec:
+    """One replica of a service, ready to be started."""
+
+    lease: LeaseId
+    service: str
+    replica: int = 0
+    image: str
+    """`name:tag`, `name@sha256:...` or `sha256:...`."""
+    command: tuple[str, ...] = ()
+    """Replaces the image's entrypoint AND its command, as in Kubernetes; empty keeps them."""
+    args: tuple[str, ...] = ()
+    """Replaces the image's command; empty keeps it, unless `command` is given."""
+    env: tuple[str, ...] = ()
+    """`NAME=value`; later ones and these win over the image's."""
+    working_dir: str = ""
+    """Absolute; empty takes the image's."""
+    cpu_milli: int
+    memory_bytes: int
+    pids: int = limits.WORKLOAD_PIDS
+    ephemeral_bytes: int = 0
+    """Largest file the workload may write; 0 sets no limit."""
+    volumes: tuple[VolumeMount, ...] = ()
+    read_only_root: bool = False
+
+    @property
+    def id(self) -> WorkloadId:
+        return workload_id(self.lease, self.service, self.replica)
+
+
+class State(enum.StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    EXITED = "exited"
+    LOST = "lost"
+    """Gone without an exit code: the machine restarted, or its shim was killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What is known of a workload now."""
+
+    id: WorkloadId
+    state: State
+    pid: int | None
+    """Of its first process as the host sees it; None unless running."""
+    exit_code: int | None
+    """Set when exited: 0..255, or 128 plus the signal that killed it."""
+    started_at: Millis | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """What `probe` found to hold by running a sandbox, not by looking at versions."""
+
+    backend: str
+    """`bubblewrap` or `crun`, `podman`, `kubernetes`."""
+    version: str
+    namespaces: tuple[str, ...]
+    """Those seen to differ from the host's: user, pid, mnt, net, ipc, uts."""
+    seccomp: bool
+    no_capabilities: bool
+    no_new_privileges: bool
+    nested_namespaces_refused: bool
+    """A workload that asks for a user namespace of its own is told EPERM."""
+    writable_root: bool
+    """True: an overlay over the image; False: the image is read-only and only /tmp, /run and volumes are not."""
+    hard_limits: tuple[str, ...]
+    """Of cpu, memory, pids: those the kernel enforces on the workload as a whole."""
+    limits_note: str
+    """Empty, or why some limits are missing and what holds instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """How an image wants to be run."""
+
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    env: tuple[str, ...]
+    working_dir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that is here, verified and unpacked."""
+
+    digest: str
+    """`sha256:...` of its manifest."""
+    config: ImageConfig
+    rootfs: str
+    """Absolute path of the unpacked files: shared by all workloads, never written to."""
+
+
+class Channel(enum.StrEnum):
+    OUT = "out"
+    ERR = "err"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    at: Millis
+    channel: Channel
+    text: str
+    partial: bool = False
+    """The line goes on in the next one of the same channel: it was too long, or the workload ended within it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    exit_code: int
+    out: bytes
+    err: bytes
+    truncated: bool
+    """More than `limits.WORKLOAD_EXEC_OUTPUT_BYTES` of a stream came; the rest was dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    cpu_ms: int
+    """Processor time used by the processes alive now."""
+    memory_bytes: int
+    """Resident memory; shared pages count once for each process."""
+    processes: int
+
+
+class Runtime(Protocol):
+    """What every runtime does.  All methods raise `Refused` with codes `runtime.*`, `image.*`, `workload.*`."""
+
+    async def probe(self) -> Capability:
+        """Run a sandbox and say what holds; `runtime.unavailable` if the isolation asked for does not."""
+        ...
+
+    async def prepare(self, reference: str) -> Image:
+        """Have the image here, verified and unpacked; cheap when it already is."""
+        ...
+
+    async def start(self, spec: WorkloadSpec) -> Workload:
+        """Start it and return once it runs; `workload.exists` if one of that id was not stopped yet."""
+        ...
+
+    async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
+        """Run a command inside it, confined as it is."""
+        ...
+
+    def logs(
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+    ) -> AsyncIterator[LogLine]:
+        """Its log, oldest first: the last `tail` lines or all kept; `follow` goes on until it ends."""
+        ...
+
+    async def stats(self, workload: WorkloadId) -> Stats: ...
+
+    async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
+        """Connect to 127.0.0.1:`port` as seen inside it; `workload.dial` if nothing listens there."""
+        ...
+
+    async def wait(self, workload: WorkloadId) -> Workload:
+        """Return once it no longer runs."""
+        ...
+
+    async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
+        """Ask it to end, then make it; remove all it had but its log and persistent volumes.
+
+        Returns how it ended, or None if there was no such workload: stopping twice is no error.
+        """
+        ...
+
+    async def list(self) -> tuple[Workload, ...]:
+        """Every workload that was started and not stopped, also those of an earlier run of the provider."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of helpers; workloads go on."""
+        ...
