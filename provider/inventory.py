@@ -1,7 +1,7 @@
 """What a provider has, has promised and has let.
 
-Nothing is ever promised twice: every change goes through `_book`, which refuses what does not fit, and the books are
-kept as a list of reservations rather than as running totals, so that releasing one cannot leave the sums askew.  A
+Nothing is ever promised twice: every promise goes through `_book`, which refuses what does not fit, and what is
+free is counted anew from the reservations after each change, so that no release can leave the sums askew. A
 reservation lives until its moment passes, unless it became a lease; a lease lives until it is released.
 """
 
@@ -38,6 +38,8 @@ class Inventory:
         self._nodes = {node.name: node for node in nodes}
         self._per_tenant = per_tenant
         self._reservations: dict[bytes, Reservation] = {}
+        self._free: dict[str, Load] | None = None
+        """What `free` last counted; None once anything changed."""
 
     # --- Looking ---
 
@@ -61,6 +63,11 @@ class Inventory:
 
     def free(self) -> dict[str, Load]:
         """What is neither promised nor let, by node; never negative."""
+        if self._free is None:
+            self._free = self._count_free()
+        return dict(self._free)
+
+    def _count_free(self) -> dict[str, Load]:
         free = {name: node.capacity for name, node in self._nodes.items()}
         for reservation in self._reservations.values():
             for name, load in reservation.allocation.by_node().items():
@@ -87,8 +94,8 @@ class Inventory:
     ) -> Reservation:
         """Set a planned allocation aside.
 
-        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap`, `inventory.full`, or `inventory.overcommit`
-        if it no longer fits.
+        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap`, `inventory.full`, or
+        `inventory.overcommit` if it no longer fits.
         """
         if reservation in self._reservations:
             raise Refused("inventory.duplicate", "this order and group already hold a reservation")
@@ -108,6 +115,7 @@ class Inventory:
             if load.is_negative() or not load.fits(free[name]):
                 raise Refused("inventory.overcommit", f"node {name!r} has no room for this any more")
         self._reservations[entry.id] = entry
+        self._free = None
 
     def extend(self, reservation: bytes, expires_at: Millis) -> None:
         """Hold a reservation longer, for a bid that replaced another.  Raises `Refused` `inventory.unknown`."""
@@ -128,13 +136,14 @@ class Inventory:
 
     def release(self, reservation: bytes) -> bool:
         """Give the resources back; whether there was anything to give."""
+        self._free = None
         return self._reservations.pop(reservation, None) is not None
 
     def expire(self, now: Millis) -> tuple[bytes, ...]:
         """Drop the reservations whose moment has passed; leases stay.  `now` is block time."""
         gone = tuple(one.id for one in self._reservations.values() if one.lease is None and one.expires_at <= now)
         for reservation in gone:
-            del self._reservations[reservation]
+            self.release(reservation)
         return gone
 
     def _require(self, reservation: bytes) -> Reservation:

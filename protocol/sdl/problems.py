@@ -104,6 +104,10 @@ class Report:
             suggestion=suggestion,
         )
 
+    def concerns(self, path: Path) -> bool:
+        """Whether a problem is known at `path` or below it."""
+        return any(known[: len(path)] == path for known in self._problems)
+
     @property
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(sorted(self._warnings.values(), key=lambda problem: (problem.line, problem.column)))

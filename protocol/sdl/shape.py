@@ -114,7 +114,7 @@ class Checker:
     def _scalar(self, node: Node, shape: Scalar, path: Path) -> None:
         if node.sort not in shape.sorts:
             suggestion = shape.suggestion
-            if shape.sorts == (Sort.TEXT,) and node.text:
+            if not suggestion and shape.sorts == (Sort.TEXT,) and node.text:
                 suggestion = f'put it in quotes: "{node.text[:40]}"'
             self._say(
                 "type",
@@ -183,7 +183,7 @@ class Checker:
         if shape.nonempty and not entries:
             self._say("key.missing", node, path, "this mapping may not be empty")
         wrong = shape.rule(present) if shape.rule is not None else ""
-        if wrong:
+        if wrong and not self._report.concerns(path):
             self._say("combination", node, path, wrong)
 
 
