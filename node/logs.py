@@ -16,3 +16,10 @@ def configure(*, verbose: bool = False) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("fondaco").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def configure_quiet() -> None:
+    """For commands: only what a person should know, and never a library's chatter."""
+    configure()
+    logging.getLogger("fondaco").setLevel(logging.WARNING)
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)

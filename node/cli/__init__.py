@@ -27,7 +27,6 @@ COMMANDS = {
     "wallet": ("tenant", "wallet"),
     "keys": ("keys", "keys"),
     "node": ("node", "node"),
-    "provider": ("provider", "provider"),
     "sdl": ("sdl", "sdl"),
     "bench": ("bench", "bench"),
 }

@@ -27,7 +27,7 @@ from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachabl
 from fondaco.protocol.frames import hello
 from fondaco.protocol.light import PROTOCOL, LightBlock, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
-from fondaco.protocol.scalars import Height, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import Height, Millis, OrderId, PublicKey, TxId
 from fondaco.protocol.signing import verify
 
 log = logging.getLogger("fondaco.tenant")
@@ -80,6 +80,11 @@ class LightClient:
         if not connected:
             raise Unreachable("light.no_nodes", "none of the network's nodes answers", hint="is it running?")
         return cls(genesis, host, connected)
+
+    @property
+    def trusted_time(self) -> Millis:
+        """Block time as far as it is verified."""
+        return Millis(self.trusted.time)
 
     # Proven
 

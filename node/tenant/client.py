@@ -1,0 +1,216 @@
+"""The SDK: what a tenant does, each step verified, each failure saying what is at risk.
+
+    async with Tenant.connect(home) as tenant:
+        deployment = await tenant.deploy(Path("app.yaml"), report=print)
+        print(await deployment.request("/"))
+        await deployment.close()
+
+A tenant is a light node: it holds a genesis, follows signatures, and takes nothing without a proof.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fondaco.node.chain import read_genesis
+from fondaco.node.config import read_passphrase
+from fondaco.node.keys.keystore import Keystore
+from fondaco.node.network.host import open_host
+from fondaco.node.tenant import ordering, records
+from fondaco.node.tenant.deployment import Deployment, LeaseHandle
+from fondaco.node.tenant.light import LightClient
+from fondaco.node.tenant.ordering import Answers, Draft
+from fondaco.node.tenant.progress import Progress, Report, Timeline, quiet
+from fondaco.node.tenant.wallet import Wallet
+from fondaco.protocol import addresses, manifest, sdl
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.market import SignedBid, SignedDecline, deployment_id, lease_id
+from fondaco.protocol.records import Lease, key_lease
+from fondaco.protocol.scalars import GroupIndex, MicroCredits
+from fondaco.protocol.selection import Ranking, show_credits
+from fondaco.protocol.transactions import OpenLease
+
+log = logging.getLogger("fondaco.tenant")
+BID_WINDOW_MS = 1_500
+"""How long to wait for better bids once every group has one."""
+BID_PATIENCE_MS = 15_000
+FEE_ALLOWANCE = 1_000_000
+"""Ucredit kept apart for fees when the faucet is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is about to be bought: shown before anything is spent."""
+
+    draft: Draft
+    answers: Answers
+    rankings: tuple[Ranking, ...]
+
+    @property
+    def price_per_hour(self) -> int:
+        return sum(ranking.best.bid.price_per_hour for ranking in self.rankings if ranking.best)
+
+    def bids(self) -> tuple[SignedBid, ...]:
+        return tuple(ranking.best.signed for ranking in self.rankings if ranking.best)
+
+
+@dataclass(slots=True)
+class Tenant:
+    """One tenant on one network; made by `connect`."""
+
+    home: Path
+    light: LightClient
+    wallet: Wallet
+    timeline: Timeline = field(default_factory=Timeline)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, home: Path, *, key: str = "tenant") -> AsyncIterator[Tenant]:
+        """Open the network in `home` as a light node.
+
+        Its peer identity is made for this once: the same key may be at work in several processes, and being
+        known is the channel's business.
+
+        Raises `Refused` for a home that is none, `Unreachable` if no node answers.
+        """
+        genesis = read_genesis(home / "genesis.json")
+        signer_key = Keystore(home / "keys").load(key, read_passphrase(home))
+        async with open_host(secrets.token_bytes(32), None) as host:
+            light = await LightClient.connect(genesis, host, network_addresses(home))
+            yield cls(home, light, Wallet(light, signer_key.signer()))
+
+    @property
+    def address(self) -> str:
+        return addresses.encode(self.wallet.signer.public_key)
+
+    @property
+    def folder(self) -> Path:
+        """Where this tenant's deployments are remembered."""
+        return self.home / "deployments"
+
+    async def plan(
+        self, text: bytes, *, deposit: int | None = None, strategy: str = "cheapest", report: Report = quiet
+    ) -> Plan:
+        """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
+
+        Raises `SdlError`, or `Refused` `bids.none` with the reasons providers gave.
+        """
+        stack = sdl.parse(text)
+        params = await self.wallet.params()
+        given = None if deposit is None else MicroCredits(deposit)
+        order = ordering.draft(self.light, self.wallet.signer, stack, params, deposit=given)
+        account = await self.wallet.ensure(order.signed.order.deposit + FEE_ALLOWANCE)
+        report(Progress("funds", f"{self.address} holds {show_credits(account.credits)} credits"))
+        self.light.check_fresh_head(params.heartbeat_ms)
+        self.timeline.start()
+        report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
+
+        def heard(answer: SignedBid | SignedDecline) -> None:
+            if isinstance(answer, SignedBid):
+                self.timeline.mark("first_bid")
+            report(Progress("answer", _describe(answer)))
+
+        answers = await ordering.collect(
+            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
+        )
+        rankings = ordering.choose(self.light, order, answers, strategy=strategy)
+        for ranking in rankings:
+            for line in ranking.explain():
+                report(Progress("choice", line))
+        return Plan(draft=order, answers=answers, rankings=rankings)
+
+    async def accept(self, plan: Plan, *, name: str, report: Report = quiet) -> Deployment:
+        """Open the leases of a plan and hand the workload over; returns when it runs.
+
+        Running means: this tenant reached it over the channel, and its activation is proven on the ledger.
+        Should a step after the lease fail, the error says what is in escrow and how to get it back.
+        """
+        order = plan.draft
+        deployment = deployment_id(order.id)
+        leases = [lease_id(deployment, GroupIndex(index)) for index in range(len(order.groups))]
+        record = records.DeploymentFile(
+            deployment=deployment,
+            name=name,
+            leases=tuple(
+                records.LeaseFile(
+                    lease=lease,
+                    provider=bid.bid.provider,
+                    peer=bid.bid.peer,
+                    addresses=bid.bid.addresses,
+                    salt=salt,
+                    manifest=manifest.group_to_json(group),
+                )
+                for lease, bid, salt, group in zip(leases, plan.bids(), order.salts, order.manifests, strict=True)
+            ),
+        )
+        records.save(self.folder, record)  # before the money moves: a crash must not lose the salts
+        deposit = order.signed.order.deposit
+        height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
+        for lease in leases:
+            proven = await self.light.record(key_lease(lease), Lease, at_least=height)
+            if proven is None:
+                raise Refused("lease.unproven", "a node says the lease was made, and the ledger does not hold it")
+        self.timeline.mark("lease")
+        report(Progress("lease", f"agreed in block {height}, {show_credits(deposit)} credits in escrow"))
+        found = Deployment(self, record)
+        await found.hand_over(report)
+        return found
+
+    async def deploy(
+        self,
+        file: Path,
+        *,
+        name: str = "",
+        deposit: int | None = None,
+        strategy: str = "cheapest",
+        report: Report = quiet,
+    ) -> Deployment:
+        """Plan and accept in one go."""
+        plan = await self.plan(read_sdl(file), deposit=deposit, strategy=strategy, report=report)
+        return await self.accept(plan, name=name or file.stem, report=report)
+
+    def find(self, text: str) -> LeaseHandle:
+        """A lease by (the start of) its id, or by its deployment's name. Raises `Refused` `lease.not_found`."""
+        record, lease = records.find(self.folder, text)
+        return LeaseHandle(Deployment(self, record), lease)
+
+    async def deployments(self) -> list[tuple[records.DeploymentFile, records.LeaseFile, Lease | None]]:
+        """Everything this tenant remembers, with what the ledger says of it."""
+        found = []
+        for record in records.load_all(self.folder):
+            for lease in record.leases:
+                found.append((record, lease, await self.light.record(key_lease(lease.lease), Lease)))
+        return found
+
+
+def network_addresses(home: Path) -> Sequence[str]:
+    """Addresses of the network's nodes, from `testnet.json`. Raises `Refused` `testnet.missing`."""
+    try:
+        document = json.loads((home / "testnet.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise Refused(
+            "testnet.missing", f"there is no network in {home}", hint="start one with `fondaco testnet up`"
+        ) from None
+    return [member["address"] for member in document["members"]]
+
+
+def read_sdl(file: Path) -> bytes:
+    """Raises `Refused` `sdl.unreadable`."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Refused("sdl.unreadable", f"{file}: {error.strerror}") from None
+
+
+def _describe(answer: SignedBid | SignedDecline) -> str:
+    if isinstance(answer, SignedBid):
+        price = show_credits(answer.bid.price_per_hour)
+        return f"{addresses.encode(answer.bid.provider)[:16]} bids {price} credits/h"
+    reasons = "; ".join(map(str, answer.decline.reasons))
+    return f"{addresses.encode(answer.decline.provider)[:16]} declines: {reasons}"

@@ -1,0 +1,188 @@
+"""From an SDL file to a chosen bid for each group: the order, its answers, and the choice with reasons."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.consensus.ledger.params import Params
+from fondaco.node import clock
+from fondaco.node.keys.sealing import random_blinding_salt, random_salt
+from fondaco.node.tenant.light import LightClient
+from fondaco.protocol import limits, manifest, sdl, selection
+from fondaco.protocol.errors import FondacoError, Refused
+from fondaco.protocol.market import (
+    Order,
+    SignedBid,
+    SignedDecline,
+    SignedOrder,
+    check_bid,
+    check_decline,
+    order_id,
+)
+from fondaco.protocol.resources import Group
+from fondaco.protocol.scalars import (
+    BlindingSalt,
+    GroupIndex,
+    MicroCredits,
+    Millis,
+    OrderId,
+    PublicKey,
+)
+from fondaco.protocol.signing import Signer
+
+log = logging.getLogger("fondaco.tenant")
+ORDER_LIFE_MS = 300_000
+RUNWAY_MS = HOUR_MS
+"""What a deposit covers unless the tenant says otherwise: an hour at the highest price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An order with what only its tenant knows: the manifests, and the salts that hide them."""
+
+    id: OrderId
+    signed: SignedOrder
+    manifests: tuple[manifest.ManifestGroup, ...]
+    salts: tuple[BlindingSalt, ...]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self.signed.order.groups
+
+
+@dataclass(slots=True)
+class Answers:
+    """What providers said, group by group."""
+
+    bids: dict[GroupIndex, dict[PublicKey, SignedBid]] = field(default_factory=dict)
+    declines: dict[GroupIndex, dict[PublicKey, SignedDecline]] = field(default_factory=dict)
+
+    def count_bids(self) -> int:
+        return sum(len(by_provider) for by_provider in self.bids.values())
+
+    def count_declines(self) -> int:
+        return sum(len(by_provider) for by_provider in self.declines.values())
+
+    def complete(self, groups: int, providers: set[PublicKey]) -> bool:
+        """Whether every provider known has spoken on every group."""
+        return all(
+            providers <= self.bids.get(group, {}).keys() | self.declines.get(group, {}).keys()
+            for group in map(GroupIndex, range(groups))
+        )
+
+
+def draft(
+    light: LightClient, signer: Signer, stack: sdl.Stack, params: Params, *, deposit: MicroCredits | None
+) -> Draft:
+    """Make an order of an SDL file. Raises `Refused` with what the file or the deposit lacks."""
+    groups = stack.groups(dict(light.genesis.auditors))
+    rate = sum(group.max_price_per_hour for group in groups)
+    runway = max(params.min_runway_ms, RUNWAY_MS)
+    if deposit is None:
+        deposit = MicroCredits(max(params.min_deposit, -(-rate * runway // HOUR_MS)))
+    by_name = {group.name: group for group in stack.manifest}
+    manifests = tuple(by_name[group.name] for group in groups)
+    salts = tuple(random_blinding_salt() for _ in groups)
+    order = Order(
+        tenant=signer.public_key,
+        groups=groups,
+        commitments=tuple(manifest.commitment(salt, group) for salt, group in zip(salts, manifests, strict=True)),
+        reclamation_window_ms=stack.reclamation_ms,
+        deposit=deposit,
+        reply_peers=(),
+        expires_at=Millis(clock.now() + ORDER_LIFE_MS),
+        salt=random_salt(),
+    )
+    signed = SignedOrder(order=order, signature=signer.sign(light.chain, order))
+    return Draft(id=order_id(light.chain, order), signed=signed, manifests=manifests, salts=salts)
+
+
+async def collect(
+    light: LightClient,
+    order: Draft,
+    *,
+    window_ms: int,
+    patience_ms: int,
+    on_answer: Callable[[SignedBid | SignedDecline], None],
+) -> Answers:
+    """Publish the order and gather answers.
+
+    Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has a
+    bid; or after `patience_ms`. Answers that are not for this order or not signed rightly are passed over.
+    """
+    answers = Answers()
+    expected = set(await light.providers())
+    groups = len(order.groups)
+    await light.submit_order(order.signed)
+    started = trio.current_time()
+    async with light.answers(order.id) as incoming:
+        while not answers.complete(groups, expected) or not expected:
+            waited_ms = (trio.current_time() - started) * 1_000
+            enough = len(answers.bids) == groups
+            left_ms = (window_ms if enough else patience_ms) - waited_ms
+            with trio.move_on_after(max(0, left_ms / 1_000)) as scope:
+                answer = await incoming.receive()
+            if scope.cancelled_caught:
+                if enough or waited_ms >= patience_ms:
+                    break
+                continue
+            if _take(light, order, answers, answer):
+                on_answer(answer)
+    return answers
+
+
+def _take(light: LightClient, order: Draft, answers: Answers, answer: SignedBid | SignedDecline) -> bool:
+    """Check an answer and keep it if it says something new."""
+    try:
+        if isinstance(answer, SignedBid):
+            check_bid(light.chain, answer)
+        else:
+            check_decline(light.chain, answer)
+    except FondacoError as error:
+        log.info("an answer is passed over: %s", error)
+        return False
+    said = answer.bid if isinstance(answer, SignedBid) else answer.decline
+    if said.order != order.id or said.group >= len(order.groups):
+        return False
+    if isinstance(answer, SignedBid):
+        kept = answers.bids.setdefault(said.group, {})
+        before = kept.get(said.provider)
+        if before is not None and before.bid.serial >= answer.bid.serial:
+            return False
+        kept[said.provider] = answer
+        return True
+    declined = answers.declines.setdefault(said.group, {})
+    if said.provider in declined or len(declined) >= limits.BOOK_ANSWERS_PER_ORDER:
+        return False
+    declined[said.provider] = answer
+    return True
+
+
+def choose(light: LightClient, order: Draft, answers: Answers, *, strategy: str) -> tuple[selection.Ranking, ...]:
+    """Rank the bids of each group. Raises `Refused` `bids.none`, with what providers declined for."""
+    rankings = []
+    for index, group in enumerate(order.groups):
+        bids = answers.bids.get(GroupIndex(index), {}).values()
+        ranking = selection.rank(
+            group,
+            [selection.candidate(light.chain, bid) for bid in bids],
+            now=light.trusted_time,
+            tenant=order.signed.order.tenant,
+            strategy=strategy,
+        )
+        if ranking.best is None:
+            declines = answers.declines.get(GroupIndex(index), {}).values()
+            reasons = [str(reason) for one in declines for reason in one.decline.reasons]
+            reasons += [one.reason for one in ranking.set_aside]
+            raise Refused(
+                "bids.none",
+                f"nobody serves group {group.name!r}" + (f": {'; '.join(reasons)}" if reasons else ""),
+                hint="raise the price or ask for less" if reasons else "are providers running?",
+            )
+        rankings.append(ranking)
+    return tuple(rankings)
