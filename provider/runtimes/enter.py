@@ -87,6 +87,8 @@ def become(libc: Any, request: dict[str, Any]) -> NoReturn:
     try:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that would be inherited
         os.chdir(request["cwd"])
         resource.setrlimit(resource.RLIMIT_NPROC, (request["pids"], request["pids"]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

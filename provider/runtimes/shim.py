@@ -239,8 +239,8 @@ class Run:
             if recipe["uid"] is not None:
                 become(recipe["uid"])
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_DFL)
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)  # Python ignores some, and that would be inherited
             os.set_inheritable(executable, True)
             environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": "/nonexistent"}
             # By descriptor: the path may lie where the user this now is cannot walk.

@@ -60,8 +60,8 @@ class Unpacker:
     def finish(self) -> None:
         """Add the mount points every sandbox needs."""
         for name in MOUNT_POINTS:
-            parent = self._resolve(name + "/x")
-            self._give(parent)
+            point = self._resolve(name + "/x").parent
+            self._give(point)
         self._give(self._root)
         self._root.chmod(0o755)
 
