@@ -38,14 +38,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def hosts(count: int, **options: int) -> AsyncIterator[list[Host]]:
+async def hosts(count: int, **options: Any) -> AsyncIterator[list[Host]]:
     """So many hosts, numbered from one, not connected."""
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(open_host(seed(number + 1), **options)) for number in range(count)]
 
 
 @contextlib.asynccontextmanager
-async def pair(**options: int) -> AsyncIterator[tuple[Host, Host]]:
+async def pair(**options: Any) -> AsyncIterator[tuple[Host, Host]]:
     """Two hosts, the first connected to the second."""
     async with hosts(2, **options) as (one, two):
         await one.connect(address(two))

@@ -1,0 +1,301 @@
+"""What a hostile peer can do on a connection, and that the node outlives it.
+
+Each kind runs against a live host, which must afterwards still answer an honest peer. The kinds are those that
+brought a host of the bare library down, without the ones for its pubsub, which is not used; gossip's and the
+requests' own are tested with them.
+"""
+
+import contextlib
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.exceptions import ConnectionClosedError
+from tests.support.network import address, echo, echoes, hosts, pair, port, raw_connection, raw_stream, seed, until
+
+from fondaco.node.network.host import Host, open_host
+from fondaco.node.network.peers import PeerId
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Unreachable
+from fondaco.protocol.gossip.wire import varint
+
+HEADER = "!BBHII"
+DATA, WINDOW, PING, GO_AWAY = range(4)
+SYN, ACK, FIN, RST = 1, 2, 4, 8
+MULTISTREAM = b"\x13/multistream/1.0.0\n"
+
+Attack = Callable[[Host, PeerId], Awaitable[object]]
+
+
+def on_a_new_stream(*writes: bytes) -> Attack:
+    """Bytes where the protocol is negotiated."""
+
+    async def attack(host: Host, peer: PeerId) -> None:
+        stream = await raw_stream(host, peer)
+        for data in writes:
+            await stream.write(data)
+
+    return attack
+
+
+def on_protocol(protocol: str, data: bytes, *, then: str = "close") -> Attack:
+    """Bytes to one of the protocols every libp2p node speaks."""
+
+    async def attack(host: Host, peer: PeerId) -> None:
+        stream = await host.open_stream(peer, protocol)
+        await stream.write(data)
+        await getattr(stream, then)()
+
+    return attack
+
+
+def on_the_wire(*frames: bytes) -> Attack:
+    """Bytes under the multiplexer."""
+
+    async def attack(host: Host, peer: PeerId) -> None:
+        connection = raw_connection(host, peer)
+        for data in frames:
+            await connection.secured_conn.write(data)
+
+    return attack
+
+
+def header(kind: int, flags: int, stream: int, length: int) -> bytes:
+    return struct.pack(HEADER, 0, kind, flags, stream, length)
+
+
+async def open_and_leave(host: Host, peer: PeerId) -> None:
+    for _ in range(50):
+        stream = await raw_stream(host, peer)
+        await stream.reset()
+
+
+async def cut_while_writing(host: Host, peer: PeerId) -> None:
+    stream = await host.open_stream(peer, "/echo/1")
+    await stream.write(bytes(10_000))
+    await raw_connection(host, peer).cut()
+
+
+def delimited(data: bytes) -> bytes:
+    return varint(len(data)) + data
+
+
+IDENTIFY_NONSENSE = b"\x0a\x02\xff\xff" + b"\x12\x03\xff\xff\xff" + b"\x22\x01\xff" + b"\x42\x02\xff\xff"
+ABUSES: dict[str, Attack] = {
+    "multistream: garbage": on_a_new_stream(MULTISTREAM + b"\x05\xff\xff\xff\xff\n" + b"\xff" * 11),
+    "multistream: not utf-8": on_a_new_stream(MULTISTREAM + b"\x05\xff\xfe\xfd\xfc\n"),
+    "multistream: not utf-8 at once": on_a_new_stream(b"\x05\xff\xfe\xfd\xfc\n"),
+    "multistream: endless length": on_a_new_stream(b"\xff" * 40),
+    "multistream: huge length": on_a_new_stream(b"\xff\xff\xff\xff\x0f" + b"a" * 100),
+    "multistream: empty line": on_a_new_stream(MULTISTREAM, b"\x00"),
+    "multistream: unknown protocol": on_a_new_stream(MULTISTREAM, delimited(b"/no/such/1\n")),
+    "multistream: a megabyte": on_a_new_stream(*[b"x" * 60_000] * 4),
+    "identify push: garbage": on_protocol("/ipfs/id/push/1.0.0", delimited(b"\xff\xff\xff\xffgarb")),
+    "identify push: nonsense inside": on_protocol("/ipfs/id/push/1.0.0", delimited(IDENTIFY_NONSENSE)),
+    "identify push: huge length": on_protocol("/ipfs/id/push/1.0.0", b"\xff\xff\xff\xff\x0f"),
+    "identify: talks back": on_protocol("/ipfs/id/1.0.0", b"hello" * 1000),
+    "ping: partial, then reset": on_protocol("/ipfs/ping/1.0.0", b"x" * 10, then="reset"),
+    "ping: partial, then close": on_protocol("/ipfs/ping/1.0.0", b"x" * 10),
+    "echo: reset while it answers": on_protocol("/echo/1", b"x" * 200_000, then="reset"),
+    "streams: opened and left": open_and_leave,
+    "socket: cut while writing": cut_while_writing,
+    "yamux: bad version": on_the_wire(b"\x09\x09" + b"\xff" * 10, b"\x09\x09" + b"\xff" * 10),
+    "yamux: 2 GiB frame": on_the_wire(header(DATA, 0, 99, 2**31)),
+    "yamux: 2 GiB frame on a new stream": on_the_wire(header(DATA, SYN, 99, 2**31)),
+    "yamux: data for no stream": on_the_wire(header(DATA, 0, 4711, 5) + b"hello"),
+    "yamux: window for no stream": on_the_wire(header(WINDOW, 0, 4711, 2**32 - 1)),
+    "yamux: stream opened twice": on_the_wire(*[header(WINDOW, SYN, 4711, 0)] * 2),
+    "yamux: opened and reset in one": on_the_wire(header(DATA, SYN | RST, 4711, 0)),
+    "yamux: opened and ended in one": on_the_wire(header(DATA, SYN | FIN, 4711, 0)),
+    "yamux: ping answers nobody asked for": on_the_wire(*[header(PING, ACK, 0, 7)] * 20),
+    "yamux: go away": on_the_wire(header(GO_AWAY, 0, 0, 77)),
+    "yamux: half a header": on_the_wire(b"\x00\x00\x00"),
+    "yamux: half a frame": on_the_wire(header(DATA, SYN, 4711, 100) + b"half"),
+}
+
+
+@pytest.mark.parametrize("where", sorted({abuse.partition(":")[0] for abuse in ABUSES}))
+async def test_the_node_outlives_abuse_of(where: str) -> None:
+    """Every kind comes from a peer of its own, all at the same time."""
+    async with hosts(2) as (node, honest), trio.open_nursery() as nursery:
+        node.handle("/echo/1", echo)
+
+        async def abuse(name: str, number: int) -> None:
+            async with open_host(seed(number), None) as attacker:
+                await attacker.connect(address(node))
+                with contextlib.suppress(BaseLibp2pError, Unreachable):  # it may be cut off while at it
+                    await ABUSES[name](attacker, node.peer_id)
+                assert await echoes(honest, node), name
+
+        for number, name in enumerate(ABUSES):
+            if name.startswith(where + ":"):
+                nursery.start_soon(abuse, name, number + 10)
+    assert node.counters.handler_errors == 0
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x13/multistream/1.0.0\n\x05\xff\xfe\xfd\xfc\n"]
+)
+async def test_the_node_outlives_sockets_that_are_no_peers(garbage: bytes) -> None:
+    async with hosts(2) as (node, honest):
+        node.handle("/echo/1", echo)
+        for _ in range(20):
+            socket = await trio.open_tcp_stream("127.0.0.1", port(node))
+            if garbage:
+                await socket.send_all(garbage)
+            await socket.aclose()
+        assert await echoes(honest, node)
+        await until(lambda: sum(node._swarm.inbound.values()) == 1)
+
+
+async def test_mute_sockets_do_not_delay_a_newcomer() -> None:
+    """Hardening 8. There is a cap for each address, so the honest peer comes from another."""
+    async with hosts(1) as (node,), open_host(seed(9), "127.0.0.1:0") as honest:
+        node.handle("/echo/1", echo)
+        sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(200)]
+        began = trio.current_time()
+        assert await echoes(honest, node)
+        assert trio.current_time() - began < 1.0
+        for socket in sockets:
+            await socket.aclose()
+
+
+async def test_one_address_holds_only_so_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_PER_ADDRESS", 5)
+    async with hosts(1) as (node,):
+        sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(8)]
+        await until(lambda: node._swarm.turned_away == 3)
+        assert node._swarm.inbound["127.0.0.1"] == 5
+        for socket in sockets:
+            await socket.aclose()
+        await until(lambda: not node._swarm.inbound)
+
+
+async def test_a_peer_that_ignores_the_receive_window_is_cut_off() -> None:
+    """Hardening 5: upstream took 200 MB into a stream that nobody read."""
+    async with pair() as (attacker, node):
+        reached = trio.Event()
+
+        async def never_read(stream: Any) -> None:
+            reached.set()
+            await trio.sleep_forever()
+
+        node.handle("/stall/1", never_read)
+        node.handle("/echo/1", echo)
+        stream = await attacker.open_stream(node.peer_id, "/stall/1")
+        await reached.wait()
+        theirs, ours = raw_connection(attacker, node.peer_id), raw_connection(node, attacker.peer_id)
+        stream_id = stream._muxed.stream_id
+        frame = header(DATA, 0, stream_id, 60_000) + bytes(60_000)
+        most = 0
+        with contextlib.suppress(ConnectionClosedError):
+            for _ in range(2 * limits.STREAM_WINDOW_BYTES // 60_000):
+                await theirs.secured_conn.write(frame)
+                most = max(most, *(len(buffer) for buffer in ours.stream_buffers.values()), 0)
+                if ours.is_closed:
+                    break
+        await until(lambda: not node.peers())
+        assert ours.overruns == 1
+        assert most <= limits.STREAM_WINDOW_BYTES
+
+
+async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:
+    """Hardening 6, seen from the other side: a peer may have so many streams open, and no more."""
+    async with pair() as (attacker, node), open_host(seed(3)) as honest:
+        node.handle("/echo/1", echo)
+        connection = raw_connection(attacker, node.peer_id)
+        for number in range(1001, 1001 + 2 * 1000, 2):
+            await connection.secured_conn.write(header(WINDOW, SYN, number, 0))
+        await until(lambda: node.counters.streams_over_limit >= 1000 - limits.STREAMS_PER_CONNECTION)
+        assert await echoes(honest, node)
+
+
+async def test_opening_streams_without_end_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardening 6: after some 250 outbound streams the library waits for ever."""
+    monkeypatch.setattr(limits, "OPEN_STREAM_TIMEOUT_MS", 200)
+    async with pair() as (one, two):
+        slots = raw_connection(one, two.peer_id).stream_backlog_semaphore
+        monkeypatch.setattr(type(slots), "acquire", lambda semaphore: trio.sleep_forever())
+        with trio.fail_after(5):
+            with pytest.raises(Unreachable, match=r"stream\.refused"):
+                await one.open_stream(two.peer_id, "/ipfs/ping/1.0.0")
+
+
+async def test_a_cancelled_write_does_not_break_the_connection() -> None:
+    """Upstream: the cipher has counted the frame, the bytes never leave, and all that follows is garbage."""
+    async with pair() as (one, two):
+        two.handle("/echo/1", echo)
+        stream = await one.open_stream(two.peer_id, "/echo/1")
+        connection = raw_connection(one, two.peer_id)
+        plain_write = connection.secured_conn.write
+
+        async def slow_write(data: bytes) -> None:
+            await trio.sleep(0.01)
+            await plain_write(data)
+
+        connection.secured_conn.write = slow_write
+        for _ in range(10):
+            with trio.move_on_after(0.005):
+                await stream.write(b"x" * 1000)
+        connection.secured_conn.write = plain_write
+        assert await echoes(one, two)
+        assert one.peers() == [two.peer_id]
+
+
+async def test_a_socket_that_takes_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WRITE_STALL_MS", 100)
+    async with pair() as (one, two):
+        stream = await one.open_stream(two.peer_id, "/ipfs/ping/1.0.0")
+
+        async def stuck(data: bytes) -> None:
+            await trio.sleep_forever()
+
+        raw_connection(one, two.peer_id).secured_conn.write = stuck
+        with pytest.raises(Unreachable, match=r"stream\.reset"):
+            await stream.write(b"x" * 32)
+        await until(lambda: not one.peers() and not two.peers())
+
+
+async def test_a_peer_with_too_many_connections_loses_them() -> None:
+    async with hosts(2) as (one, two):
+        network = one._basic.get_network()
+        await one.connect(address(two))
+        from fondaco.node.network.dial import identity
+
+        where = network.peerstore.addrs(identity(two.peer_id))[0]
+        for _ in range(limits.CONNECTIONS_PER_PEER + 1):
+            await network._dial_addr_single_attempt(where, identity(two.peer_id))
+        await until(lambda: two.counters.drops >= 1 or one.counters.drops >= 1)
+        await until(lambda: len(two._swarm.get_connections()) <= limits.CONNECTIONS_PER_PEER)
+
+
+@pytest.mark.heavy
+async def test_the_node_outlives_a_minute_of_fuzz() -> None:
+    import random
+
+    chance = random.Random(1)
+    async with open_host(seed(1)) as node, open_host(seed(3)) as honest:
+        node.handle("/echo/1", echo)
+        with trio.move_on_after(60):
+            round_number = 10
+            while True:
+                round_number = round_number % 200 + 1
+                async with open_host(seed(round_number + 10), None) as attacker:
+                    await attacker.connect(address(node))
+                    abuse = chance.choice(list(ABUSES.values()))
+                    noise = chance.randbytes(chance.randrange(1, 5000))
+                    for attack in (on_a_new_stream(noise), abuse, on_the_wire(noise)):
+                        with trio.move_on_after(1):
+                            await _whatever_happens(attack, attacker, node.peer_id)
+                assert await echoes(honest, node)
+        assert node.counters.handler_errors == 0
+
+
+async def _whatever_happens(attack: Attack, host: Host, peer: PeerId) -> None:
+    try:
+        await attack(host, peer)
+    except Exception:  # noqa: BLE001 - the attacker's troubles are its own
+        return
