@@ -19,10 +19,11 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import lifecycle, logs, processes
+from fondaco.provider.runtimes import lifecycle, processes
 from fondaco.provider.runtimes.commands import run_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
+from fondaco.provider.runtimes.logs import LogReader
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
 from fondaco.provider.runtimes.port import (
     Capability,
@@ -96,10 +97,10 @@ class EmbeddedRuntime:
         if not directory.is_dir():
             raise Refused("workload.unknown", f"there is no log of workload {workload}")
 
-        async def running() -> bool:
+        def running() -> bool:
             return self._read(workload).state in (State.STARTING, State.RUNNING)
 
-        return logs.read(directory, tail=tail, follow=follow, running=running)
+        return LogReader(directory, tail=tail, follow=follow, running=running)
 
     async def stats(self, workload: WorkloadId) -> Stats:
         first = self._alive(workload)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
@@ -13,7 +15,6 @@ from fondaco.protocol import limits
 from fondaco.protocol.scalars import Millis
 from fondaco.provider.runtimes.port import Channel, LogLine
 
-READ_BYTES = 1 << 18
 POLL_SECONDS = 0.05
 """How long a follower waits before it looks again."""
 _CHANNELS = {b"o": Channel.OUT, b"e": Channel.ERR}
@@ -32,75 +33,72 @@ def parse(record: bytes) -> LogLine | None:
     return None
 
 
-async def read(
-    directory: Path, *, tail: int | None, follow: bool, running: Callable[[], Awaitable[bool]]
-) -> AsyncIterator[LogLine]:
-    """The log in `directory`, oldest first; see `Runtime.logs`."""
-    reader = _Reader(directory)
-    kept = [directory / f"log.{n}" for n in range(limits.WORKLOAD_LOG_FILES - 1, 0, -1)]
-    older = deque((line for path in kept for line in _file(path)), maxlen=tail)
-    older.extend(reader.more())
-    for line in older:
-        yield line
-    while follow:
+class LogReader:
+    """Iterates over the log in `directory`; see `Runtime.logs`.
+
+    It holds no file open between two reads, only a place in one: it can be dropped at any time.
+    """
+
+    def __init__(self, directory: Path, *, tail: int | None, follow: bool, running: Callable[[], bool]) -> None:
+        self._directory = directory
+        self._tail = tail
+        self._follow = follow
+        self._running = running
+        self._ready: deque[LogLine] = deque()
+        self._place: tuple[int, int] | None = None
+        """Inode of the file read last, and how many bytes of it were."""
+        self._over = False
+
+    def __aiter__(self) -> LogReader:
+        return self
+
+    async def __anext__(self) -> LogLine:
+        await trio.lowlevel.checkpoint()
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            await self._fill()
+        return self._ready.popleft()
+
+    async def _fill(self) -> None:
+        first = self._place is None
         # Asked before reading: what is written before the end is then always read.
-        goes_on = await running()
-        for line in reader.more():
-            yield line
-        if not goes_on:
-            break
-        await trio.sleep(POLL_SECONDS)
-    reader.close()
+        self._over = not (self._follow and self._running())
+        lines = deque(self._more(), maxlen=self._tail if first else None)
+        self._ready.extend(lines)
+        if not self._ready and not self._over:
+            await trio.sleep(POLL_SECONDS)
 
-
-def _file(path: Path) -> Iterator[LogLine]:
-    try:
-        with path.open("rb") as file:
+    def _more(self) -> Iterator[LogLine]:
+        """All whole records that are there and were not read yet, oldest first."""
+        files = self._files()
+        inodes = [os.fstat(file.fileno()).st_ino for file in files]
+        start, offset = 0, 0
+        if self._place is not None and self._place[0] in inodes:
+            start, offset = inodes.index(self._place[0]), self._place[1]
+        for file, inode in zip(files[start:], inodes[start:], strict=True):
+            file.seek(offset)
             for record in file:
-                line = parse(record.rstrip(b"\n"))
+                if not record.endswith(b"\n"):
+                    break  # being written right now
+                offset += len(record)
+                line = parse(record[:-1])
                 if line is not None:
                     yield line
-    except FileNotFoundError:
-        return
+            self._place = (inode, offset)
+            offset = 0
+        for file in files:
+            file.close()
 
+    def _files(self) -> list[BinaryIO]:
+        """All files of the log, oldest first.
 
-class _Reader:
-    """Follows `log` by descriptor, so that a rotation loses nothing of the file being read."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "log"
-        self._fd = -1
-        self._rest = b""
-
-    def more(self) -> Iterator[LogLine]:
-        """All records that are there now."""
-        while True:
-            if self._fd < 0 and not self._open():
-                return
-            while data := os.read(self._fd, READ_BYTES):
-                *records, self._rest = (self._rest + data).split(b"\n")
-                for record in records:
-                    line = parse(record)
-                    if line is not None:
-                        yield line
-            if not self._rotated():
-                return
-            self.close()
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _open(self) -> bool:
-        try:
-            self._fd = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _rotated(self) -> bool:
-        try:
-            return os.stat(self._path).st_ino != os.fstat(self._fd).st_ino
-        except FileNotFoundError:
-            return False
+        Opened newest first: a rotation meanwhile then shows one file twice, and hides none.
+        """
+        files: dict[int, BinaryIO] = {}
+        for number in range(limits.WORKLOAD_LOG_FILES):
+            with contextlib.suppress(FileNotFoundError):
+                file = (self._directory / (f"log.{number}" if number else "log")).open("rb")
+                if files.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
+                    file.close()
+        return list(files.values())[::-1]

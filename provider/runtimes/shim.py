@@ -323,7 +323,7 @@ class Run:
             raise OSError(f"the sandbox did not start: {self._complaint()}; {complaint}")
 
     def _confirm(self, pid: int) -> None:
-        """bwrap reports a pid before it has built the file system: wait for the workload or a failure."""
+        """bwrap reports a pid before it has built anything: wait until the program itself runs, or it failed."""
         deadline = time.monotonic() + self._recipe["timeout_ms"] / 1000
         children = f"/proc/{pid}/task/{pid}/children"
         while time.monotonic() < deadline:
@@ -333,8 +333,9 @@ class Run:
                 break
             try:
                 with open(children, encoding="ascii") as file:
-                    if file.read():
-                        return
+                    inner = file.read().split()
+                if inner and os.readlink(f"/proc/{inner[0]}/exe") != os.readlink(f"/proc/{pid}/exe"):
+                    return
             except FileNotFoundError:
                 pass
             time.sleep(0.001)

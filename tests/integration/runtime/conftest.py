@@ -1,0 +1,112 @@
+"""Real sandboxes over the demo image, one runtime home for each test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from fondaco.node.image import BuiltImage, build_demo_image
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.limits import MIB
+from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.port import Workload, WorkloadId, WorkloadSpec
+
+PATIENCE_SECONDS = 10
+
+
+class Bench:
+    """A runtime and the few things every test does with it."""
+
+    def __init__(self, home: Path, layout: Path, image: BuiltImage) -> None:
+        self.home = home
+        self.layout = layout
+        self.image = image
+        self.runtime = EmbeddedRuntime(home, [LayoutSource(layout)])
+
+    def spec(self, code: str = "", **changes: object) -> WorkloadSpec:
+        """The demo server, or a workload that runs `code` in the image's Python."""
+        spec = WorkloadSpec(
+            lease=LeaseId(secrets.token_bytes(32)),
+            service="web",
+            image=self.image.reference,
+            command=("python3", "-u", "-c", code) if code else (),
+            cpu_milli=100,
+            memory_bytes=256 * MIB,
+        )
+        return replace(spec, **changes)  # type: ignore[arg-type]
+
+    async def run(self, code: str, **changes: object) -> tuple[int | None, list[str]]:
+        """Run `code` to its end: its exit code and what it printed."""
+        workload = await self.runtime.start(self.spec(code, **changes))
+        with trio.fail_after(PATIENCE_SECONDS):
+            ended = await self.runtime.wait(workload.id)
+        lines = [line.text async for line in self.runtime.logs(workload.id)]
+        await self.runtime.stop(workload.id)
+        return ended.exit_code, lines
+
+    async def get(self, workload: WorkloadId, path: str = "/", port: int = 8080) -> str:
+        """GET over dial, as soon as somebody listens."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            stream = await self._dial(workload, port)
+            async with stream:
+                await stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                return b"".join([chunk async for chunk in stream]).decode()
+
+    async def _dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
+        while True:
+            try:
+                return await self.runtime.dial(workload, port)
+            except Refused as refused:
+                if refused.code != "workload.dial":
+                    raise
+                await trio.sleep(0.01)
+
+    async def line(self, workload: Workload, wanted: str) -> None:
+        """Return once the workload has printed `wanted`."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            async for line in self.runtime.logs(workload.id, follow=True):
+                if wanted in line.text:
+                    return
+        raise AssertionError(f"the workload ended without printing {wanted!r}")
+
+
+@pytest.fixture(scope="session")
+def demo_layout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BuiltImage]:
+    layout = tmp_path_factory.mktemp("layout")
+    return layout, build_demo_image(layout)
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory, demo_layout: tuple[Path, BuiltImage]) -> Path:
+    """An image cache that all tests share: unpacking takes longer than everything else."""
+    layout, image = demo_layout
+    home = tmp_path_factory.mktemp("cache")
+
+    async def prepare() -> None:
+        runtime = EmbeddedRuntime(home, [LayoutSource(layout)])
+        try:
+            await runtime.probe()
+        except Refused as refused:
+            pytest.skip(str(refused))
+        await runtime.prepare(image.reference)
+
+    trio.run(prepare)
+    return home / "images"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path) -> AsyncIterator[Bench]:
+    os.symlink(unpacked, tmp_path / "images")
+    made = Bench(tmp_path, *demo_layout)
+    yield made
+    for workload in await made.runtime.list():
+        await made.runtime.stop(workload.id, grace_ms=0)
+    await made.runtime.aclose()
