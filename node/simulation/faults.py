@@ -37,9 +37,12 @@ class Faults:
     split_proposers: int = 0
     """Propose one block to half of the others and another to the rest."""
 
+    forgers: int = 0
+    """Pass off their own word as everybody's: commit certificates that nobody else signed."""
+
     @property
     def byzantine(self) -> int:
-        return self.equivocators + self.silent_proposers + self.split_proposers
+        return self.equivocators + self.silent_proposers + self.split_proposers + self.forgers
 
 
 CALM = Faults()
@@ -52,6 +55,7 @@ def draw(random: Random, *, nodes: int) -> Faults:
     byzantine = random.randint(0, allowed)
     equivocators = random.randint(0, byzantine)
     split = random.randint(0, byzantine - equivocators)
+    forgers = random.randint(0, byzantine - equivocators - split)
     return Faults(
         delay_min_ms=random.randint(0, 30),
         delay_mean_ms=random.randint(30, 100),
@@ -65,7 +69,8 @@ def draw(random: Random, *, nodes: int) -> Faults:
         clock_skew_ms=random.choice((0, 100, 250)),
         equivocators=equivocators,
         split_proposers=split,
-        silent_proposers=byzantine - equivocators - split,
+        forgers=forgers,
+        silent_proposers=byzantine - equivocators - split - forgers,
     )
 
 

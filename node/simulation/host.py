@@ -20,7 +20,6 @@ from fondaco.consensus.effects import (
     Event,
     GetValue,
     Punish,
-    Received,
     Record,
     ReportEvidence,
     RequestSync,
@@ -38,7 +37,7 @@ from fondaco.consensus.effects import (
 )
 from fondaco.consensus.engine import Engine
 from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS, Application, CountingApplication
+from fondaco.node.simulation.application import GENESIS, Application
 from fondaco.node.simulation.invariants import Invariants, Violation
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import (
@@ -246,6 +245,11 @@ class SimulatedNode:
     def broadcast(self, message: ConsensusMessage) -> None:
         self.world.post(self, None, message)
 
+    def peers(self) -> list[PublicKey]:
+        return [
+            member.public_key for member in self.application.validators.members if member.public_key != self.key
+        ]
+
     def allows_signing(self, statement: Vote | Proposal) -> bool:
         return True
 
@@ -311,83 +315,3 @@ class SimulatedNode:
             said = codec.encode(message)
             if not any(said in entry for entry in reversed(self.disk.journal[: self.disk.flushed])):
                 raise Violation(f"height {message.vote.height}: a vote left before it was in the journal")
-
-
-class Equivocator(SimulatedNode):
-    """Tells some peers one thing and others the opposite, and forgets what it signed."""
-
-    honest = False
-
-    def broadcast(self, message: ConsensusMessage) -> None:
-        self.disk.signed = None
-        peers = self.peers()
-        if not isinstance(message, SignedVote) or message.validator != self.key:
-            super().broadcast(message)
-            return
-        for place, peer in enumerate(peers):
-            self.world.post(self, peer, message if place % 2 else self._opposite(message))
-
-    def peers(self) -> list[PublicKey]:
-        return [
-            member.public_key for member in self.application.validators.members if member.public_key != self.key
-        ]
-
-    def _opposite(self, message: SignedVote) -> SignedVote:
-        vote, driver = message.vote, self.engine.driver
-        values = list(driver.blocks) if driver is not None else []
-        other = Vote(
-            kind=vote.kind,
-            height=vote.height,
-            round=vote.round,
-            value=values[-1] if vote.value is None and values else None,
-            valid_round=None,
-        )
-        signature = identities.sign(self.world.chain, self.key, other)
-        return SignedVote(vote=other, validator=self.key, signature=signature)
-
-
-class SplitProposer(Equivocator):
-    """Proposes one block to some and another to others; votes like anybody."""
-
-    def broadcast(self, message: ConsensusMessage) -> None:
-        if not isinstance(message, SignedProposal) or message.proposer != self.key:
-            SimulatedNode.broadcast(self, message)
-            return
-        header = message.block.header
-        starting = self._next_height()
-        if header.height != starting.height or message.proposal.valid_round is not None:
-            return
-        block = self.application.prepare(
-            height=header.height,
-            time=Millis(header.time + 1),
-            proposer=self.key,
-            previous=header.previous,
-            previous_certificate=message.block.previous_certificate,
-            transactions=(),
-        )
-        proposal = Proposal(
-            height=header.height, round=message.proposal.round, value=block.header.hash(), valid_round=None
-        )
-        signature = identities.sign(self.world.chain, self.key, proposal)
-        other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
-        for place, peer in enumerate(self.peers()):
-            self.world.post(self, peer, message if place % 2 else other)
-
-
-class SilentProposer(SimulatedNode):
-    """Votes, and lets every turn to propose pass."""
-
-    honest = False
-
-    def allows_signing(self, statement: Vote | Proposal) -> bool:
-        return isinstance(statement, Vote)
-
-
-__all__ = [
-    "CountingApplication",
-    "Equivocator",
-    "Received",
-    "SilentProposer",
-    "SimulatedNode",
-    "SplitProposer",
-]

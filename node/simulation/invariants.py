@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import identities
-from fondaco.protocol.agreement import Block, CommitCertificate, Vote
+from fondaco.protocol.agreement import Block, CommitCertificate, Vote, VoteKind
 from fondaco.protocol.scalars import ChainId, Hash, Height, PublicKey
 
 
@@ -24,6 +24,7 @@ class Invariants:
         self._times: dict[Height, int] = {}
         self._sound: set[CommitCertificate] = set()
         self._signed: dict[tuple[PublicKey, int, int, int], Vote] = {}
+        self._locks: dict[tuple[PublicKey, Height], Vote] = {}
 
     @property
     def heights(self) -> int:
@@ -62,7 +63,24 @@ class Invariants:
         self._sound.add(certificate)
 
     def voted(self, key: PublicKey, vote: Vote) -> None:
-        """An honest validator has one word for each kind, height and round, crash or no crash."""
+        """An honest validator has one word for each kind, height and round, crash or no crash.
+
+        And it does not suffer from amnesia: having precommitted a value it prevotes another only on a polka
+        at or after that round.
+        """
         place = (key, vote.height, vote.round, int(vote.kind))
         if self._signed.setdefault(place, vote) != vote:
             raise Violation(f"{key.hex()[:8]} signed twice at height {vote.height}, round {vote.round}")
+        if vote.value is None:
+            return
+        if vote.kind is VoteKind.PRECOMMIT:
+            self._locks[(key, vote.height)] = vote
+            return
+        lock = self._locks.get((key, vote.height))
+        if lock is None or lock.round >= vote.round or lock.value == vote.value:
+            return
+        if vote.valid_round is None or vote.valid_round < lock.round:
+            raise Violation(
+                f"{key.hex()[:8]} forgot at height {vote.height}, round {vote.round}, "
+                f"what it precommitted in round {lock.round}"
+            )

@@ -17,8 +17,9 @@ from fondaco.consensus.effects import Event, Received
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import identities
 from fondaco.node.simulation.application import Application, CountingApplication
+from fondaco.node.simulation.byzantine import Equivocator, Forger, SilentProposer, SplitProposer
 from fondaco.node.simulation.faults import CALM, Counters, Faults
-from fondaco.node.simulation.host import Equivocator, SilentProposer, SimulatedNode, SplitProposer
+from fondaco.node.simulation.host import SimulatedNode
 from fondaco.node.simulation.invariants import Invariants, Violation
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import ConsensusMessage
@@ -207,6 +208,7 @@ class World:
         kinds: list[type[SimulatedNode]] = (
             [Equivocator] * faults.equivocators
             + [SplitProposer] * faults.split_proposers
+            + [Forger] * faults.forgers
             + [SilentProposer] * faults.silent_proposers
         )
         from_the_end = validators - 1 - index

@@ -1,0 +1,98 @@
+"""Nodes that lie. They run the honest engine and twist what leaves it."""
+
+from __future__ import annotations
+
+from fondaco.node.simulation import identities
+from fondaco.node.simulation.host import SimulatedNode
+from fondaco.protocol.agreement import (
+    CommitCertificate,
+    ConsensusMessage,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+    VoteKind,
+)
+from fondaco.protocol.scalars import Millis, Signature
+
+
+class Equivocator(SimulatedNode):
+    """Tells some peers one thing and others the opposite, and forgets what it signed."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        self.disk.signed = None
+        peers = self.peers()
+        if not isinstance(message, SignedVote) or message.validator != self.key:
+            super().broadcast(message)
+            return
+        for place, peer in enumerate(peers):
+            self.world.post(self, peer, message if place % 2 else self._opposite(message))
+
+    def _opposite(self, message: SignedVote) -> SignedVote:
+        vote, driver = message.vote, self.engine.driver
+        values = list(driver.blocks) if driver is not None else []
+        other = Vote(
+            kind=vote.kind,
+            height=vote.height,
+            round=vote.round,
+            value=values[-1] if vote.value is None and values else None,
+            valid_round=None,
+        )
+        signature = identities.sign(self.world.chain, self.key, other)
+        return SignedVote(vote=other, validator=self.key, signature=signature)
+
+
+class SplitProposer(Equivocator):
+    """Proposes one block to some and another to others; votes like anybody."""
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        if not isinstance(message, SignedProposal) or message.proposer != self.key:
+            SimulatedNode.broadcast(self, message)
+            return
+        header = message.block.header
+        starting = self._next_height()
+        if header.height != starting.height or message.proposal.valid_round is not None:
+            return
+        block = self.application.prepare(
+            height=header.height,
+            time=Millis(header.time + 1),
+            proposer=self.key,
+            previous=header.previous,
+            previous_certificate=message.block.previous_certificate,
+            transactions=(),
+        )
+        proposal = Proposal(
+            height=header.height, round=message.proposal.round, value=block.header.hash(), valid_round=None
+        )
+        signature = identities.sign(self.world.chain, self.key, proposal)
+        other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
+        for place, peer in enumerate(self.peers()):
+            self.world.post(self, peer, message if place % 2 else other)
+
+
+class SilentProposer(SimulatedNode):
+    """Votes, and lets every turn to propose pass."""
+
+    honest = False
+
+    def allows_signing(self, statement: Vote | Proposal) -> bool:
+        return isinstance(statement, Vote)
+
+
+class Forger(SimulatedNode):
+    """Follows every precommit for a value with a certificate that has its own signature in every place."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        super().broadcast(message)
+        if not isinstance(message, SignedVote) or message.validator != self.key:
+            return
+        vote = message.vote
+        if vote.kind is VoteKind.PRECOMMIT and vote.value is not None:
+            signatures: tuple[Signature | None, ...] = (message.signature,) * (len(self.peers()) + 1)
+            super().broadcast(
+                CommitCertificate(height=vote.height, round=vote.round, value=vote.value, signatures=signatures)
+            )
