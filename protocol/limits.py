@@ -57,6 +57,8 @@ DIAL_TIMEOUT_MS = 5_000
 UPGRADE_TIMEOUT_MS = 3_000
 """Encryption and multiplexing of an inbound connection; mute sockets hold their place no longer."""
 OPEN_STREAM_TIMEOUT_MS = 5_000
+HALF_CLOSED_MS = 5_000
+"""A peer may keep its side of a stream open for so long after we ended ours."""
 WRITE_STALL_MS = 5_000
 """A connection whose socket takes no byte for so long is closed."""
 KEEPALIVE_INTERVAL_MS = 5_000
@@ -135,7 +137,7 @@ SDL_BYTES = 256 * KIB
 SDL_DEPTH = 64
 SDL_EVENTS = 50_000
 MANIFEST_BYTES = 512 * KIB
-MANIFEST_LIST_ITEMS = 1_024
+MANIFEST_LIST_ITEMS = 50_000
 SDL_PROBLEMS = 64
 """How many problems of one file are reported; a person reads no more."""
 
@@ -156,6 +158,8 @@ CHANNEL_STREAMS_PER_PEER = 64
 HANDOFFS_AT_ONCE = 16
 """Workloads being brought up at once; further ones wait their turn."""
 HANDOFF_FILE_BYTES = 1 * MIB
+HTTP_BODY_BYTES = 16 * MIB
+"""The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8
 LOG_TAIL_LINES = 10_000
 PROGRESS_ITEMS = 256

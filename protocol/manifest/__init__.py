@@ -11,6 +11,8 @@ from fondaco.protocol.manifest.form import (
     version_hash,
 )
 from fondaco.protocol.manifest.model import (
+    TCP,
+    UDP,
     Credentials,
     Expose,
     HttpOptions,
@@ -26,6 +28,8 @@ from fondaco.protocol.manifest.model import (
 from fondaco.protocol.manifest.rules import check_against, check_group_manifest, check_manifest
 
 __all__ = [
+    "TCP",
+    "UDP",
     "Credentials",
     "Expose",
     "HttpOptions",

@@ -9,6 +9,7 @@ habits (`yes` is text, `0777` octal), since that decides what the reference pars
 from __future__ import annotations
 
 import enum
+import math
 import re
 from typing import Any, NoReturn
 
@@ -121,7 +122,11 @@ def resolve(text: str) -> Sort:
     if text[0] in "0123456789+-.":
         if integer(text) is not None:
             return Sort.INT
-        if _FLOAT.fullmatch(text.replace("_", "")) or _SPECIAL_FLOAT.fullmatch(text):
+        plain = text.replace("_", "")
+        # A number too large for a double is text, as it is to the reference.
+        if _FLOAT.fullmatch(plain):
+            return Sort.FLOAT if math.isfinite(float(plain)) else Sort.TEXT
+        if _SPECIAL_FLOAT.fullmatch(text):
             return Sort.FLOAT
     return Sort.TEXT
 

@@ -10,6 +10,7 @@ from fondaco.protocol import addresses, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.manifest.form import attributes_plain, canonical, resources_plain, to_json
 from fondaco.protocol.manifest.model import Manifest
+from fondaco.protocol.manifest.rules import check_manifest
 from fondaco.protocol.resources import Group, Placement, ResourceUnit, check_group
 from fondaco.protocol.scalars import Hash, MicroCredits, Millis, PublicKey
 from fondaco.protocol.sdl.build import GroupSpec, UnitSpec, build
@@ -63,14 +64,18 @@ class Stack:
 
         `aliases` gives the keys of foreign auditor addresses (`akash1...`).  Raises `SdlError` with all that
         stands against ordering: `sdl.placement.unknown_auditor`, `sdl.price.denom`, `sdl.price.too_small`,
-        `sdl.resources.limit`.
+        `sdl.resources.limit`, `sdl.manifest.invalid` for what the reference lets pass and no provider here would.
         """
         report = Report()
+        try:
+            check_manifest(self.manifest)
+        except Refused as error:
+            _say(report, self.specs[0], error.code, error.message, "manifest")
         found = [_group(spec, aliases, report) for spec in self.specs]
         size = len(to_json(self.manifest))
-        if self.specs and len(self.specs) > limits.GROUPS:
+        if len(self.specs) > limits.GROUPS:
             _say(report, self.specs[0], "resources.limit", f"{len(self.specs)} groups, at most {limits.GROUPS}")
-        if self.specs and size > limits.MANIFEST_BYTES:
+        if size > limits.MANIFEST_BYTES:
             _say(report, self.specs[0], "manifest.size", f"{size} bytes, at most {limits.MANIFEST_BYTES}")
         report.raise_problems()
         return tuple(found)

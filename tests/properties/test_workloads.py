@@ -11,7 +11,7 @@ from tests.support.messages import values
 from tests.support.workloads import attributes, gpu, key, unit, volume
 
 from fondaco.protocol import codec, manifest
-from fondaco.protocol.errors import FondacoError, Refused
+from fondaco.protocol.errors import Malformed, Refused
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.manifest import Expose, HttpOptions, ManifestGroup, Permissions, Service, ServiceParams
 from fondaco.protocol.matching import GpuModel, check_offer, gpu_model, match_placement
@@ -116,16 +116,16 @@ def test_mangled_bytes_are_refused_and_nothing_worse(group: ManifestGroup, data:
     mangled = honest[:start] + data.draw(st.binary(max_size=8)) + honest[end:]
     try:
         assert manifest.group_to_json(manifest.parse_group(mangled)) == mangled
-    except FondacoError as error:
-        assert error.code.startswith("manifest.")
+    except Malformed:
+        return
 
 
 @given(group=groups)
 def test_any_manifest_is_judged_without_a_crash(group: ManifestGroup) -> None:
     try:
         manifest.check_group_manifest(group)
-    except Refused as error:
-        assert error.code == "manifest.invalid"
+    except Refused:
+        return
 
 
 units = st.builds(

@@ -64,9 +64,13 @@ def gpu(*models: str) -> tuple[Attribute, ...]:
     return tuple(Attribute(key=f"vendor/nvidia/model/{model}", value="true") for model in sorted(models))
 
 
-def volume(name: str = "default", size: int = GIB, **values: str) -> Volume:
+def volume(name: str = "default", size: int = GIB, kind: str = "", persistent: str = "") -> Volume:
+    """`kind` is its class; empty values are left out."""
+    pairs = (("class", kind), ("persistent", persistent))
     return Volume(
-        name=name, size_bytes=size, attributes=tuple(Attribute(key=k, value=values[k]) for k in sorted(values))
+        name=name,
+        size_bytes=size,
+        attributes=tuple(Attribute(key=name, value=value) for name, value in pairs if value),
     )
 
 

@@ -130,8 +130,8 @@ OWN = (
 
 def test_all_attributes_of_a_volume_must_meet_in_one_class() -> None:
     assert len(storage_capabilities(OWN)) == 2
-    good = unit(volumes=(volume(), volume("data", **{"class": "beta2"}, persistent="true")))
-    crossed = unit(volumes=(volume("data", **{"class": "beta2"}, persistent="false"),))
+    good = unit(volumes=(volume(), volume("data", kind="beta2", persistent="true")))
+    crossed = unit(volumes=(volume("data", kind="beta2", persistent="false"),))
     assert match_capabilities([good], OWN) == ()
     (reason,) = match_capabilities([crossed], OWN)
     assert str(reason) == "storage data: asked class=beta2 persistent=false, available 2 other classes"
@@ -151,7 +151,7 @@ ASKED = unit(
     memory=GIB,
     gpus=2,
     models=gpu("h100", "a100"),
-    volumes=(volume("data", **{"class": "beta2"}),),
+    volumes=(volume("data", kind="beta2"),),
 )
 
 
@@ -167,7 +167,7 @@ def test_an_offer_may_be_better() -> None:
         memory_bytes=2 * GIB,
         gpu_units=3,
         gpu_attributes=gpu("h100/ram/80Gi/interface/sxm"),
-        volumes=(volume("data", 2 * GIB, **{"class": "beta2"}), volume("extra")),
+        volumes=(volume("data", 2 * GIB, kind="beta2"), volume("extra")),
         endpoints=(HTTP, HTTP),
     )
     assert check_offer((ASKED,), (better,)) == ()
@@ -188,9 +188,9 @@ def test_an_offer_may_be_better() -> None:
             "unit 1 gpu model: asked a100 or h100, available none named",
         ),
         ({"volumes": ()}, f"unit 1 volume data: asked {GIB}, available 0"),
-        ({"volumes": (volume("data", 5, **{"class": "beta2"}),)}, f"unit 1 volume data: asked {GIB}, available 5"),
+        ({"volumes": (volume("data", 5, kind="beta2"),)}, f"unit 1 volume data: asked {GIB}, available 5"),
         (
-            {"volumes": (volume("data", **{"class": "beta1"}),)},
+            {"volumes": (volume("data", kind="beta1"),)},
             "unit 1 volume data class: asked beta2, available beta1",
         ),
         ({"endpoints": ()}, "unit 1 SHARED_HTTP: asked 1, available 0"),

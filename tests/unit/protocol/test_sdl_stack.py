@@ -191,3 +191,10 @@ def test_nulls_vanish_from_lists_and_raw_text_stays() -> None:
     assert service.args == ("0x10", "yes", "1.50")
     assert service.command == ()
     assert service.env is None
+
+
+def test_a_mount_that_climbs_is_told_before_a_provider_refuses_it() -> None:
+    stack = parse(SDL.replace("nginx:1.27", "x\n    params: {storage: {default: {mount: /data/../etc}}}"))
+    with pytest.raises(SdlError) as caught:
+        stack.groups({})
+    assert caught.value.code == "sdl.manifest.invalid"

@@ -77,6 +77,7 @@ def test_aliases_count_towards_the_depth() -> None:
         ("2024-01-01", Sort.TEXT),
         ("512Mi", Sort.TEXT),
         ("9" * 100, Sort.FLOAT),
+        ("1e400", Sort.TEXT),
     ],
 )
 def test_plain_scalars_resolve_as_the_reference_does(text: str, sort: Sort) -> None:

@@ -84,7 +84,7 @@ def test_what_lacks_is_told_with_its_numbers() -> None:
         memory=17 * GIB,
         gpus=8,
         models=gpu("h100"),
-        volumes=(volume("data", 51 * GIB, **{"class": "beta2"}), volume(size=101 * GIB)),
+        volumes=(volume("data", 51 * GIB, kind="beta2"), volume(size=101 * GIB)),
     )
     assert refusals(inventory, wish) == [
         "cpu_milli: asked 9000, available 8000",
@@ -96,7 +96,7 @@ def test_what_lacks_is_told_with_its_numbers() -> None:
     assert refusals(inventory, unit(cpu=9_000, gpus=3, models=gpu("h100"))) == [
         "cpu_milli: asked 9000, available 8000"
     ]
-    assert refusals(inventory, unit(volumes=(volume(**{"class": "beta1"}),))) == [
+    assert refusals(inventory, unit(volumes=(volume(kind="beta1"),))) == [
         f"storage beta1: asked {GIB}, available 0"
     ]
 
@@ -126,7 +126,7 @@ def test_a_model_that_is_not_there_is_told() -> None:
 
 def test_volumes_in_memory_count_as_memory() -> None:
     inventory = Inventory([node(memory=2 * GIB)])
-    shm = volume("shm", GIB, **{"class": "ram"})
+    shm = volume("shm", GIB, kind="ram")
     assert plan(inventory, unit(memory=GIB, volumes=(shm,)))
     assert refusals(inventory, unit(memory=2 * GIB, volumes=(shm,)))
 

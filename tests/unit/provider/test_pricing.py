@@ -28,7 +28,7 @@ def test_each_resource_has_its_price() -> None:
         count=2,
         cpu=1_500,
         memory=2 * GIB,
-        volumes=(volume(), volume("data", 10 * GIB, **{"class": "beta2"}), volume("shm", **{"class": "ram"})),
+        volumes=(volume(), volume("data", 10 * GIB, kind="beta2"), volume("shm", kind="ram")),
         endpoints=(HTTP, leased),
     )
     quote = SCALE.quote((one,))
@@ -69,7 +69,7 @@ def test_nothing_is_given_away_for_want_of_a_price() -> None:
     for wrong in (
         unit(gpus=1, models=gpu("t4")),
         unit(gpus=1, models=attributes(colour="red")),
-        unit(volumes=(volume("data", **{"class": "beta3"}),)),
+        unit(volumes=(volume("data", kind="beta3"),)),
     ):
         with pytest.raises(Refused) as caught:
             bare.quote((wrong,))
