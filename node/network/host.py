@@ -160,8 +160,6 @@ class Host:
                 await self._guarded(stream.peer, handler, stream)
             except FondacoError:
                 await stream.reset()
-            else:
-                await stream.close()
 
         self._basic.set_stream_handler(protocol, serve)
 
@@ -187,13 +185,15 @@ class Host:
 
     async def _serve_any(self, raw: Any) -> None:
         """Every inbound stream, the library's own protocols included: negotiate, serve, survive."""
-        peer = PeerId(raw.muxed_conn.peer_id.to_base58())
-        try:
-            await self._guarded(peer, self._negotiate, raw)
-        except FondacoError:
-            from fondaco.node.network.stream import Stream
+        from fondaco.node.network.stream import Stream
 
-            await Stream(raw, peer).reset()
+        stream = Stream(raw, PeerId(raw.muxed_conn.peer_id.to_base58()))
+        try:
+            await self._guarded(stream.peer, self._negotiate, raw)
+        except FondacoError:
+            await stream.reset()
+        else:
+            await stream.finish()
 
     async def _negotiate(self, raw: Any) -> None:
         from fondaco.node.network.stream import STREAM_ERRORS

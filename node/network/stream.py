@@ -68,6 +68,18 @@ class Stream:
             if self._muxed.closed:
                 await self._raw.remove()
 
+    async def finish(self) -> None:
+        """End our side and see the other end its own; a peer that keeps it open loses the stream.
+
+        Left half-open, streams would pile up in the multiplexer beyond every limit.
+        """
+        await self.close()
+        with trio.move_on_after(limits.HALF_CLOSED_MS / 1000), contextlib.suppress(Unreachable):
+            while not self._muxed.closed and await self.read():
+                pass
+        if not self._muxed.closed:
+            await self.reset()
+
     async def reset(self) -> None:
         """End both sides at once; never raises."""
         with self._ending():

@@ -1,6 +1,6 @@
 """Yamux as py-libp2p has it, bounded: subclasses, so nothing of the library is changed for others.
 
-Five things (network.md, points 5 and 12, and two found on the way):
+What is different (network.md, points 5 and 12, and some found on the way):
 
 - *Receive window.* Upstream only logs when a peer ignores it, and grows it to 16 MiB; 200 MB went into a stream
   nobody read. Here a stream's buffer ends at `limits.STREAM_WINDOW_BYTES`, and a peer that goes beyond loses the
@@ -117,6 +117,10 @@ class BoundedYamux(upstream.Yamux):  # type: ignore[misc]
             if not self.event_closed.is_set():
                 with trio.CancelScope(shield=True):
                     await self._cleanup_on_error()
+
+    async def _measure_rtt_loop(self) -> None:
+        """Not ours to run: it waits with the same one event as `keepalive`, whose ping would seem unanswered
+        whenever the two meet. Keepalive's pings measure the round trip as well."""
 
     async def cut(self) -> None:
         """Close the socket, without the goodbye that would wait for a silent peer."""

@@ -213,6 +213,20 @@ async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:
         assert await echoes(honest, node)
 
 
+async def test_streams_that_a_peer_leaves_half_open_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HALF_CLOSED_MS", 100)
+    async with pair() as (attacker, node):
+
+        async def one_answer(stream: Any) -> None:
+            await stream.write(b"done")
+
+        node.handle("/answer/1", one_answer)
+        for _ in range(10):
+            stream = await attacker.open_stream(node.peer_id, "/answer/1")
+            assert await stream.read() == b"done"
+        await until(lambda: not raw_connection(node, attacker.peer_id).streams)
+
+
 async def test_opening_streams_without_end_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hardening 6: after some 250 outbound streams the library waits for ever."""
     monkeypatch.setattr(limits, "OPEN_STREAM_TIMEOUT_MS", 200)
