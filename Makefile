@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo testnet test test-all check format bench clean
+.PHONY: setup demo testnet test test-all coverage check format bench clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,12 @@ test: setup
 
 test-all: setup
 	@$(BIN)/python -m pytest
+
+# After a run with --cov: everything together, then what is owed in full.
+coverage:
+	@$(BIN)/coverage combine --quiet --keep 2>/dev/null || true
+	@$(BIN)/coverage report --fail-under=90
+	@$(BIN)/coverage report --fail-under=100 --include='protocol/*,consensus/*'
 
 check: setup
 	@$(BIN)/ruff format --check .

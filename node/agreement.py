@@ -176,6 +176,8 @@ class Agreement:
         while True:
             committed, arrived = self._chain.news.next, self._mempool.news.next
             due = self._chain.head.time + self._chain.ledger.params.heartbeat_ms
+            if self._chain.is_empty:
+                due = Millis(0)  # nothing can be proven before there is a block
             moment = self._chain.due_moment()
             if moment is not None:
                 due = min(due, moment)

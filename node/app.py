@@ -65,14 +65,22 @@ class Node:
     async def submit(self, raw: bytes) -> TxId:
         """Take a transaction in and pass it on. Raises `Refused` with the ledger's reason, or `PeerFault`."""
         identity = self.mempool.add(raw)
+        await self._heard(Topic.TRANSACTIONS)
         self.gossip.publish(Topic.TRANSACTIONS, raw)
         return identity
 
     async def submit_order(self, signed: SignedOrder) -> OrderId:
         """Take an order in and pass it on. Raises `Refused` or `PeerFault`."""
         identity = self.book.add_order(signed)
+        await self._heard(Topic.ORDERS)
         self.gossip.publish(Topic.ORDERS, codec.encode(signed))
         return identity
+
+    async def _heard(self, topic: Topic) -> None:
+        """Wait, though not for ever, until a neighbour listens: what is published before reaches nobody."""
+        if self.config.peers:
+            with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 2_000):
+                await self.gossip.wait_for_subscribers(topic)
 
     def publish_answer(self, signed: Answer) -> None:
         """Put our own bid or decline into the book and pass it on."""

@@ -74,6 +74,15 @@ class Chain:
     def head(self) -> Head:
         return self.ledger.head
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no block yet."""
+        return self.head.height < self.genesis.initial_height
+
+    async def wait_first_block(self) -> None:
+        while self.is_empty:
+            await self.news.next.wait()
+
     def certificate(self) -> CommitCertificate | None:
         """What made the head final; None at genesis."""
         return self.store.certificate(self.head.height)

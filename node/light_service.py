@@ -66,6 +66,7 @@ class LightService:
 
     async def head(self, peer: str, params: Any) -> bytes:
         _arguments(params)
+        await self._chain.wait_first_block()
         return codec.encode(self._light_block(self._chain.head.height))
 
     async def block(self, peer: str, params: Any) -> bytes:
@@ -74,18 +75,19 @@ class LightService:
 
     async def record(self, peer: str, params: Any) -> bytes:
         (key,) = _arguments(params, bytes)
+        await self._chain.wait_first_block()
         return codec.encode(self._proven(key))
 
     async def watch_record(self, peer: str, params: Any) -> AsyncIterator[bytes]:
         (key,) = _arguments(params, bytes)
+        await self._chain.wait_first_block()
         first, sent = True, None
         while True:
             waiting = self._chain.news.next
-            if self._chain.head.height >= self._chain.genesis.initial_height:
-                proven = self._proven(key)
-                if first or proven.value != sent:
-                    first, sent = False, proven.value
-                    yield codec.encode(proven)
+            proven = self._proven(key)
+            if first or proven.value != sent:
+                first, sent = False, proven.value
+                yield codec.encode(proven)
             await waiting.wait()
 
     async def submit_transaction(self, peer: str, params: Any) -> bytes:

@@ -34,6 +34,7 @@ from fondaco.consensus.ledger.params import CREDIT, Params
 from fondaco.node import clock, config
 from fondaco.node.config import NodeConfig, ProviderConfig
 from fondaco.node.files import DirectoryLock, write_atomically
+from fondaco.node.groups import unwrapped
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.network.peers import peer_id_of
 from fondaco.protocol.errors import Refused, Unreachable
@@ -213,7 +214,6 @@ class Testnet:
     """The processes of a network; made by `running`."""
 
     plan: Plan
-    nursery: trio.Nursery
     nodes: dict[str, _Running] = field(default_factory=dict)
 
     async def start(self, name: str) -> None:
@@ -259,9 +259,11 @@ class Testnet:
         return self.nodes[name].process.pid
 
     async def start_all(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for member in self.plan.members:
-                nursery.start_soon(self.start, member.name)
+        """Start every node at once. Raises `Unreachable` for the first that does not come up."""
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                for member in self.plan.members:
+                    nursery.start_soon(self.start, member.name)
 
     async def stop_all(self) -> dict[str, int]:
         """Stop what runs; exit codes by name."""
@@ -280,14 +282,13 @@ class Testnet:
 async def running(plan: Plan) -> AsyncIterator[Testnet]:
     """Start every node of a network; stop them all at the end, whatever happened."""
     with DirectoryLock(plan.home):
-        async with trio.open_nursery() as nursery:
-            network = Testnet(plan, nursery)
-            try:
-                await network.start_all()
-                yield network
-            finally:
-                with trio.CancelScope(shield=True):
-                    await network.stop_all()
+        network = Testnet(plan)
+        try:
+            await network.start_all()
+            yield network
+        finally:
+            with trio.CancelScope(shield=True):
+                await network.stop_all()
 
 
 async def _first_line(process: trio.Process) -> bytes:

@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -47,7 +48,7 @@ def measure() -> Result:
     )
 
 
-async def _demo(home: Path) -> dict[str, float]:
+async def _demo(home: Path) -> dict[str, Any]:
     return await run_demo(home, validators=4, providers=2, file=HELLO, say=lambda _: None)
 
 

@@ -13,6 +13,7 @@ import sys
 import click
 
 from fondaco import __version__
+from fondaco.node.groups import unwrapped
 from fondaco.protocol.errors import FondacoError
 
 COMMANDS = {
@@ -50,24 +51,11 @@ class Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Turn what is raised on purpose into one line and an exit code."""
         try:
-            return super().invoke(ctx)
+            with unwrapped():
+                return super().invoke(ctx)
         except FondacoError as error:
             _report(error)
             ctx.exit(error.exit_code)
-        except BaseExceptionGroup as group:
-            errors, rest = group.split(FondacoError)
-            if errors is None or rest is not None:
-                raise
-            first = _leaf(errors)
-            _report(first)
-            ctx.exit(first.exit_code)
-
-
-def _leaf(error: BaseException) -> FondacoError:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, FondacoError)
-    return error
 
 
 def _report(error: FondacoError) -> None:

@@ -31,9 +31,9 @@ def bench(name: str, table: Path | None, as_json: bool) -> None:
 
     logs.configure_quiet()
     results = []
-    for one in BENCHES if name == "all" else (name,):
-        say(f"measuring {one}")
-        results.append(BENCHES[one]())
+    for each in BENCHES if name == "all" else (name,):
+        say(f"measuring {each}")
+        results.append(BENCHES[each]())
     if table is not None:
         table.write_text(_markdown(results), encoding="utf-8")
     if as_json:

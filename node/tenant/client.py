@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
+from fondaco.node.groups import unwrapped
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.network.host import open_host
 from fondaco.node.tenant import ordering, records
@@ -81,9 +82,10 @@ class Tenant:
         """
         genesis = read_genesis(home / "genesis.json")
         signer_key = Keystore(home / "keys").load(key, read_passphrase(home))
-        async with open_host(secrets.token_bytes(32), None) as host:
-            light = await LightClient.connect(genesis, host, network_addresses(home))
-            yield cls(home, light, Wallet(light, signer_key.signer()))
+        with unwrapped():
+            async with open_host(secrets.token_bytes(32), None) as host:
+                light = await LightClient.connect(genesis, host, network_addresses(home))
+                yield cls(home, light, Wallet(light, signer_key.signer()))
 
     @property
     def address(self) -> str:

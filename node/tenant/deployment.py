@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from fondaco.node.tenant.channel import ChannelClient
 
+from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
 from fondaco.node.network.peers import Address
 from fondaco.node.network.stream import Stream
@@ -168,9 +169,10 @@ class Deployment:
     async def hand_over(self, report: Report) -> None:
         """Give every provider its manifest, and return when everything runs as this tenant sees it."""
         try:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                for lease in self.leases:
-                    nursery.start_soon(self._hand_over_one, lease, report)
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    for lease in self.leases:
+                        nursery.start_soon(self._hand_over_one, lease, report)
         except FondacoError as error:
             raise Refused(
                 error.code,

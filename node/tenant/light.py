@@ -68,6 +68,7 @@ class LightClient:
         async def dial(address: str) -> None:
             try:
                 connected.append(await host.connect(Address(address)))
+                host.keep_connected(Address(address))
             except FondacoError as error:
                 log.info("%s: %s", address, error)
             if len(connected) >= NODES:

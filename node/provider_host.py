@@ -1,0 +1,158 @@
+"""A provider inside a node: the agent's ports, implemented on this node's chain, book and host."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+from fondaco.node import clock
+from fondaco.node.app import Node
+from fondaco.node.chain import Chain
+from fondaco.node.keys.sealing import random_salt
+from fondaco.protocol import codec
+from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
+from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.records import Lease, LeaseState, Provider, key_lease, key_provider
+from fondaco.protocol.resources import Attribute
+from fondaco.protocol.scalars import (
+    ChainId,
+    Height,
+    LeaseId,
+    MicroStake,
+    Millis,
+    OrderId,
+    PublicKey,
+    TxId,
+)
+from fondaco.protocol.signing import Signer
+from fondaco.protocol.transactions import Message, RegisterProvider, sign_transaction, transaction_id
+
+log = logging.getLogger("fondaco.provider")
+TX_LIFE_MS = 60_000
+LEASES_SCANNED = 100_000
+
+
+class ProviderChain:
+    """The agent's view of the ledger: this node's own, verified by agreeing on it."""
+
+    def __init__(self, node: Node, signer: Signer) -> None:
+        self._node = node
+        self._signer = signer
+        self._open = _open_leases(node.chain)
+        """Leases of any provider that are not closed."""
+        node.chain.listeners.append(lambda execution: self._follow(execution.events))
+
+    @property
+    def id(self) -> ChainId:
+        return self._node.chain.id
+
+    @property
+    def height(self) -> Height:
+        return self._node.chain.head.height
+
+    def now(self) -> Millis:
+        return self._node.chain.head.time
+
+    def provider(self, key: PublicKey) -> Provider | None:
+        return self._node.chain.ledger.state().get(key_provider(key), Provider)
+
+    def lease(self, lease: LeaseId) -> Lease | None:
+        return self._node.chain.ledger.state().get(key_lease(lease), Lease)
+
+    def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
+        found = (self.lease(one) for one in sorted(self._open))
+        return [lease for lease in found if lease is not None and lease.provider == provider]
+
+    async def submit(self, messages: tuple[Message, ...]) -> TxId:
+        signed = sign_transaction(
+            self._signer,
+            self.id,
+            messages,
+            expires_at=Millis(max(clock.now(), self.now()) + TX_LIFE_MS),
+            salt=random_salt(),
+        )
+        identity = transaction_id(signed.transaction)
+        await self._node.submit(codec.encode(signed))
+        while True:
+            waiting = self._node.chain.news.next
+            found = self._node.chain.inclusion(identity)
+            if found is not None and found.code:
+                raise Refused(found.code, found.message)
+            if found is not None:
+                return identity
+            if self.now() > signed.transaction.expires_at:
+                raise Unreachable("tx.lost", "the transaction expired before any block took it")
+            await waiting.wait()
+
+    async def wait_above(self, height: Height) -> Height:
+        while True:
+            waiting = self._node.chain.news.next
+            if self.height > height:
+                return self.height
+            await waiting.wait()
+
+    def _follow(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, LeaseOpened):
+                self._open.add(event.lease)
+            elif isinstance(event, LeaseClosed):
+                self._open.discard(event.lease)
+
+
+def _open_leases(chain: Chain) -> set[LeaseId]:
+    entries = chain.ledger.state().scan(b"lease/", LEASES_SCANNED)
+    leases = (codec.decode(raw, Lease) for _, raw in entries)
+    return {lease.id for lease in leases if lease.state != LeaseState.CLOSED}
+
+
+class ProviderMarket:
+    """The agent's view of the order book."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
+        return self._node.book.orders()
+
+    async def publish(self, answer: Answer) -> None:
+        self._node.publish_answer(answer)
+
+
+def _registration(node: Node) -> RegisterProvider:
+    """What the configuration says this provider is."""
+    settings = node.config.provider
+    assert settings is not None, "only a provider registers as one"
+    return RegisterProvider(
+        attributes=tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items())),
+        peer=node.host.peer_id,
+        addresses=tuple(node.host.addresses()),
+        sealing_key=node.keys["provider"].sealing().key,
+        bond=MicroStake(settings.bond),
+    )
+
+
+async def ensure_registered(node: Node, chain: ProviderChain, key: PublicKey) -> None:
+    """Register, or bring the record up to date, and return when the ledger has it.
+
+    A chain that has just been started may not take transactions yet: it is tried until it does.
+    """
+    wanted = _registration(node)
+    while True:
+        record = chain.provider(key)
+        if record is not None and _same(record, wanted):
+            return
+        try:
+            await chain.submit((wanted,))
+        except Refused as refusal:
+            log.warning("the ledger does not register this provider: %s", refusal)
+            await chain.wait_above(chain.height)
+        except Unreachable as error:
+            log.warning("%s", error)
+
+
+def _same(record: Provider, wanted: RegisterProvider) -> bool:
+    return all(
+        getattr(record, name) == getattr(wanted, name)
+        for name in ("attributes", "peer", "addresses", "sealing_key", "bond")
+    )
