@@ -84,6 +84,13 @@ class Host:
     def is_connected(self, peer: PeerId) -> bool:
         return peer in self._connected
 
+    def round_trip_ms(self, peer: PeerId) -> float | None:
+        """How long a keepalive ping takes, smoothed; None before the first or without a connection."""
+        from fondaco.node.network.dial import identity
+
+        measured = [c.muxed_conn.rtt() for c in self._swarm.get_connections(identity(peer))]
+        return min((seconds * 1000 for seconds in measured if seconds > 0), default=None)
+
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
         self._on_connected.append(callback)

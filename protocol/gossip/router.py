@@ -16,7 +16,7 @@ import enum
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import NewType, assert_never
 
 from fondaco.protocol import limits
 from fondaco.protocol.gossip.seen import SeenCache
@@ -234,6 +234,8 @@ class Router:
             case Verdict.REJECT:
                 self.counters.rejected += 1
                 return [Punish(peer=pending.source, code="gossip.rejected", message="an invalid message")]
+            case _:
+                assert_never(verdict)
 
     def heartbeat(self, now: Millis) -> list[Effect]:
         """Time passes: remember it, forget old ids."""

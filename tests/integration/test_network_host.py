@@ -209,7 +209,8 @@ async def test_inbound_connections_give_their_slots_back() -> None:
 async def test_a_silent_peer_is_dropped() -> None:
     """Hardening 4: a frozen process keeps its sockets open and answers nothing."""
     async with pair(keepalive_interval_ms=50, keepalive_timeout_ms=200) as (one, two):
-        await trio.sleep(0.3)
+        assert one.round_trip_ms(PeerId(two.peer_id[:-1] + "1")) is None
+        await until(lambda: one.round_trip_ms(two.peer_id))
         assert one.peers(), "pings are answered"
 
         async def nothing(data: bytes) -> None:

@@ -40,6 +40,10 @@ def test_a_hello_survives_the_codec() -> None:
     assert codec.decode(codec.encode(ours), Hello) == ours
 
 
+def test_a_peer_of_our_chain_is_welcome() -> None:
+    hello(CHAIN).check(hello(CHAIN, note=b"whatever"))
+
+
 def test_a_peer_of_another_chain_is_refused_without_being_at_fault() -> None:
     with pytest.raises(Refused, match=r"hello\.chain"):
         hello(CHAIN).check(hello(ChainId("other-1")))

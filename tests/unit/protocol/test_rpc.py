@@ -61,5 +61,9 @@ def test_values_too_large_for_one_message_are_refused() -> None:
         pack_plain(b"x" * limits.BLOB_BYTES)
 
 
+def test_values_are_packed_canonically() -> None:
+    assert codec.unpack(pack_plain([1, b"two", None])) == [1, b"two", None]
+
+
 def test_an_empty_item_costs_credit_too() -> None:
     assert item_cost(b"") == limits.RPC_ITEM_OVERHEAD_BYTES

@@ -35,6 +35,11 @@ def test_the_library_reads_what_we_write_and_we_read_what_it_writes() -> None:
 def test_fields_of_a_later_version_are_skipped() -> None:
     strange = b"\x78\x05" + b"\x79" + bytes(8) + b"\x7d" + bytes(4) + b"\x7a\x01x"  # field 15: all four types
     assert wire.decode(strange + wire.encode(FULL)) == FULL
+    subscription, message = b"\x08\x01\x12\x01t" + strange, b"\x12\x01d\x22\x01t" + strange
+    nested = b"\x0a" + wire.delimit(subscription) + b"\x12" + wire.delimit(message)
+    assert wire.decode(nested) == Rpc(
+        subscriptions=(Subscription(topic="t", subscribe=True),), messages=(Message(topic="t", data=b"d"),)
+    )
 
 
 @pytest.mark.parametrize("number", [1, 3, 5, 6], ids=["from", "seqno", "signature", "key"])
