@@ -17,11 +17,11 @@ from fondaco.protocol.sdl.document import (
     ServiceEntry,
 )
 from fondaco.protocol.sdl.grammar import HTTP_CASES
+from fondaco.protocol.sdl.nodes import Sort
 from fondaco.protocol.sdl.problems import Path, Report, nearest
 from fondaco.protocol.sdl.quantities import PRICE_DECIMALS
 
 ENDPOINT_NAME = re.compile(r"[a-z]+[-_0-9a-z]+", re.ASCII)
-_DENOM = re.compile(r"[a-zA-Z][a-zA-Z0-9/:._-]{2,127}", re.ASCII)
 _UNIT_PRICE_MAX = 10_000_000
 _HTTP_MAXIMA = {
     "max_body_size": 104_857_600,
@@ -62,6 +62,7 @@ class Check:
         self._check_endpoints()
         document = self._document
         found = False
+        self._check_totals()
         for service_name, placement_name, deploy in uses(document):
             found = True
             self._check_use(service_name, placement_name, deploy)
@@ -109,6 +110,8 @@ class Check:
             close = nearest(deploy.profile, document.compute)
             message = f"no compute profile is named {deploy.profile[:60]!r}"
             self._say("reference.profile", deploy.at, message, "profile", suggestion=close)
+        if not placement_name:
+            self._say("placement.name", deploy.at, "a placement needs a name")
         if placement is None:
             close = nearest(placement_name, document.placement)
             self._say(
@@ -131,7 +134,7 @@ class Check:
 
     def _check_price(self, placement: PlacementEntry, deploy: Deploy) -> None:
         price = placement.pricing.get(deploy.profile)
-        if price is None:
+        if price is None or price.at.node.sort is Sort.NULL:
             self._say(
                 "reference.pricing",
                 placement.at,
@@ -142,9 +145,6 @@ class Check:
             )
             return
         self._denoms.add(price.denom)
-        if not _DENOM.fullmatch(price.denom):
-            message = f"{price.denom[:40]!r} is no denomination" if price.denom else "a price needs a denom"
-            self._say("price.denom", price.at, message, "denom", suggestion="denom: uact")
         if price.scaled > _UNIT_PRICE_MAX * 10**PRICE_DECIMALS:
             self._say("price.too_large", price.at, f"a unit price is at most {_UNIT_PRICE_MAX}", "amount")
 
@@ -169,6 +169,24 @@ class Check:
             self._say("gpu.attributes", compute.at, "GPU attributes need units above 0", "gpu", "units")
         if deploy.count == 0 and self._group_is_empty(deploy):
             self._say("deployment.count", deploy.at, "the count is 0", "count", suggestion="count: 1")
+
+    def _check_totals(self) -> None:
+        """A whole group may ask for fifty times what one unit may."""
+        totals: dict[str, list[int]] = {}
+        for _, name, deploy in uses(self._document):
+            compute = self._document.compute.get(deploy.profile)
+            if compute is not None and name in self._document.placement:
+                asked = (compute.cpu_milli or 0, compute.memory_bytes or 0, compute.gpu_units)
+                sums = totals.setdefault(name, [0, 0, 0])
+                totals[name] = [one + deploy.count * more for one, more in zip(sums, asked, strict=True)]
+        bounds = (limits.CPU_MILLI, limits.MEMORY_BYTES, limits.GPU_UNITS)
+        for name, sums in totals.items():
+            for what, amount, (_, high) in zip(("cpu", "memory", "gpu"), sums, bounds, strict=True):
+                if amount > high * limits.REPLICAS:
+                    at = self._document.placement[name].at
+                    self._say(
+                        "resources.limit", at, f"{amount} of {what} in all, at most {high * limits.REPLICAS}"
+                    )
 
     def _group_is_empty(self, deploy: Deploy) -> bool:
         placement = deploy.at.path[-1]

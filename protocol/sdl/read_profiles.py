@@ -16,6 +16,7 @@ DISK_CLASSES = ("default", "beta1", "beta2", "beta3")
 STORAGE_CLASSES = (*DISK_CLASSES, "ram")
 DEFAULT_VOLUME = "default"
 _ATTRIBUTE_NAME = re.compile(r"[a-zA-Z][\w/.\-]{1,126}[\w*]?", re.ASCII)
+_DENOM = re.compile(r"[a-zA-Z][a-zA-Z0-9/:._-]{2,127}", re.ASCII)
 _WORDS = {"true": "true", "on": "true", "yes": "true", "false": "false", "off": "false", "no": "false"}
 
 
@@ -235,7 +236,11 @@ def _price(decoder: Decoder, node: Node, path: Path) -> Price:
     denom = decoder.text(fields.get("denom", ABSENT), (*path, "denom"))
     price = Price(at=Place(node, path), denom=denom, scaled=0, hourly=per == "hour")
     if node.sort is Sort.NULL:
-        return price
+        return price  # a problem only where it is used
+    if not _DENOM.fullmatch(denom):
+        at = fields.get("denom", node)
+        message = f"{denom[:40]!r} is no denomination" if denom else "a price needs a denom"
+        decoder.report.problem("price.denom", at, (*path, "denom"), message, suggestion="denom: uact")
     amount = fields.get("amount", ABSENT)
     scaled = decoder.quantity(amount, (*path, "amount"), quantities.price, 0, "price.amount")
     if scaled <= 0:

@@ -88,7 +88,7 @@ class Checker:
                 self._fields(node, shape, path)
             case Either():
                 self.check(node, shape.many if node.sort is Sort.LIST else shape.mapping, path)
-            case Anything():
+            case _:
                 self._keys(node, path)
 
     def _say(

@@ -7,34 +7,10 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.fixtures import SHARED
-from tests.support.workloads import SDL
+from tests.support.sdl_files import attempt, explained, mutated
 
 from fondaco.protocol import manifest
-from fondaco.protocol.sdl import Mode, SdlError, Stack, parse
-
-_FOLDER = SHARED / "fixtures" / "sdl"
-FILES = (SDL, *(path.read_text() for path in sorted(_FOLDER.glob("**/*.y*ml")) if "schema" not in path.name))
-SNIPPETS = st.sampled_from(
-    [
-        *(": ", "- ", "\n", "  ", "[", "]", "{", "}", "&a ", "*a", "<<: ", "null", "~", "0", "-1", "1e400"),
-        *(".inf", "true", '""', "!!int ", "!x ", "'", '"', "|\n", "99999999999999999999", "512mi", "\t", "#"),
-        *("? ", "akash1x", "/../", "\x85", "\u2028"),
-    ]
-)
-
-
-def attempt(text: str, mode: Mode) -> Stack | None:
-    try:
-        return parse(text, mode=mode)
-    except SdlError as error:
-        explained(error)
-        return None
-
-
-def explained(error: SdlError) -> None:
-    assert error.problems
-    assert all(problem.code and problem.message and problem.line >= 0 for problem in error.problems)
+from fondaco.protocol.sdl import Mode, SdlError
 
 
 def judge(text: str, mode: Mode) -> None:
@@ -52,32 +28,6 @@ def judge(text: str, mode: Mode) -> None:
         return
     for group, part in zip(groups, stack.manifest, strict=True):
         manifest.check_against(group, part)
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> str:
-    text = draw(st.sampled_from(FILES))
-    for _ in range(draw(st.integers(1, 4))):
-        lines = text.split("\n")
-        place = draw(st.integers(0, len(lines) - 1))
-        match draw(st.sampled_from(("insert", "cut", "drop", "repeat", "move", "value"))):
-            case "insert":
-                column = draw(st.integers(0, len(lines[place])))
-                lines[place] = lines[place][:column] + draw(SNIPPETS) + lines[place][column:]
-            case "cut":
-                column = draw(st.integers(0, len(lines[place])))
-                lines[place] = lines[place][:column] + lines[place][column + draw(st.integers(1, 4)) :]
-            case "drop":
-                del lines[place]
-            case "repeat":
-                lines.insert(place, lines[place])
-            case "move":
-                lines.insert(draw(st.integers(0, len(lines) - 1)), lines.pop(place))
-            case "value":
-                key, colon, _ = lines[place].partition(":")
-                lines[place] = key + colon + " " + draw(SNIPPETS | st.text(max_size=10))
-        text = "\n".join(lines) or "\n"
-    return text
 
 
 @settings(max_examples=300)

@@ -10,7 +10,16 @@ from tests.support.workloads import SDL
 
 from fondaco.protocol import limits, manifest, sdl
 from fondaco.protocol.errors import Malformed, Refused
-from fondaco.protocol.manifest import Expose, ManifestGroup, Service, ServiceParams, VolumeMount
+from fondaco.protocol.manifest import (
+    Expose,
+    HttpOptions,
+    ManifestGroup,
+    Permissions,
+    Service,
+    ServiceParams,
+    Tee,
+    VolumeMount,
+)
 from fondaco.protocol.scalars import BlindingSalt
 
 STACK = sdl.parse(SDL)
@@ -38,6 +47,22 @@ def test_canonical_bytes_escape_as_go_does_and_leave_other_text_raw() -> None:
 def test_a_group_survives_the_way_to_its_provider() -> None:
     assert manifest.parse_group(manifest.group_to_json(GROUP)) == GROUP
     assert manifest.parse(manifest.to_json(STACK.manifest)) == STACK.manifest
+
+
+def test_every_parameter_survives_too() -> None:
+    tee = Tee(kind="cpu", attestation=True)
+    for read in ((), ("logs",)):
+        params = replace(mounts(("default", "/d")), permissions=Permissions(read=read), tee=tee)
+        group = with_service(params=params, env=())
+        assert manifest.parse_group(manifest.group_to_json(group)) == group
+    odd = HttpOptions(next_cases=(), proxy_buffer_size=7)
+    group = with_service(expose=(Expose(port=1, http_options=odd),))
+    assert manifest.parse_group(manifest.group_to_json(group)) == group
+
+
+def test_the_version_is_the_hash_of_the_whole() -> None:
+    assert manifest.version_hash(STACK.manifest) == STACK.version_hash
+    assert manifest.version_hash((with_service(image="other"),)) != STACK.version_hash
 
 
 def test_a_commitment_hides_behind_its_salt_and_binds_the_group() -> None:

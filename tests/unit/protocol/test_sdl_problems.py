@@ -121,6 +121,43 @@ def test_the_smallest_file_is_accepted_without_a_word() -> None:
         ("    west:\n      profile", "    east:\n      profile", "reference.placement", "deployment.web.east"),
         ("profile: small", "profile: smal", "reference.profile", "deployment.web.west.profile"),
         ("      pricing:\n        small:", "      pricing:\n        big:", "reference.pricing", PRICE),
+        ("port: 80", "port: 1e20", "type", f"{EXPOSE}.port"),
+        ("port: 80", "port: .nan", "type", f"{EXPOSE}.port"),
+        ("        cpu:\n          units: 500m\n", "", "resources.missing", f"{COMPUTE}.cpu"),
+        (
+            "        storage:\n          size: 1Gi",
+            "        storage: 1Gi",
+            "resources.missing",
+            f"{COMPUTE}.storage",
+        ),
+        (
+            "profiles:",
+            "  idle:\n    image: x\n    expose: [{port: 1, to: [{ip: a}]}]\nprofiles:",
+            "combination",
+            "services.idle.expose[0].to[0]",
+        ),
+        (
+            "        storage:\n",
+            GPU.replace("{nvidia: [{model: h100}]}", "{}"),
+            "key.missing",
+            f"{COMPUTE}.gpu.attributes.vendor",
+        ),
+        ("count: 2", "count: 50000", "resources.limit", "profiles.placement.west"),
+        ("    image: nginx:1.27", "    image: x\n    dependencies: 5", "type", "services.web.dependencies"),
+        ("    image: nginx:1.27", "    image: x\n    dependencies: [5]", "type", "services.web.dependencies[0]"),
+        (
+            "      pricing:",
+            "      signedBy: {allOf: 5}\n      pricing:",
+            "type",
+            "profiles.placement.west.signedBy.allOf",
+        ),
+        (
+            "        small:\n          denom: uact\n          amount: 1000",
+            "        small:",
+            "reference.pricing",
+            PRICE,
+        ),
+        ("    west:\n      pricing", "    '':\n      pricing", "reference.placement", "deployment.web.west"),
         ("count: 2", "count: 0", "deployment.count", "deployment.web.west.count"),
         ("denom: uact", "denom: ''", "price.denom", f"{PRICE}.denom"),
         ("amount: 1000", "amount: 0", "price.amount", f"{PRICE}.amount"),
@@ -317,3 +354,30 @@ def test_names_near_what_was_meant_are_suggested() -> None:
     assert nearest("imgae", ["image", "env"]) == "did you mean 'image'?"
     assert nearest("zzz", ["image", "env"]) == ""
     assert show_path(("a", "b", 0, "c")) == "a.b[0].c"
+
+
+def test_a_port_with_a_fraction_is_cut_as_the_reference_cuts_it() -> None:
+    stack = parse(SDL.replace("port: 80", "port: 80.9"), mode=Mode.GO)
+    assert stack.manifest[0].services[0].expose[0].port == 80
+    assert parse(SDL.replace("port: 80", "port: 80.0")).version_hash == parse(SDL).version_hash
+
+
+def test_a_service_name_is_a_dns_label() -> None:
+    text = SDL.replace("  web:", "  Web:")
+    assert ("service.name", "services.Web") in [(problem.code, problem.path) for problem in problems(text)]
+
+
+def test_a_placement_needs_a_name() -> None:
+    found = problems(SDL.replace("    west:", "    '':"))
+    assert "placement.name" in [problem.code for problem in found]
+
+
+def test_a_profile_without_resources_is_told_and_not_stumbled_over() -> None:
+    for empty in ("small: {}", "small:", "small: {resources: }"):
+        text = SDL[: SDL.index("    small:")] + f"    {empty}\n" + SDL[SDL.index("  placement:") :]
+        assert "resources.missing" in [problem.code for problem in problems(text, Mode.GO)]
+
+
+def test_more_problems_than_anybody_reads_are_cut_short() -> None:
+    text = SDL.replace("    image: nginx:1.27", "    image: x\n    env: [" + "'=', " * 200 + "]")
+    assert len(problems(text)) == 64

@@ -198,3 +198,19 @@ def test_a_mount_that_climbs_is_told_before_a_provider_refuses_it() -> None:
     with pytest.raises(SdlError) as caught:
         stack.groups({})
     assert caught.value.code == "sdl.manifest.invalid"
+
+
+@pytest.mark.parametrize(("version", "email", "password"), [("2.0", "", " secret "), ("2.1", "me@x.y", "secret")])
+def test_credentials_differ_between_the_versions(version: str, email: str, password: str) -> None:
+    private = "{host: h, username: u, email: me@x.y, password: ' secret '}"
+    text = SDL.replace("nginx:1.27", f"x\n    credentials: {private}").replace('"2.0"', f'"{version}"')
+    credentials = parse(text).manifest[0].services[0].credentials
+    assert credentials is not None
+    assert (credentials.email, credentials.password) == (email, password)
+
+
+def test_a_manifest_larger_than_the_wire_takes_is_told_at_ordering() -> None:
+    stack = parse(SDL.replace("nginx:1.27", "x\n    args: ['" + "<" * 100_000 + "']"))
+    with pytest.raises(SdlError) as caught:
+        stack.groups({})
+    assert caught.value.code == "sdl.manifest.size"
