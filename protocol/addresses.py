@@ -10,8 +10,7 @@ shorter QR code) are the same address; mixed case is none.
 
 from __future__ import annotations
 
-import bech32m
-
+from fondaco.protocol import bech32m
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import BOUNDS, PublicKey
 
@@ -23,8 +22,7 @@ KEY_BYTES = BOUNDS[PublicKey][1]
 def encode(key: PublicKey) -> str:
     """The address of `key`, 64 characters, lower case."""
     assert len(key) == KEY_BYTES, "only whole public keys have an address"
-    address: str = bech32m.encode(PREFIX, VERSION, key)
-    return address
+    return bech32m.encode(PREFIX, [VERSION, *bech32m.to_words(key)])
 
 
 def decode(text: str) -> PublicKey:
@@ -33,16 +31,17 @@ def decode(text: str) -> PublicKey:
     Raises `Refused` `address.malformed`, with a hint at what is wrong.
     """
     try:
-        version, key = bech32m.decode(PREFIX, text)
-    except bech32m.HrpDoesNotMatch:
-        raise _malformed(text, f"an address here starts with {PREFIX}1") from None
-    except bech32m.DecodeError:
+        prefix, words = bech32m.decode(text)
+        key = bech32m.to_bytes(words[1:])
+    except ValueError:
         raise _malformed(text, "a character is wrong or missing: copy it again") from None
-    if version != VERSION:
-        raise _malformed(text, f"address version {version} is not known to this program")
+    if prefix != PREFIX:
+        raise _malformed(text, f"an address here starts with {PREFIX}1")
+    if words[:1] != [VERSION]:
+        raise _malformed(text, f"address version {words[0] if words else 'none'} is not known to this program")
     if len(key) != KEY_BYTES:
         raise _malformed(text, f"it holds {len(key)} bytes where a key has {KEY_BYTES}")
-    return PublicKey(bytes(key))
+    return PublicKey(key)
 
 
 def _malformed(text: str, hint: str) -> Refused:
