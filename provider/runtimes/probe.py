@@ -75,12 +75,13 @@ async def probe(backends: Sequence[Backend], home: Path, uid: int | None) -> tup
     if not seccomp.machine():
         raise Refused("runtime.unavailable", f"no system call filter for {os.uname().machine}", hint=HINT)
     complaints = [] if backends else ["neither crun nor bubblewrap is here"]
-    for backend in backends:
-        for overlay in (True, False) if backend.overlays else (False,):
-            try:
-                return backend, await _examine(backend, home, uid, overlay)
-            except Refused as refused:
-                complaints.append(f"{backend.name}: {refused.message}")
+    # Most images expect to write to their root: a backend that allows it goes before one that does not.
+    writable = [(backend, True) for backend in backends if backend.overlays]
+    for backend, overlay in [*writable, *((backend, False) for backend in backends)]:
+        try:
+            return backend, await _examine(backend, home, uid, overlay)
+        except Refused as refused:
+            complaints.append(f"{backend.name}: {refused.message}")
     raise Refused("runtime.unavailable", f"no sandbox can be made here: {'; '.join(complaints)}", hint=HINT)
 
 

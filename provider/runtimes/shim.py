@@ -16,6 +16,7 @@ RUN_DIR: `state.json` once started, `exit.json` at the end, both put in place by
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -175,17 +176,25 @@ class Run:
             "shim": os.getpid(),
             "shim_ticks": start_ticks(os.getpid()),
             "pid": pid,
-            "pid_ticks": start_ticks(pid),
+            "pid_ticks": self._ticks(pid),
             "runner": self._runner,
             "boot": boot_id(),
             "started_at": time.time_ns() // 1_000_000,
         }
         self._leave("state.json", started)
-        os.write(self._release, b"x")
-        os.close(self._release)
         if not self._recipe["pid_file"]:
+            with contextlib.suppress(BrokenPipeError):  # it failed, and is asked why below
+                os.write(self._release, b"x")
             self._confirm(pid)
+        os.close(self._release)
         return pid
+
+    def _ticks(self, pid: int) -> int:
+        """As `start_ticks`; -1, which no process has, if it has come and gone already."""
+        try:
+            return start_ticks(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return -1
 
     def attend(self) -> None:
         """Pump output into the log until the workload ends; leave its exit code behind."""

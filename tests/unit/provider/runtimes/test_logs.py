@@ -1,0 +1,96 @@
+"""The shim's log and its reader, without a sandbox between them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from fondaco.provider.runtimes.logs import LogReader, parse
+from fondaco.provider.runtimes.port import Channel, LogLine
+from fondaco.provider.runtimes.shim import Log, Recipe
+
+
+def log(directory: Path, *, file_bytes: int = 1_000, line_bytes: int = 100) -> Log:
+    bounds = {"log_file_bytes": file_bytes, "log_files": 4, "log_line_bytes": line_bytes}
+    recipe: Recipe = {"log_dir": str(directory), **bounds}  # type: ignore[typeddict-item]
+    return Log(recipe)
+
+
+async def read(directory: Path, tail: int | None = None) -> list[LogLine]:
+    return [line async for line in LogReader(directory, tail=tail, follow=False, running=lambda: False)]
+
+
+async def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    before = time.time_ns() // 1_000_000
+    written = log(tmp_path)
+    written.feed("o", b"first\nsec")
+    written.feed("e", b"bad \xff\n")
+    written.feed("o", b"ond\n\n")
+    written.close()
+    lines = await read(tmp_path)
+    assert [(line.channel, line.text) for line in lines] == [
+        (Channel.OUT, "first"),
+        (Channel.ERR, "bad \ufffd"),
+        (Channel.OUT, "second"),
+        (Channel.OUT, ""),
+    ]
+    assert all(line.at >= before and not line.partial for line in lines)
+
+
+async def test_a_line_that_is_too_long_comes_in_parts(tmp_path: Path) -> None:
+    written = log(tmp_path, line_bytes=10)
+    written.feed("o", b"0123456789abc\n")
+    written.feed("o", b"x" * 25)
+    written.close()
+    lines = await read(tmp_path)
+    assert [(line.text, line.partial) for line in lines] == [
+        ("0123456789", True),
+        ("abc", False),
+        ("x" * 10, True),
+        ("x" * 10, True),
+        ("x" * 5, True),
+    ]
+
+
+async def test_rotation_keeps_the_newest_lines_within_the_bound(tmp_path: Path) -> None:
+    written = log(tmp_path, file_bytes=200)
+    for number in range(100):
+        written.feed("o", b"line %d\n" % number)
+    written.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4 * 200
+    texts = [line.text for line in await read(tmp_path)]
+    assert texts == [f"line {number}" for number in range(100 - len(texts), 100)]
+    assert [line.text for line in await read(tmp_path, tail=3)] == ["line 97", "line 98", "line 99"]
+    assert await read(tmp_path, tail=0) == []
+
+
+@pytest.mark.parametrize("burst", [1, 7])
+async def test_a_follower_sees_every_line_once_through_rotations(
+    tmp_path: Path, burst: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    written = log(tmp_path, file_bytes=300)
+    total = 210
+    alive = True
+
+    async def write() -> None:
+        nonlocal alive
+        for start in range(0, total, burst):
+            for number in range(start, start + burst):
+                written.feed("o", b"%d\n" % number)
+            await trio.sleep(0.1)
+        alive = False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        reader = LogReader(tmp_path, tail=None, follow=True, running=lambda: alive)
+        assert [int(line.text) async for line in reader] == list(range(total))
+    written.close()
+
+
+@pytest.mark.parametrize("record", [b"", b"1", b"x o F text", b"1 z F text", b"1 o Q text", b"1 o"])
+def test_a_record_cut_short_is_passed_over(record: bytes) -> None:
+    assert parse(record) is None
