@@ -195,7 +195,10 @@ def check_offer(asked: tuple[ResourceUnit, ...], offered: tuple[ResourceUnit, ..
         return (Reason(dimension="units", asked=next(ids), available=next(ids)),)
     reasons: list[Reason] = []
     for want, have in zip(asked, offered, strict=True):
-        _less(reasons, f"unit {want.id} count", want.count, have.count)
+        if want.count != have.count:  # how many replicas run is the tenant's business
+            reasons.append(
+                Reason(dimension=f"unit {want.id} count", asked=str(want.count), available=str(have.count))
+            )
         _check_resources(reasons, f"unit {want.id}", want.resources, have.resources)
     return tuple(reasons)
 

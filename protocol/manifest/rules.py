@@ -1,18 +1,21 @@
 """What a manifest must satisfy by itself, and against the group that was leased.
 
 `check_group_manifest` repeats for a provider what the SDL layer already made sure of for an honest tenant, since
-a manifest arrives from a peer. `check_against` is Akash's cross validation: all that is leased is used, no more.
+a manifest arrives from a peer. `check_against` is Akash's cross validation: all replicas leased, on no more than
+was leased.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import NoReturn
 
+from fondaco.protocol import matching
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.manifest.model import TCP, UDP, Manifest, ManifestGroup, Service, endpoints_of
-from fondaco.protocol.resources import EndpointKind, Group, Resources
+from fondaco.protocol.resources import EndpointKind, Group, ResourceUnit
 
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -92,7 +95,9 @@ def _check_mounts(service: Service) -> None:
 
 
 def check_against(group: Group, manifest: ManifestGroup) -> None:
-    """Whether `manifest` uses exactly what `group` leased.
+    """Whether `manifest` runs on what `group` leased: no more of anything, and all replicas and endpoints.
+
+    `group` may be the one ordered or carry the units of the bid that won.
 
     Raises `Refused` with `manifest.mismatch`, naming the service and the quantity, or `manifest.invalid`.
     """
@@ -106,7 +111,7 @@ def check_against(group: Group, manifest: ManifestGroup) -> None:
         unit = units.get(service.resource_id)
         if unit is None:
             _mismatch(f"service {service.name!r} wants resources {service.resource_id}, which were not leased")
-        _compare(service, unit.resources)
+        _compare(service, unit)
         replicas[unit.id] += service.count
         used[unit.id].update(endpoint.kind for endpoint in endpoints_of(service.expose))
     for unit in group.units:
@@ -121,15 +126,10 @@ def check_against(group: Group, manifest: ManifestGroup) -> None:
                 )
 
 
-def _compare(service: Service, leased: Resources) -> None:
-    for what in (
-        "cpu_milli",
-        "cpu_attributes",
-        "memory_bytes",
-        "memory_attributes",
-        "gpu_units",
-        "gpu_attributes",
-        "volumes",
-    ):
-        if getattr(service.resources, what) != getattr(leased, what):
-            _mismatch(f"service {service.name!r}: {what} differs from what was leased")
+def _compare(service: Service, leased: ResourceUnit) -> None:
+    """What was leased may be better than what was asked: a bid may offer more, and names one of several GPUs."""
+    endpoints = leased.resources.endpoints  # counted over all services of the unit, not here
+    wanted = replace(leased, resources=replace(service.resources, endpoints=endpoints))
+    reasons = matching.check_offer((wanted,), (leased,))
+    if reasons:
+        _mismatch(f"service {service.name!r} asks for more than was leased: {'; '.join(map(str, reasons))}")

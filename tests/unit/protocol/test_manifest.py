@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.workloads import SDL
+from tests.support.workloads import SDL, gpu, volume
 
 from fondaco.protocol import limits, manifest, sdl
 from fondaco.protocol.errors import Malformed, Refused
@@ -139,8 +139,8 @@ def test_the_manifest_of_an_honest_tenant_fits_its_lease() -> None:
         ({"count": 3}, "3 replicas in the manifest, 2 leased"),
         ({"count": 1}, "1 replicas in the manifest, 2 leased"),
         ({"resource_id": 2}, "were not leased"),
-        ({"resources": replace(SERVICE.resources, cpu_milli=501)}, "cpu_milli differs"),
-        ({"resources": replace(SERVICE.resources, volumes=())}, "volumes differs"),
+        ({"resources": replace(SERVICE.resources, cpu_milli=501)}, "cpu_milli: asked 501, available 500"),
+        ({"resources": replace(SERVICE.resources, volumes=(volume("more"),))}, "volume more: asked"),
         ({"expose": ()}, "0 SHARED_HTTP endpoints"),
         ({"expose": (*SERVICE.expose, Expose(port=81, is_global=True))}, "1 RANDOM_PORT endpoints"),
         ({"expose": (replace(SERVICE.expose[0], ip="mine"),)}, "1 LEASED_IP endpoints"),
@@ -150,6 +150,19 @@ def test_a_manifest_may_use_only_what_was_leased(changes: dict[str, Any], told: 
     with pytest.raises(Refused, match=told) as caught:
         manifest.check_against(LEASED, with_service(**changes))
     assert caught.value.code == "manifest.mismatch"
+
+
+def test_a_lease_may_be_better_than_what_was_asked() -> None:
+    asked = replace(SERVICE.resources, gpu_units=1, gpu_attributes=gpu("h100", "t4"))
+    (unit,) = LEASED.units
+    for models, fits in ((gpu("h100/ram/80Gi"), True), (gpu("a100"), False)):
+        better = replace(unit.resources, cpu_milli=9_000, gpu_units=1, gpu_attributes=models)
+        leased = replace(LEASED, units=(replace(unit, resources=better),))
+        if fits:
+            manifest.check_against(leased, with_service(resources=asked))
+            continue
+        with pytest.raises(Refused, match="gpu model"):
+            manifest.check_against(leased, with_service(resources=asked))
 
 
 def test_a_manifest_of_another_group_is_a_mismatch() -> None:

@@ -162,7 +162,6 @@ def offer(count: int = 2, **changes: Any) -> Any:
 def test_an_offer_may_be_better() -> None:
     assert check_offer((ASKED,), (ASKED,)) == ()
     better = offer(
-        count=3,
         cpu_milli=4_000,
         memory_bytes=2 * GIB,
         gpu_units=3,
@@ -177,6 +176,7 @@ def test_an_offer_may_be_better() -> None:
     ("changes", "told"),
     [
         ({"count": 1}, "unit 1 count: asked 2, available 1"),
+        ({"count": 3}, "unit 1 count: asked 2, available 3"),
         ({"cpu_milli": 1_999}, "unit 1 cpu_milli: asked 2000, available 1999"),
         ({"memory_bytes": 1}, f"unit 1 memory_bytes: asked {GIB}, available 1"),
         ({"gpu_units": 1}, "unit 1 gpu: asked 2, available 1"),
