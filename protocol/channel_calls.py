@@ -109,7 +109,7 @@ class LogsRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogItem:
-    """One line of output; a very long one comes in parts."""
+    """One line of output."""
 
     TAG: ClassVar[int] = 137
     service: str
@@ -119,6 +119,8 @@ class LogItem:
     stream: str
     """`out` or `err`."""
     line: str
+    partial: bool
+    """The line goes on in the next item of the same stream: it was very long, or the workload ended within it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,7 +202,8 @@ class ChannelClient:
     async def http_get(self, service: str, port: int, path: str = "/") -> HttpAnswer:
         """One GET through the channel.
 
-        Raises `Refused` `http.malformed` or `http.too_large`, or `Unreachable` `http.broken` for an answer cut short.
+        Raises `Refused` `http.malformed` or `http.too_large`, and `Unreachable` `http.broken` for an answer that
+        was cut short.
         """
         stream = await self.forward(service, port)
         try:

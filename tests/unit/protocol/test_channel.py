@@ -232,7 +232,7 @@ def test_a_request_whose_method_or_parameters_were_changed_is_refused() -> None:
         tenant.receive(provider.challenge(lease()))
         request = codec.decode(tenant.request("status", b""), Request)
         with pytest.raises(Refused) as error:
-            provider.receive(codec.encode(replace(request, **change)))  # type: ignore[arg-type]
+            provider.receive(codec.encode(replace(request, **change)))
         assert code_of(error) == "channel.proof"
 
 

@@ -1,0 +1,177 @@
+"""Answering orders: decide, reserve, sign, publish; and letting go of reservations that came to nothing."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from fondaco.protocol import limits
+from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.market import (
+    Answer,
+    Bid,
+    Decline,
+    Order,
+    Reason,
+    SignedBid,
+    SignedDecline,
+    deployment_id,
+    lease_id,
+)
+from fondaco.protocol.records import Lease
+from fondaco.protocol.scalars import GroupIndex, Millis, OrderId
+from fondaco.protocol.signing import Signer
+from fondaco.provider.bidding import BidPlan, MarketContext, consider
+from fondaco.provider.capacity import Allocation, Node
+from fondaco.provider.eligibility import Profile
+from fondaco.provider.inventory import Inventory, Reservation
+from fondaco.provider.ports import ChainView, Market
+from fondaco.provider.pricing import Pricing
+
+log = logging.getLogger("fondaco.provider")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """What a provider offers, at what price, and how it goes about it."""
+
+    nodes: tuple[Node, ...]
+    pricing: Pricing
+    peer: str
+    """The peer id that serves the channel."""
+    addresses: tuple[str, ...]
+    profile: Profile = field(default_factory=lambda: Profile(attributes=()))
+    bid_life_ms: Millis = Millis(60_000)  # noqa: RUF009 - a NewType is its integer
+    """How long a bid binds, in block time; at most `limits.BID_LIFE_MS`."""
+    reclamation_window_ms: Millis = Millis(0)  # noqa: RUF009
+    """Notice given before taking resources back; 0 promises none."""
+    withdraw_interval_ms: Millis = Millis(3_600_000)  # noqa: RUF009
+    reservations_per_tenant: int = limits.RESERVATIONS_PER_TENANT
+
+
+def reservation_id(order: OrderId, group: GroupIndex) -> bytes:
+    """The inventory's name for an order's group. A lease leads back to it: a deployment carries its order's id."""
+    return order + bytes((group,))
+
+
+def reservation_of(lease: Lease) -> bytes:
+    return reservation_id(OrderId(lease.deployment), lease.group)
+
+
+class Bidder:
+    """Answers orders, and keeps the books that bids and leases draw on."""
+
+    def __init__(
+        self, config: AgentConfig, signer: Signer, chain: ChainView, market: Market, inventory: Inventory
+    ) -> None:
+        self._config = config
+        self._signer = signer
+        self._chain = chain
+        self._market = market
+        self.inventory = inventory
+
+    async def answer(self, order_id: OrderId, order: Order) -> None:
+        """Bid on or decline each group of an order that has not been answered yet."""
+        for index in range(len(order.groups)):
+            group = GroupIndex(index)
+            name = reservation_id(order_id, group)
+            if self.inventory.get(name) is not None or self._lease(order_id, group) is not None:
+                continue
+            answer = self._decide(name, order_id, order, group)
+            try:
+                await self._market.publish(answer)
+            except (Refused, Unreachable) as error:
+                log.warning("answer not published", extra={"order": order_id.hex(), "code": error.code})
+                if isinstance(answer, SignedBid):
+                    self.inventory.release(name)
+
+    def _decide(self, name: bytes, order_id: OrderId, order: Order, group: GroupIndex) -> Answer:
+        config, now = self._config, self._chain.now()
+        context = MarketContext(
+            provider=self._signer.public_key,
+            tenant=order.tenant,
+            now=now,
+            order_expires_at=order.expires_at,
+            profile=config.profile,
+            pricing=config.pricing,
+            inventory=self.inventory,
+            reclamation_window_ms=order.reclamation_window_ms,
+            offered_reclamation_ms=config.reclamation_window_ms,
+            bid_life_ms=Millis(min(config.bid_life_ms, limits.BID_LIFE_MS)),
+        )
+        plan = consider(order.groups[group], context)
+        if isinstance(plan, BidPlan):
+            try:
+                self.inventory.reserve(
+                    name, tenant=order.tenant, allocation=plan.allocation, expires_at=plan.expires_at
+                )
+            except Refused as error:
+                reason = Reason(dimension="reservation", asked="one more", available=error.message)
+                return self._decline(order_id, group, (reason,), now)
+            return self._bid(order_id, group, plan)
+        return self._decline(order_id, group, plan.reasons, now)
+
+    def _bid(self, order: OrderId, group: GroupIndex, plan: BidPlan) -> SignedBid:
+        bid = Bid(
+            order=order,
+            group=group,
+            provider=self._signer.public_key,
+            price_per_hour=plan.price_per_hour,
+            units=plan.units,
+            reclamation_window_ms=plan.reclamation_window_ms,
+            peer=self._config.peer,
+            addresses=self._config.addresses[: limits.BID_ADDRESSES],
+            serial=0,
+            expires_at=plan.expires_at,
+        )
+        log.info("bid", extra={"order": order.hex(), "group": group, "price_per_hour": plan.price_per_hour})
+        return SignedBid(bid=bid, signature=self._signer.sign(self._chain.id, bid))
+
+    def _decline(
+        self, order: OrderId, group: GroupIndex, reasons: tuple[Reason, ...], now: Millis
+    ) -> SignedDecline:
+        decline = Decline(
+            order=order,
+            group=group,
+            provider=self._signer.public_key,
+            reasons=reasons,
+            expires_at=Millis(now + limits.BID_LIFE_MS),
+        )
+        log.info("declined", extra={"order": order.hex(), "group": group, "reasons": "; ".join(map(str, reasons))})
+        return SignedDecline(decline=decline, signature=self._signer.sign(self._chain.id, decline))
+
+    # --- The books
+
+    def won(self, lease: Lease) -> None:
+        """Keep resources for a lease of ours, as reserved, or found anew where the reservation is gone."""
+        name = reservation_of(lease)
+        if self.inventory.get(name) is None:
+            # What a tenant may reserve does not matter to what it has leased: plan as for nobody's reservation.
+            allocation = self.inventory.plan(lease.units, lease.provider)
+            if isinstance(allocation, Allocation):
+                entry = Reservation(
+                    id=name, tenant=lease.tenant, allocation=allocation, expires_at=lease.opened_at, lease=lease.id
+                )
+                if not self.inventory.restore((entry,)):
+                    return
+            # Paid for all the same: it is served, and the books stay short until something is released.
+            log.error("no room in the books for a lease of ours", extra={"lease": lease.id.hex()})
+            return
+        self.inventory.commit(name, lease.id)
+
+    def over(self, lease: Lease) -> None:
+        """Give back what a lease held; after its teardown, not before."""
+        self.inventory.release(reservation_of(lease))
+
+    def let_go(self) -> None:
+        """Drop reservations whose bid has expired by block time, or lost to another provider's."""
+        self.inventory.expire(self._chain.now())
+        for reservation in self.inventory.reservations:
+            if reservation.lease is not None:
+                continue
+            lease = self._lease(OrderId(reservation.id[:-1]), GroupIndex(reservation.id[-1]))
+            if lease is not None and lease.provider != self._signer.public_key:
+                self.inventory.release(reservation.id)
+
+    def _lease(self, order: OrderId, group: GroupIndex) -> Lease | None:
+        return self._chain.lease(lease_id(deployment_id(order), group))

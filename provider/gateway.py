@@ -1,0 +1,231 @@
+"""What a tenant reaches: `/fondaco/lease/1`, served for the leases of one agent.
+
+Only the lease's tenant comes past the handshake. A handler accepts its call once it knows that it can serve it, so
+that a denial arrives as the call's own error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import trio
+
+from fondaco.protocol import channel_calls as calls
+from fondaco.protocol import codec, limits
+from fondaco.protocol.channel import Called, SeenNonces, ServerSession
+from fondaco.protocol.errors import PeerFault, Refused, Unreachable
+from fondaco.protocol.records import LeaseState
+from fondaco.protocol.scalars import Hash, LeaseId
+from fondaco.provider.agent import Agent
+from fondaco.provider.duplex import Duplex
+from fondaco.provider.leases import LeaseWork, Phase
+from fondaco.provider.ports import Stream
+from fondaco.provider.runtimes.port import (
+    LogLine,
+    WorkloadId,
+    parse_workload_id,
+    workload_id,
+)
+from fondaco.provider.together import run_all
+
+log = logging.getLogger("fondaco.provider")
+CHUNK_BYTES = 64 * limits.KIB
+LINGER_S = 5.0
+"""How long the tenant has to say that it is done as well."""
+Handler = Callable[[LeaseId, Any, Duplex], Awaitable[None]]
+
+
+class Gateway:
+    """Serves streams; hand `serve` to the host as the handler of `channel.PROTOCOL`."""
+
+    def __init__(self, agent: Agent, *, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._agent = agent
+        self._random = random
+        self._seen = SeenNonces()
+        self._open: Counter[str] = Counter()
+        self._handlers: dict[str, tuple[type, Handler]] = {
+            calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
+            calls.STATUS: (calls.StatusRequest, self._status),
+            calls.LOGS: (calls.LogsRequest, self._logs),
+            calls.FORWARD: (calls.ForwardRequest, self._forward),
+        }
+
+    async def serve(self, stream: Stream) -> None:
+        """Serve one call. Raises `PeerFault` for a peer that breaks the protocol, nothing else."""
+        peer = stream.peer
+        if self._open[peer] >= limits.CHANNEL_STREAMS_PER_PEER or self._open.total() >= limits.CHANNEL_STREAMS:
+            await stream.reset()
+            return
+        self._open[peer] += 1
+        try:
+            await self._serve(stream)
+        finally:
+            self._open[peer] -= 1
+            if not self._open[peer]:
+                del self._open[peer]
+
+    async def _serve(self, stream: Stream) -> None:
+        agent = self._agent
+        session = ServerSession(
+            agent.chain.id,
+            agent.signer,
+            tenant_peer=stream.peer,
+            provider_peer=agent.config.peer,
+            nonce=Hash(self._random(32)),
+            seen=self._seen,
+        )
+        duplex = Duplex(stream, session)
+        try:
+            lease, called = await duplex.greet(agent.await_lease)
+            handler, params = self._handler(called)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(duplex.pump)
+                nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
+                await _answer(duplex, lambda: handler(lease, params, duplex))
+                nursery.cancel_scope.cancel()
+        except Refused as error:
+            log.info("call refused", extra={"peer": stream.peer, "code": error.code})
+            await duplex.fail(error)
+        except Unreachable:
+            pass
+        finally:
+            await duplex.aclose()
+        if isinstance(duplex.error, PeerFault):
+            raise duplex.error
+
+    def _handler(self, called: Called) -> tuple[Handler, Any]:
+        entry = self._handlers.get(called.method)
+        if entry is None:
+            raise Refused("channel.method", f"this provider does not know the method {called.method[:64]!r}")
+        kind, handler = entry
+        return handler, codec.decode(called.params, kind, limit=limits.CHANNEL_REQUEST_BYTES)
+
+    def _work(self, lease: LeaseId) -> LeaseWork:
+        work = self._agent.work(lease)
+        record = self._agent.chain.lease(lease)
+        if work is None or record is None or record.state is LeaseState.CLOSED:
+            raise Refused("lease.closed", "the lease is over")
+        return work
+
+    # --- Methods
+
+    async def _put_manifest(self, lease: LeaseId, params: calls.PutManifest, duplex: Duplex) -> None:
+        attempt = await self._work(lease).hand_over(params)
+        await duplex.accept()
+        async with contextlib.aclosing(attempt.follow()) as progress:
+            async for item in progress:
+                await duplex.send(codec.encode(item))
+
+    async def _status(self, lease: LeaseId, _params: calls.StatusRequest, duplex: Duplex) -> None:
+        work = self._agent.work(lease)
+        if work is None:
+            status = calls.Status(lease=lease, phase=Phase.CLOSED.value, detail="the lease is over", services=())
+        else:
+            status = await work.status()
+        await duplex.accept()
+        await duplex.send(codec.encode(status))
+
+    async def _logs(self, lease: LeaseId, params: calls.LogsRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        workloads = _workloads(work, params.service)
+        if params.follow and work.followers >= limits.LOG_FOLLOWERS_PER_LEASE:
+            raise Refused("logs.followers", f"at most {limits.LOG_FOLLOWERS_PER_LEASE} follow one lease's logs")
+        tail = None if params.tail is None else min(params.tail, limits.LOG_TAIL_LINES)
+        sources = [
+            (workload, self._agent.runtime.logs(workload, tail=tail, follow=params.follow))
+            for workload in workloads
+        ]
+        work.followers += params.follow
+        try:
+            await duplex.accept()
+            senders = [partial(_send_lines, workload, lines, duplex) for workload, lines in sources]
+            if params.follow:
+                await run_all(senders)
+            else:
+                for send in senders:
+                    await send()
+        finally:
+            work.followers -= params.follow
+
+    async def _forward(self, lease: LeaseId, params: calls.ForwardRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        if not any(name == params.service for name, _ in work.services()):
+            raise Refused("workload.unknown", f"this lease runs no service {params.service!r}")
+        socket = await self._agent.runtime.dial(workload_id(lease, params.service), params.port)
+        async with socket:
+            await duplex.accept()
+            await run_all((partial(_to_workload, duplex, socket), partial(_from_workload, duplex, socket)))
+
+
+async def _cancel_when_lost(duplex: Duplex, scope: trio.CancelScope) -> None:
+    await duplex.lost.wait()
+    scope.cancel()
+
+
+async def _answer(duplex: Duplex, handle: Callable[[], Awaitable[None]]) -> None:
+    """Run a handler and end the call as it ended; its errors are the tenant's to hear."""
+    try:
+        await handle()
+        await duplex.end()
+    except (Refused, Unreachable) as error:
+        await duplex.fail(error)
+        return
+    except PeerFault:
+        return  # the pump has reset the stream
+    with trio.move_on_after(LINGER_S):
+        await duplex.finished.wait()
+
+
+def _workloads(work: LeaseWork, service: str) -> list[WorkloadId]:
+    found = [
+        workload_id(work.id, name, replica)
+        for name, count in work.services()
+        for replica in range(count)
+        if service in ("", name)
+    ]
+    if not found:
+        raise Refused("workload.unknown", f"this lease runs no service {service!r}" if service else "nothing runs")
+    return found
+
+
+async def _send_lines(workload: WorkloadId, lines: AsyncIterator[LogLine], duplex: Duplex) -> None:
+    parsed = parse_workload_id(workload)
+    assert parsed is not None, "an id we made"
+    _, service, replica = parsed
+    async with contextlib.aclosing(cast(AsyncGenerator[LogLine, None], lines)):
+        async for line in lines:
+            item = calls.LogItem(
+                service=service,
+                replica=replica,
+                time=line.at,
+                stream=line.channel.value,
+                line=line.text,
+                partial=line.partial,
+            )
+            await duplex.send(codec.encode(item))
+
+
+async def _to_workload(duplex: Duplex, socket: trio.SocketStream) -> None:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while (data := await duplex.receive()) is not None:
+            await socket.send_all(data)
+        await socket.send_eof()
+        return
+    # The workload takes nothing more; what it sends may still come. Read on, so that the tenant is not held up.
+    while await duplex.receive() is not None:
+        pass
+
+
+async def _from_workload(duplex: Duplex, socket: trio.SocketStream) -> None:
+    try:
+        while data := await socket.receive_some(CHUNK_BYTES):
+            await duplex.send(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise Unreachable("forward.broken", "the workload broke the connection") from None
+    await duplex.end()

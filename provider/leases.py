@@ -1,0 +1,346 @@
+"""One lease at its provider, from the hand-off to the teardown.
+
+    waiting -> deploying -> activating -> running -> closing -> closed
+       ^___________|____________|  (refused before activation: all stopped, the tenant hears why and may try again)
+
+The ledger decides when it is over: `close` is called when the provider's own view shows the lease closed, and only
+then is anything torn down. Stopping the provider leaves workloads running; the next one adopts them.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from fondaco.protocol import limits
+from fondaco.protocol.channel_calls import Progress, PutManifest, ServiceStatus, Status, Step
+from fondaco.protocol.errors import FondacoError, Refused, Unreachable
+from fondaco.protocol.manifest import ManifestGroup
+from fondaco.protocol.market import SignedReceipt
+from fondaco.protocol.records import Lease, LeaseState
+from fondaco.protocol.scalars import LeaseId
+from fondaco.protocol.transactions import Activate, CloseLease
+from fondaco.provider.handoffs import HandOffStore, StoredHandOff
+from fondaco.provider.ports import ChainView, Sealer
+from fondaco.provider.probes import Restarts, probe_all, watch_all
+from fondaco.provider.runtimes.port import (
+    Runtime,
+    State,
+    Workload,
+    WorkloadId,
+    WorkloadSpec,
+    parse_workload_id,
+)
+from fondaco.provider.together import run_all
+from fondaco.provider.workloads import open_hand_off, specs_of
+
+log = logging.getLogger("fondaco.provider")
+RETRY_S = (1.0, 30.0)
+"""First and longest pause between attempts."""
+ATTEMPTS = 3
+"""Failed attempts to bring a paid workload back, after which the provider offers to end the lease."""
+UNSTABLE = 10_000
+"""The reason it then gives."""
+
+
+class Phase(enum.StrEnum):
+    WAITING = "waiting"
+    DEPLOYING = "deploying"
+    ACTIVATING = "activating"
+    RUNNING = "running"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every lease of a provider shares."""
+
+    chain: ChainView
+    runtime: Runtime
+    sealer: Sealer
+    store: HandOffStore
+    slots: trio.CapacityLimiter
+    """Hand-offs being brought up at once."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at bringing a lease up, and those who watch it."""
+
+    group: ManifestGroup
+    receipt: SignedReceipt
+    stored: trio.Event = field(default_factory=trio.Event)
+    progress: list[Progress] = field(default_factory=list)
+    error: FondacoError | None = None
+    done: bool = False
+    changed: trio.Event = field(default_factory=trio.Event)
+
+    def say(self, step: Step, detail: str) -> None:
+        if len(self.progress) < limits.PROGRESS_ITEMS or step is Step.RUNNING:
+            self.progress.append(Progress(step=step.value, detail=detail))
+        self._ring()
+
+    def finish(self, error: FondacoError | None = None) -> None:
+        if not self.done:
+            self.error, self.done = error, True
+            self._ring()
+
+    def _ring(self) -> None:
+        rung, self.changed = self.changed, trio.Event()
+        rung.set()
+
+    async def follow(self) -> AsyncGenerator[Progress, None]:
+        """Progress as it comes; only the last of it if all is done. Raises what made it fail."""
+        told = max(0, len(self.progress) - 1) if self.done else 0
+        while True:
+            changed = self.changed
+            while told < len(self.progress):
+                told += 1
+                yield self.progress[told - 1]
+            if self.error is not None:
+                raise self.error
+            if self.done:
+                return
+            await changed.wait()
+
+
+class LeaseWork:
+    """The work on one lease; `run` does it, the others look at it or feed it."""
+
+    def __init__(self, services: Services, lease: LeaseId, stored: StoredHandOff | None = None) -> None:
+        self.id = lease
+        self.phase = Phase.WAITING
+        self._services = services
+        self._stored = stored
+        self._attempt: Attempt | None = None
+        self._handed_over = trio.Event()
+        self._open = trio.CancelScope()
+        self._over = False
+        self._restarts = Restarts()
+        self.followers = 0
+        """Log subscriptions open now."""
+
+    # --- From outside
+
+    async def hand_over(self, put: PutManifest) -> Attempt:
+        """Take a manifest, or join the attempt under way for the same one. Durable before anything starts.
+
+        Raises what `open_hand_off` does, `lease.closed`, and `workload.name` for names that no runtime takes.
+        """
+        attempt = self._judge(put.sealed, put.receipt)
+        if self._attempt is not None:
+            return self._attempt
+        self._attempt = attempt
+        stored = StoredHandOff(
+            lease=self.id, height=self._services.chain.height, sealed=put.sealed, receipt=put.receipt
+        )
+        # Shielded: others may have joined this attempt already.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._services.store.put, stored)
+        self._accept(attempt)
+        return attempt
+
+    def _judge(self, sealed: bytes, receipt: SignedReceipt) -> Attempt:
+        services, record = self._services, self._record()
+        if record is None or self._over:
+            raise Refused("lease.closed", "the lease is over")
+        group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer)
+        specs_of(self.id, group)
+        return Attempt(group=group, receipt=receipt)
+
+    def _accept(self, attempt: Attempt) -> None:
+        attempt.say(Step.ACCEPTED, f"{len(attempt.group.services)} services, {attempt.group.name!r}")
+        self._handed_over.set()
+
+    def close(self) -> None:
+        """The ledger says that the lease is over: leave off, and tear down."""
+        self._over = True
+        self._open.cancel()
+
+    async def status(self) -> Status:
+        found = await self._workloads()
+        detail = ""
+        if self._attempt is not None and self._attempt.progress:
+            detail = self._attempt.progress[-1].detail
+        return Status(
+            lease=self.id,
+            phase=self.phase.value,
+            detail=detail,
+            services=tuple(
+                ServiceStatus(
+                    service=service,
+                    replica=replica,
+                    state=workload.state.value,
+                    exit_code=workload.exit_code,
+                    started_at=workload.started_at,
+                    restarts=self._restarts.count(workload.id),
+                )
+                for workload, service, replica in found
+            ),
+        )
+
+    def services(self) -> tuple[tuple[str, int], ...]:
+        """Names and replicas of what was handed over."""
+        if self._attempt is None:
+            return ()
+        return tuple((service.name, service.count) for service in self._attempt.group.services)
+
+    # --- The work
+
+    async def run(self) -> None:
+        """From here to the end of the lease, teardown included; cancel it to leave everything running."""
+        with self._open:
+            await self._serve()
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.finish(Refused("lease.closed", "the lease ended"))
+        await self._tear_down()
+
+    async def _serve(self) -> None:
+        if self._stored is not None:
+            self._resume(self._stored)
+        failures = 0
+        while True:
+            await self._handed_over.wait()
+            attempt = self._attempt
+            assert attempt is not None, "set before the event"
+            specs = specs_of(self.id, attempt.group)
+            try:
+                async with self._services.slots:
+                    await self._bring_up(attempt, specs)
+                await self._activate(attempt)
+            except (Refused, Unreachable) as error:
+                failures += 1
+                await self._failed(attempt, specs, error, failures)
+                continue
+            failures = 0
+            self._set_phase(Phase.RUNNING)
+            attempt.say(Step.RUNNING, f"{len(specs)} replicas run, and the lease is active")
+            attempt.finish()
+            await watch_all(self._services.runtime, specs, self._restarts)
+
+    def _resume(self, stored: StoredHandOff) -> None:
+        """Go on with what the provider before us was handed."""
+        try:
+            attempt = self._judge(stored.sealed, stored.receipt)
+        except Refused as error:
+            # Left on the disk and running: whatever is wrong with it, it is paid for.
+            log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
+            return
+        self._attempt = attempt
+        self._accept(attempt)
+
+    async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
+        """Start everything that does not run yet, and probe all of it."""
+        self._set_phase(Phase.DEPLOYING)
+        runtime = self._services.runtime
+        there = {workload.id: workload for workload, _, _ in await self._workloads()}
+        missing = [spec for spec in specs if not _runs(there.get(spec.id))]
+        for image in dict.fromkeys(spec.image for spec in missing):
+            attempt.say(Step.IMAGE, image)
+            await runtime.prepare(image)
+        for spec in missing:
+            attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
+            if spec.id in there:
+                await runtime.stop(spec.id)
+            await runtime.start(spec)
+        attempt.say(Step.PROBING, f"{len(specs)} replicas")
+        await probe_all(runtime, specs, attempt.group)
+
+    async def _activate(self, attempt: Attempt) -> None:
+        """Have the ledger start the lease; again until it has, for nobody pays before."""
+        self._set_phase(Phase.ACTIVATING)
+        chain = self._services.chain
+        attempt.say(Step.ACTIVATING, "the ledger is told")
+        while True:
+            record = self._record()
+            if record is None or record.state is LeaseState.CLOSED:
+                raise Refused("lease.closed", "the lease ended before it was activated")
+            if record.state is LeaseState.ACTIVE:
+                return
+            try:
+                await chain.submit((Activate(receipt=attempt.receipt),))
+            except Unreachable as error:
+                self._log("activation not seen, sent again", code=error.code)
+                await trio.sleep(RETRY_S[0])
+            except Refused as error:
+                # An activation from before a crash may have come first.
+                if error.code != "lease.state":
+                    raise
+                await trio.sleep(RETRY_S[0])
+            else:
+                return
+
+    async def _failed(
+        self, attempt: Attempt, specs: tuple[WorkloadSpec, ...], error: FondacoError, failures: int
+    ) -> None:
+        self._log(f"attempt failed: {error.message}", code=error.code)
+        record = self._record()
+        if record is None or record.state is not LeaseState.ACTIVE:
+            # All or nothing, and the tenant may hand over again until the window lapses.
+            await self._stop(tuple(spec.id for spec in specs))
+            await trio.to_thread.run_sync(self._services.store.remove, self.id)
+            self._set_phase(Phase.WAITING)
+            self._attempt, self._handed_over = None, trio.Event()
+            attempt.finish(error)
+            return
+        attempt.finish(error)
+        self._attempt = Attempt(group=attempt.group, receipt=attempt.receipt)
+        if failures == ATTEMPTS:
+            await self._offer_to_end()
+        await trio.sleep(min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10)))
+
+    async def _offer_to_end(self) -> None:
+        """Nobody should pay for what does not run; within a promised window only the tenant can end it."""
+        try:
+            await self._services.chain.submit((CloseLease(lease=self.id, reason=UNSTABLE),))
+        except (Refused, Unreachable) as error:
+            self._log("could not end the lease", code=error.code)
+
+    async def _tear_down(self) -> None:
+        """Stop everything of this lease, also what no manifest of ours names."""
+        self._set_phase(Phase.CLOSING)
+        pause = RETRY_S[0]
+        while True:
+            try:
+                await self._stop(tuple(workload.id for workload, _, _ in await self._workloads()))
+                break
+            except Refused as error:
+                self._log("teardown failed, again soon", code=error.code)
+                await trio.sleep(pause)
+                pause = min(RETRY_S[1], 2 * pause)
+        await trio.to_thread.run_sync(self._services.store.remove, self.id)
+        self._set_phase(Phase.CLOSED)
+
+    async def _stop(self, workloads: tuple[WorkloadId, ...]) -> None:
+        await run_all(partial(self._services.runtime.stop, workload) for workload in workloads)
+
+    # --- Small things
+
+    def _record(self) -> Lease | None:
+        return self._services.chain.lease(self.id)
+
+    async def _workloads(self) -> list[tuple[Workload, str, int]]:
+        found = []
+        for workload in await self._services.runtime.list():
+            parsed = parse_workload_id(workload.id)
+            if parsed is not None and parsed[0] == self.id:
+                found.append((workload, parsed[1], parsed[2]))
+        return found
+
+    def _set_phase(self, phase: Phase) -> None:
+        self.phase = phase
+        self._log(f"lease {phase.value}")
+
+    def _log(self, what: str, **fields: str) -> None:
+        log.info(what, extra={"lease": self.id.hex(), **fields})
+
+
+def _runs(workload: Workload | None) -> bool:
+    return workload is not None and workload.state in (State.STARTING, State.RUNNING)

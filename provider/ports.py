@@ -1,0 +1,95 @@
+"""What a provider needs of the world; the node implements it, tests bring small ones of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.records import Lease, Provider
+from fondaco.protocol.scalars import ChainId, Height, LeaseId, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.transactions import Message
+
+
+class ChainView(Protocol):
+    """The provider's own verified state. It must be caught up before the agent starts."""
+
+    @property
+    def id(self) -> ChainId: ...
+
+    @property
+    def height(self) -> Height:
+        """Of the newest committed block."""
+        ...
+
+    def now(self) -> Millis:
+        """The time of the newest committed block."""
+        ...
+
+    def provider(self, key: PublicKey) -> Provider | None: ...
+
+    def lease(self, lease: LeaseId) -> Lease | None:
+        """The record, also of a closed lease for as long as the ledger keeps it."""
+        ...
+
+    def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
+        """All that are not closed."""
+        ...
+
+    async def submit(self, messages: tuple[Message, ...]) -> TxId:
+        """Sign, send, and return once the messages took effect in a committed block.
+
+        Raises `Refused` with the ledger's code, or `Unreachable` if the transaction expired unseen.
+        """
+        ...
+
+    async def wait_above(self, height: Height) -> Height:
+        """The newest committed height, as soon as it is above `height`."""
+        ...
+
+
+class Market(Protocol):
+    """The order book as this node knows it."""
+
+    def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
+        """Orders as they are admitted, beginning with those that are open; never ends."""
+        ...
+
+    async def publish(self, answer: Answer) -> None:
+        """Gossip a bid or a decline, and send it to the order's reply peers."""
+        ...
+
+
+class Stream(Protocol):
+    """One stream to one peer. All but `reset` raise `Unreachable` once it is gone."""
+
+    @property
+    def peer(self) -> str:
+        """The peer id that Noise proved."""
+        ...
+
+    async def read(self, max_bytes: int = ..., /) -> bytes:
+        """One to `max_bytes` bytes; empty at the end."""
+        ...
+
+    async def write(self, data: bytes, /) -> None: ...
+
+    async def close(self) -> None:
+        """End our direction."""
+        ...
+
+    async def reset(self) -> None:
+        """End both directions at once; never raises."""
+        ...
+
+
+class Clock(Protocol):
+    def now(self) -> Millis:
+        """Wall time. Nothing that money depends on reads it."""
+        ...
+
+
+class Sealer(Protocol):
+    def open(self, box: bytes, /) -> bytes:
+        """What was sealed to this provider. Raises `Refused` `sealing.broken`."""
+        ...
