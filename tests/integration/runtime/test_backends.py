@@ -96,9 +96,21 @@ async def test_a_backend_that_cannot_isolate_is_refused_and_not_degraded(tmp_pat
 def as_nobody(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run `command` as an ordinary user, with our packages on its path."""
     path = os.pathsep.join([str(Path(fondaco.__file__).parents[1]), sysconfig.get_path("purelib")])
-    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     environment = {"PATH": os.defpath, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([*drop, *command], cwd="/", env=environment, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(
+            command,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            cwd="/",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except (PermissionError, FileNotFoundError) as error:
+        return subprocess.CompletedProcess(command, 126, "", str(error))
 
 
 @pytest.fixture
@@ -120,6 +132,7 @@ def test_an_ordinary_user_needs_no_help_from_root(public_home: Path, demo_layout
         pytest.skip("no interpreter lies where other users can walk")
     layout, image = demo_layout
     shutil.copytree(layout, public_home / "layout")
+    (public_home / "layout").chmod(0o755)
     home = public_home / "home"
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
