@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import trio
 
 from fondaco.node import clock
 from fondaco.node.app import Node
 from fondaco.node.chain import Chain
+from fondaco.node.config import ProviderConfig
 from fondaco.node.keys.sealing import random_salt
-from fondaco.protocol import codec
+from fondaco.protocol import codec, matching
+from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
 from fondaco.protocol.market import Answer, SignedOrder
@@ -27,6 +32,15 @@ from fondaco.protocol.scalars import (
 )
 from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import Message, RegisterProvider, sign_transaction, transaction_id
+from fondaco.provider.agent import Agent
+from fondaco.provider.bids import AgentConfig
+from fondaco.provider.capacity import Load
+from fondaco.provider.capacity import Node as Machine
+from fondaco.provider.eligibility import Profile
+from fondaco.provider.gateway import Gateway
+from fondaco.provider.pricing import EPHEMERAL, LinearScale
+from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.oci import LayoutSource
 
 log = logging.getLogger("fondaco.provider")
 TX_LIFE_MS = 60_000
@@ -155,4 +169,81 @@ def _same(record: Provider, wanted: RegisterProvider) -> bool:
     return all(
         getattr(record, name) == getattr(wanted, name)
         for name in ("attributes", "peer", "addresses", "sealing_key", "bond")
+    )
+
+
+@asynccontextmanager
+async def open_provider(node: Node, nursery: trio.Nursery) -> AsyncIterator[Agent]:
+    """Run a provider on `node` until the block ends; workloads keep running when it does.
+
+    It probes its sandboxes first and refuses to serve without isolation; then it registers, then it bids.
+    """
+    signer, sealer = node.keys["provider"].signer(), node.keys["provider"].sealing()
+    settings = _settings(node)
+    home = node.config.provider_home
+    sources = [] if settings.images is None else [LayoutSource(settings.images)]
+    runtime = EmbeddedRuntime(home / "runtime", sources)
+    async with aclosing(runtime):
+        capability = await runtime.probe()
+        log.info("sandboxes: %s", capability)
+        chain = ProviderChain(node, signer)
+        agent = Agent(
+            _agent_config(node, settings),
+            signer,
+            chain=chain,
+            market=ProviderMarket(node),
+            runtime=runtime,
+            sealer=sealer,
+            home=home,
+        )
+        gateway = Gateway(agent)
+        node.host.handle(PROTOCOL, gateway.serve)
+        nursery.start_soon(_serve, node, chain, agent)
+        yield agent
+
+
+async def _serve(node: Node, chain: ProviderChain, agent: Agent) -> None:
+    """Catch up, register, and then live as a provider."""
+    await node.chain.wait_first_block()
+    await node.sync.wait_caught_up()
+    await ensure_registered(node, chain, agent.signer.public_key)
+    log.info("registered; answering orders")
+    await agent.run()
+
+
+def _settings(node: Node) -> ProviderConfig:
+    settings = node.config.provider
+    assert settings is not None, "only a provider opens one"
+    return settings
+
+
+def _attributes(settings: ProviderConfig) -> tuple[Attribute, ...]:
+    return tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items()))
+
+
+def _agent_config(node: Node, settings: ProviderConfig) -> AgentConfig:
+    gpus = {
+        model: count
+        for name, count in settings.gpu_models.items()
+        if (model := matching.gpu_model(f"vendor/nvidia/model/{name}")) is not None
+    }
+    capacity = Load(
+        cpu_milli=settings.cpu_milli,
+        memory_bytes=settings.memory_bytes,
+        storage_bytes={EPHEMERAL: settings.storage_bytes},
+        gpus=gpus,
+    )
+    return AgentConfig(
+        nodes=(Machine(name=node.config.name, capacity=capacity),),
+        pricing=LinearScale(
+            per_cpu=settings.price_cpu,
+            per_memory_gib=settings.price_memory,
+            per_storage_gib={EPHEMERAL: settings.price_storage},
+            per_gpu=dict(settings.price_gpu),
+            per_endpoint=settings.price_endpoint,
+        ),
+        peer=node.host.peer_id,
+        addresses=tuple(node.host.addresses()),
+        profile=Profile(attributes=_attributes(settings)),
+        withdraw_interval_ms=Millis(settings.withdraw_every_ms),
     )

@@ -64,12 +64,17 @@ class Sync:
         self._apply = apply
         self._wanted = News()
         self._signatures = SignatureCache(chain.id, verify)
+        self._caught_up = trio.Event()
         self.fetched = 0
         """Blocks taken from others since the start."""
 
     def request(self) -> None:
         """Somebody is ahead: look soon."""
         self._wanted.ring()
+
+    async def wait_caught_up(self) -> None:
+        """Until this node stood, once since its start, as high as a peer that it asked."""
+        await self._caught_up.wait()
 
     async def run(self) -> None:
         stale_after = 1.5 * self._chain.ledger.params.heartbeat_ms / 1_000
@@ -88,6 +93,7 @@ class Sync:
                 [height] = await self._call(peer, "status", [])
                 while type(height) is int and height > self._chain.head.height:
                     await self._fetch(peer, Height(height))
+                self._caught_up.set()
             except (FondacoError, ValueError, TypeError) as error:
                 log.info("peer %s did not help to catch up: %s", peer, error)
 
