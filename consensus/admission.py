@@ -64,9 +64,9 @@ def admit_round(certificate: RoundCertificate, driver: Driver, holds: Holds) -> 
         check_shape(vote.vote)
     first = certificate.votes[0].vote
     new = any(vote.validator in driver.validators.index and keeper.wants(vote) for vote in certificate.votes)
-    polka = first.kind is VoteKind.PREVOTE and keeper.has_polka(first.round, first.value)
-    same = all(vote.vote.value == first.value and vote.vote.kind is first.kind for vote in certificate.votes)
-    if not new and (polka or not same):
+    if not new and not (
+        keeper.can_certify(first.kind, first.round, first.value) and driver.is_quorum(certificate)
+    ):
         return False
     verify_round(certificate, driver.validators, holds)
     return True

@@ -75,7 +75,7 @@ class Driver:
         """Take a verified round certificate whole."""
         added = [self.keeper.add(vote) for vote in certificate.votes]
         first = certificate.votes[0].vote
-        if self._is_quorum(certificate):
+        if self.is_quorum(certificate):
             self.keeper.certify(first.kind, first.round, first.value, certificate.votes)
         return added, self._run()
 
@@ -127,18 +127,18 @@ class Driver:
                 return candidate.signed
         return None
 
-    def polka_certificate(self, round: Round, value: Hash) -> RoundCertificate | None:
+    def polka_certificate(self, round: Round, value: Hash) -> RoundCertificate:
         """The polka for `value` in `round`, to be shown to others."""
         votes = self.keeper.quorum_votes(VoteKind.PREVOTE, round, value)
-        return RoundCertificate(votes=votes) if votes else None
+        assert votes, "shown without having been seen"
+        return RoundCertificate(votes=votes)
 
-    def _is_quorum(self, certificate: RoundCertificate) -> bool:
+    def is_quorum(self, certificate: RoundCertificate) -> bool:
+        """Whether all its votes agree and come from more than two thirds."""
         first = certificate.votes[0].vote
-        return all(
-            vote.vote.kind is first.kind and vote.vote.value == first.value for vote in certificate.votes
-        ) and self.validators.has_quorum(
-            sum(self.validators.power_of(vote.validator) for vote in certificate.votes)
-        )
+        weight = sum(self.validators.power_of(vote.validator) for vote in certificate.votes)
+        agree = all(vote.vote.kind is first.kind and vote.vote.value == first.value for vote in certificate.votes)
+        return agree and self.validators.has_quorum(weight)
 
     def _run(self) -> list[Output]:
         """Apply every rule that holds, until none does."""

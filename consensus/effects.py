@@ -100,7 +100,9 @@ class TimerFired:
     """As in `SetTimer`; any other is a stale firing and is dropped."""
 
 
-Event = StartHeight | Wake | Received | ValueReady | Validated | Signed | TimerFired
+Happening = Wake | Received | ValueReady | Validated | Signed | TimerFired
+"""What can happen at a height."""
+Event = StartHeight | Happening
 
 
 # Effects

@@ -25,6 +25,7 @@ from fondaco.consensus.driver import Driver
 from fondaco.consensus.effects import (
     Effect,
     Event,
+    Happening,
     Punish,
     Received,
     Record,
@@ -41,7 +42,7 @@ from fondaco.consensus.effects import (
 from fondaco.consensus.height import STEP_TIMERS, AtHeight
 from fondaco.consensus.journal_entries import (
     BuiltEntry,
-    Entry,
+    Happened,
     HeightEntry,
     MessageEntry,
     RoundZeroEntry,
@@ -133,7 +134,7 @@ class Engine:
 
     # Events
 
-    def _dispatch(self, event: Event, here: AtHeight) -> None:
+    def _dispatch(self, event: Happening, here: AtHeight) -> None:
         now = self._outbox.now
         match event:
             case Received():
@@ -151,12 +152,10 @@ class Engine:
                 wanted = here.building
                 if wanted is not None and (event.height, event.round) == (wanted.height, wanted.round):
                     self._take(BuiltEntry(time=now, round=event.round, block=event.block), here)
-            case StartHeight():
-                raise AssertionError("taken care of by step")
             case _:
                 assert_never(event)
 
-    def _dispatch_decided(self, event: Event, here: AtHeight) -> None:
+    def _dispatch_decided(self, event: Happening, here: AtHeight) -> None:
         """Between a commit and the next height only what lies ahead is listened to."""
         if isinstance(event, Received):
             self._receive(event.message, event.sender, self._outbox.now, here)
@@ -185,8 +184,7 @@ class Engine:
         self._outbox.set_timer(Timer.REBROADCAST, self.config.rebroadcast_ms)
         if before is not None and before.place.height == event.height - 1:
             for message, sender, received in before.ahead.waiting():
-                if here.decided is None:
-                    self._receive(message, sender, received, here)
+                self._receive(message, sender, received, here)
 
     def _wake(self, here: AtHeight) -> None:
         now = self._outbox.now
@@ -219,7 +217,7 @@ class Engine:
         if any(request.statement == statement for request in here.unsigned):
             self._take(MessageEntry(time=self._outbox.now, message=message, own=True), here)
 
-    def _take(self, entry: Entry, here: AtHeight) -> None:
+    def _take(self, entry: Happened, here: AtHeight) -> None:
         """Journal an entry, then apply it: nothing that follows from it can precede it."""
         if not here.in_journal:
             here.in_journal = True

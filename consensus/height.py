@@ -26,8 +26,7 @@ from fondaco.consensus.effects import (
 )
 from fondaco.consensus.journal_entries import (
     BuiltEntry,
-    Entry,
-    HeightEntry,
+    Happened,
     MessageEntry,
     RoundZeroEntry,
     TimeoutEntry,
@@ -97,12 +96,10 @@ class AtHeight:
         self._certificates: dict[tuple[Round, Hash], CommitCertificate] = {}
         self._ticks = 0
 
-    def apply(self, entry: Entry) -> None:
+    def apply(self, entry: Happened) -> None:
         """Take one entry; the outbox says when it was."""
         driver = self.driver
         match entry:
-            case HeightEntry():
-                self.in_journal = True
             case RoundZeroEntry():
                 self._outbox.cancel(Timer.START)
                 self._carry_out(driver.start())
@@ -266,10 +263,8 @@ class AtHeight:
         self._sign(proposal, self.driver.blocks[output.value])
 
     def _show_polka(self, value: Hash, round: Round) -> None:
-        polka = self.driver.polka_certificate(round, value)
+        self._outbox.emit(Broadcast(self.driver.polka_certificate(round, value)))
         proposal = self.driver.proposal_of(round, value)
-        if polka is not None:
-            self._outbox.emit(Broadcast(polka))
         if proposal is not None:
             self._outbox.emit(Broadcast(proposal))
 

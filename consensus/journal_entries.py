@@ -78,7 +78,8 @@ class VerdictEntry:
     valid: bool
 
 
-Entry = HeightEntry | RoundZeroEntry | MessageEntry | TimeoutEntry | BuiltEntry | VerdictEntry
+Happened = RoundZeroEntry | MessageEntry | TimeoutEntry | BuiltEntry | VerdictEntry
+Entry = HeightEntry | Happened
 
 
 def decode_entry(data: bytes) -> Entry:

@@ -125,16 +125,21 @@ class VoteKeeper:
         tally.weights[value] = tally.weights.get(value, 0) + power
         return Added(thresholds=(*self._weigh(tally, vote.vote), *self._weigh_skip(round)))
 
+    def can_certify(self, kind: VoteKind, round: Round, value: Hash | None) -> bool:
+        """Whether a certificate for this would be news, and is within reach or decides."""
+        if round > self.current + 1 and (kind is VoteKind.PREVOTE or value is None):
+            return False
+        tally = self._tallies.get((kind, round))
+        return tally is None or value not in tally.quorums
+
     def certify(self, kind: VoteKind, round: Round, value: Hash | None, votes: tuple[SignedVote, ...]) -> bool:
         """Accept on the word of a verified certificate that `value` has its quorum; False if known already.
 
         `votes` are kept to be shown to others; empty where the proof is a commit certificate.
         """
-        if round > self.current + 1 and not (kind is VoteKind.PRECOMMIT and value is not None):
+        if not self.can_certify(kind, round, value):
             return False
         tally = self._tallies.setdefault((kind, round), _Tally())
-        if value in tally.quorums:
-            return False
         tally.any = True
         self._reach(tally, kind, round, value, votes or None)
         return True

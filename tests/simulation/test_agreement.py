@@ -13,7 +13,7 @@ from fondaco.consensus.certificates import verify_commit
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.engine import Engine
 from fondaco.consensus.height import AtHeight
-from fondaco.consensus.journal_entries import Entry
+from fondaco.consensus.journal_entries import Happened
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import faults
 from fondaco.node.simulation.faults import Faults
@@ -173,7 +173,7 @@ def _prevote_against_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
 def _vote_before_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Engine._take
 
-    def wrong(self: Engine, entry: Entry, here: AtHeight) -> None:
+    def wrong(self: Engine, entry: Happened, here: AtHeight) -> None:
         here.in_journal = True
         effects = self._outbox._effects
         before = len(effects)

@@ -169,10 +169,7 @@ def test_l36_a_late_polka_makes_valid_but_does_not_lock() -> None:
     driver.timeout(Step.PREVOTE, Round(0))
     assert _votes(driver, PREVOTE, R, *OTHERS) == []
     assert (driver.state.locked, driver.state.valid) == (None, RoundValue(R, Round(0)))
-    polka = driver.polka_certificate(Round(0), R)
-    assert polka is not None
-    assert len(polka.votes) == 3
-    assert driver.polka_certificate(Round(0), B) is None
+    assert len(driver.polka_certificate(Round(0), R).votes) == 3
 
 
 def test_l36_a_polka_counts_though_the_proposal_comes_after_it() -> None:
@@ -290,3 +287,19 @@ def test_a_block_proposed_again_stays() -> None:
     driver.add_proposal(proposal(RED, who=proposer_of(4), round=4), timely=True)
     _to_round(driver, 6)
     assert R in driver.blocks
+
+
+def test_nothing_but_a_decision_happens_before_the_start() -> None:
+    driver = Driver(FOUR, None)
+    assert driver.add_commit(Round(0), R) == []
+    assert driver.add_vote(vote(PREVOTE, 0, R, round=1))[1] == []
+    assert _votes(driver, PREVOTE, R, 1, round=1) == []
+    assert not driver.started
+
+
+def test_the_block_of_a_certified_value_is_wanted_whatever_its_round() -> None:
+    driver = _driver()
+    far = proposal(RED, who=P0, round=9)
+    assert not driver.wants_proposal(far)
+    driver.add_commit(Round(9), R)
+    assert driver.wants_proposal(far)
