@@ -7,6 +7,7 @@ authority. The reservations of bids, and the hand-offs, are on disk; workloads a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -194,9 +195,10 @@ class Agent:
     # --- Orders and money
 
     async def _answer_orders(self) -> None:
-        async for order_id, signed in self._market.orders():
-            await self._bidder.answer(order_id, signed.order)
-            await self._save()
+        async with contextlib.aclosing(self._market.orders()) as orders:
+            async for order_id, signed in orders:
+                await self._bidder.answer(order_id, signed.order)
+                await self._save()
 
     async def _withdraw(self) -> None:
         while True:

@@ -159,7 +159,8 @@ class Duplex:
         self._ring()
 
     def _lose(self, error: FondacoError) -> None:
-        self.error = error
+        if self.error is None:  # what comes after the first is its consequence
+            self.error = error
         self.lost.set()
         self._ring()
 
@@ -219,7 +220,7 @@ class Duplex:
 
     async def aclose(self) -> None:
         """Leave the stream: politely when all was said, else by a reset. Never raises."""
-        self._lose(self.error or Unreachable("channel.closed", "the call was closed"))
+        self._lose(Unreachable("channel.closed", "the call was closed"))
         with trio.CancelScope(shield=True):
             if self._session.state is State.OVER:
                 with contextlib.suppress(Unreachable):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -152,9 +154,9 @@ class FakeMarket:
         self.answers, self._answered = [], trio.Event()  # type: list[Answer], trio.Event
         self.down = False
 
-    async def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
-        async for item in self._receive.clone():
-            yield item
+    async def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
+        while True:
+            yield await self._receive.receive()
 
     def place(self, order: Order) -> OrderId:
         identity = order_id(CHAIN, order)
@@ -436,6 +438,16 @@ def hand_off(
     box = seal(codec.encode(HandOff(salt=salt, manifest=manifest.group_to_json(group))), SEALING.key)
     receipt = Receipt(lease=lease.id, version=lease.version, commitment=lease.commitment)
     return box, SignedReceipt(receipt=receipt, signature=signer.sign(CHAIN, receipt))
+
+
+def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run what goes to threads at once: a clock that jumps when all tasks wait does not wait for threads."""
+
+    async def run_sync(function: Callable[..., Any], *arguments: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
 @dataclass
