@@ -28,6 +28,7 @@ from fondaco.provider.runtimes.unpack import remove_tree
 SHIM = Path(__file__).with_name("shim.py")
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
+SETTLE_SECONDS = 0.01
 
 
 async def launch_workload(launch: Launch, backend: Backend) -> Workload:
@@ -182,16 +183,26 @@ def payload(run_dir: Path) -> Process | None:
     return (processes.process(inner[0]) if inner else None) or first
 
 
+async def _settled(run_dir: Path) -> dict[str, Any] | None:
+    """What the shim wrote when it had started the workload; None if it never did.
+
+    A provider that was killed in the middle of a start leaves a shim that is still at it, within a time limit.
+    """
+    while (state := read_json(run_dir / "state.json")) is None and _held(run_dir / "lock"):
+        await trio.sleep(SETTLE_SECONDS)
+    return state if state is not None else read_json(run_dir / "state.json")
+
+
 async def ended(run_dir: Path) -> None:
     """Return once the workload no longer runs and its exit code is written down."""
-    state = read_json(run_dir / "state.json")
+    state = await _settled(run_dir)
     if state is not None:
         await gone(recorded(state, "shim"))
 
 
 async def end(run_dir: Path, grace_ms: int) -> None:
     """Ask the workload to end, then make it; its shim ends with it."""
-    state = read_json(run_dir / "state.json")
+    state = await _settled(run_dir)
     if state is None:
         return
     first, shim = recorded(state, "pid"), recorded(state, "shim")

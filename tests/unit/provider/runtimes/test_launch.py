@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,17 @@ import pytest
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.runtimes.crun import Crun
 from fondaco.provider.runtimes.launch import Launch
-from fondaco.provider.runtimes.port import Image, ImageConfig, WorkloadSpec, parse_workload_id, workload_id
+from fondaco.provider.runtimes.port import (
+    Image,
+    ImageConfig,
+    VolumeKind,
+    VolumeMount,
+    WorkloadSpec,
+    parse_workload_id,
+    workload_id,
+)
 
 LEASE = LeaseId(bytes(range(32)))
 
@@ -92,3 +104,26 @@ def test_a_replica_out_of_range_is_refused(replica: int) -> None:
 @pytest.mark.parametrize("text", ["", "x", "..", f"{'0' * 64}.web", f"{'0' * 64}.web.0/..", f"{'g' * 64}.web.0"])
 def test_text_that_names_no_workload_is_told_apart(text: str) -> None:
     assert parse_workload_id(text) is None
+
+
+def test_the_bundle_for_crun_gives_nothing_away(tmp_path: Path) -> None:
+    ram = VolumeMount(name="r", path="/ram", size_bytes=5 * MIB, kind=VolumeKind.RAM)
+    disk = VolumeMount(name="d", path="/data", size_bytes=5 * MIB, read_only=True)
+    made = replace(launch({"cmd": ("run",)}, volumes=(ram, disk), pids=7), run_dir=tmp_path, overlay=False)
+    made.scratch.mkdir()
+    recipe = Crun("/usr/bin/crun").recipe(made)
+    assert recipe["argv"][:3] == ["crun", f"--root={made.scratch}/state", "--cgroup-manager=disabled"]
+    assert recipe["limits"]["DATA"] == MIB
+    config = json.loads((made.scratch / "bundle" / "config.json").read_text())
+    process = config["process"]
+    assert process["noNewPrivileges"]
+    assert not any(process["capabilities"].values())
+    assert process["rlimits"] == [{"type": "RLIMIT_NPROC", "soft": 7, "hard": 7}]
+    assert config["root"]["readonly"]
+    kinds = {namespace["type"] for namespace in config["linux"]["namespaces"]}
+    assert kinds >= {"user", "pid", "mount", "network", "ipc", "uts"}
+    assert config["linux"]["uidMappings"] == [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+    mounts = {mount["destination"]: mount for mount in config["mounts"]}
+    assert "ro" in mounts["/data"]["options"]
+    assert f"size={5 * MIB}" in mounts["/ram"]["options"]
+    assert all("nosuid" in mount["options"] for mount in mounts.values())
