@@ -7,7 +7,6 @@ authority. The reservations of bids, and the hand-offs, are on disk; workloads a
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
 from fondaco.provider.runtimes.port import Runtime, parse_workload_id
+from fondaco.provider.together import closing
 
 log = logging.getLogger("fondaco.provider")
 LEASE_WAIT_S = 3.0
@@ -78,14 +78,18 @@ class Agent:
         """
         self._restore()
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            plan = await self._reconcile()
+            plan = await self._reconcile(nursery)
             nursery.start_soon(self._follow_chain)
             nursery.start_soon(self._answer_orders)
             nursery.start_soon(self._withdraw)
             task_status.started(plan)
 
     # --- Looking, for the gateway
+
+    @property
+    def started(self) -> bool:
+        """Whether the leases of before a restart are known yet."""
+        return self._nursery is not None
 
     def work(self, lease: LeaseId) -> LeaseWork | None:
         """The work on a lease of ours that is not closed."""
@@ -137,12 +141,14 @@ class Agent:
 
     # --- Coming back
 
-    async def _reconcile(self) -> Plan:
+    async def _reconcile(self, nursery: trio.Nursery) -> Plan:
         self._stored = await trio.to_thread.run_sync(self._store.all)
         plan = await self._plan()
         for what, leases in (("adopted", plan.adopt), ("started again", plan.restart), ("stopped", plan.stop)):
             for lease in leases:
                 log.info(f"after a restart: {what}", extra={"lease": lease.hex()})
+        # Not before: a lease taken up without its stored hand-off would wait for its tenant for ever.
+        self._nursery = nursery
         self.look()
         await self._sweep()
         return plan
@@ -195,7 +201,7 @@ class Agent:
     # --- Orders and money
 
     async def _answer_orders(self) -> None:
-        async with contextlib.aclosing(self._market.orders()) as orders:
+        async with closing(self._market.orders()) as orders:
             async for order_id, signed in orders:
                 await self._bidder.answer(order_id, signed.order)
                 await self._save()

@@ -10,9 +10,9 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import trio
 
@@ -32,7 +32,7 @@ from fondaco.provider.runtimes.port import (
     parse_workload_id,
     workload_id,
 )
-from fondaco.provider.together import run_all
+from fondaco.provider.together import closing, run_all
 
 log = logging.getLogger("fondaco.provider")
 CHUNK_BYTES = 64 * limits.KIB
@@ -84,6 +84,8 @@ class Gateway:
         try:
             lease, called = await duplex.greet(agent.await_lease)
             handler, params = self._handler(called)
+            if not agent.started:
+                raise Unreachable("provider.starting", "the provider has just started", hint="try again soon")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(duplex.pump)
                 nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
@@ -92,8 +94,8 @@ class Gateway:
         except Refused as error:
             log.info("call refused", extra={"peer": stream.peer, "code": error.code})
             await duplex.fail(error)
-        except Unreachable:
-            pass
+        except Unreachable as error:
+            await duplex.fail(error)
         finally:
             await duplex.aclose()
         if isinstance(duplex.error, PeerFault):
@@ -118,7 +120,7 @@ class Gateway:
     async def _put_manifest(self, lease: LeaseId, params: calls.PutManifest, duplex: Duplex) -> None:
         attempt = await self._work(lease).hand_over(params)
         await duplex.accept()
-        async with contextlib.aclosing(attempt.follow()) as progress:
+        async with closing(attempt.follow()) as progress:
             async for item in progress:
                 await duplex.send(codec.encode(item))
 
@@ -198,7 +200,7 @@ async def _send_lines(workload: WorkloadId, lines: AsyncIterator[LogLine], duple
     parsed = parse_workload_id(workload)
     assert parsed is not None, "an id we made"
     _, service, replica = parsed
-    async with contextlib.aclosing(cast(AsyncGenerator[LogLine, None], lines)):
+    async with closing(lines):
         async for line in lines:
             item = calls.LogItem(
                 service=service,

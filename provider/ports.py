@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from fondaco.protocol.market import Answer, SignedOrder
@@ -51,7 +51,7 @@ class ChainView(Protocol):
 class Market(Protocol):
     """The order book as this node knows it."""
 
-    def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
+    def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
         """Orders as they are admitted, beginning with those that are open; never ends."""
         ...
 

@@ -1,12 +1,27 @@
-"""Doing several things at once where the first thing that goes wrong is what the caller should hear."""
+"""Small helpers over trio: errors that arrive one by one, iterators that are closed when left."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import trio
 
 from fondaco.protocol.errors import FondacoError
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close `items` at the end of the block if they are of the kind that wants it, as async generators are."""
+    try:
+        yield items
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def run_all(tasks: Iterable[Callable[[], Awaitable[object]]]) -> None:

@@ -234,6 +234,7 @@ async def test_garbage_instead_of_a_hello_is_reported(gateway: Gateway) -> None:
 async def test_a_peer_that_says_nothing_is_let_go(gateway: Gateway, jumping: object) -> None:
     ours, theirs = stream_pair()
     await gateway.serve(theirs)
+    assert b"channel.timeout" in await ours.read()
     assert await ours.read() == b""
 
 
@@ -532,3 +533,10 @@ async def test_a_slow_reader_holds_the_sender_up_and_loses_nothing(
     # The echo's way back fills up first: what is under way is bounded by credit both ways and by socket buffers.
     assert sent < 8 * limits.CHANNEL_WINDOW_BYTES
     await stream.aclose()
+
+
+async def test_a_provider_that_is_still_starting_says_so(site: Site, lease: Lease) -> None:
+    gateway = Gateway(site.agent())
+    with pytest.raises(Unreachable) as error:
+        await site.client(gateway, lease).status()
+    assert error.value.code == "provider.starting"
