@@ -133,7 +133,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         if config.provider is not None:
             from fondaco.node.provider_host import open_provider
 
-            await stack.enter_async_context(open_provider(node, nursery))
+            await stack.enter_async_context(open_provider(node))
         if config.api:
             from fondaco.node.api import serve_api
 

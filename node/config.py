@@ -44,6 +44,8 @@ class ProviderConfig:
     bond: int = 1_000_000
     """Stake behind the provider, in ustake."""
     withdraw_every_ms: int = 600_000
+    stop_workloads: bool = False
+    """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
     images: Path | None = None
     """An OCI image layout to take images from."""
 

@@ -173,19 +173,17 @@ def _same(record: Provider, wanted: RegisterProvider) -> bool:
 
 
 @asynccontextmanager
-async def open_provider(node: Node, nursery: trio.Nursery) -> AsyncIterator[Agent]:
-    """Run a provider on `node` until the block ends; workloads keep running when it does.
+async def open_provider(node: Node) -> AsyncIterator[Agent]:
+    """Run a provider on `node` until the block ends.
 
     It probes its sandboxes first and refuses to serve without isolation; then it registers, then it bids.
+    Workloads outlive it unless the configuration says otherwise.
     """
-    signer, sealer = node.keys["provider"].signer(), node.keys["provider"].sealing()
-    settings = _settings(node)
+    signer, settings = node.keys["provider"].signer(), _settings(node)
     home = node.config.provider_home
     sources = [] if settings.images is None else [LayoutSource(settings.images)]
-    runtime = EmbeddedRuntime(home / "runtime", sources)
-    async with aclosing(runtime):
-        capability = await runtime.probe()
-        log.info("sandboxes: %s", capability)
+    async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
+        log.info("sandboxes: %s", await runtime.probe())
         chain = ProviderChain(node, signer)
         agent = Agent(
             _agent_config(node, settings),
@@ -193,13 +191,25 @@ async def open_provider(node: Node, nursery: trio.Nursery) -> AsyncIterator[Agen
             chain=chain,
             market=ProviderMarket(node),
             runtime=runtime,
-            sealer=sealer,
+            sealer=node.keys["provider"].sealing(),
             home=home,
         )
-        gateway = Gateway(agent)
-        node.host.handle(PROTOCOL, gateway.serve)
-        nursery.start_soon(_serve, node, chain, agent)
-        yield agent
+        node.host.handle(PROTOCOL, Gateway(agent).serve)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_serve, node, chain, agent)
+                yield agent
+                nursery.cancel_scope.cancel()
+        finally:
+            if settings.stop_workloads:  # after the agent, which would start them again
+                with trio.CancelScope(shield=True):
+                    await _stop_workloads(runtime)
+
+
+async def _stop_workloads(runtime: EmbeddedRuntime) -> None:
+    async with trio.open_nursery() as nursery:
+        for workload in await runtime.list():
+            nursery.start_soon(runtime.stop, workload.id)
 
 
 async def _serve(node: Node, chain: ProviderChain, agent: Agent) -> None:

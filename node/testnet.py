@@ -189,6 +189,7 @@ def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...], *, api: b
             attributes={"host": "fondaco", "region": ("eu-south", "us-west", "ap-east")[index % 3]},
             price_cpu=10_000 + 1_000 * index,
             images=images,
+            stop_workloads=True,
         )
     settings = NodeConfig(
         home=draft.home,

@@ -7,6 +7,7 @@ before a signature), and dies at the seed's pleasure between any two effects.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
@@ -52,6 +53,8 @@ from fondaco.protocol.agreement import (
 from fondaco.protocol.scalars import ChainId, Height, Millis, PublicKey, Signature
 
 TRANSACTIONS_PER_BLOCK = 100
+HEARTBEAT_MS = 10_000
+"""An idle chain makes a block this often, so that light clients can tell it is alive."""
 EPOCH_MS = 1_700_000_000_000
 """What the clocks of the world show when it begins."""
 
@@ -72,8 +75,8 @@ class Surroundings(Protocol):
     def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
         """Send to one, or to everybody else."""
 
-    def after(self, node: SimulatedNode, delay_ms: int, event: Event | None) -> None:
-        """Deliver `event` to this life of `node` later; None asks it to start its next height."""
+    def after(self, node: SimulatedNode, delay_ms: int, happen: Callable[[], None]) -> None:
+        """Let `happen` happen to this life of `node` later."""
 
     def work_ms(self) -> int:
         """How long building or checking a block takes this time."""
@@ -189,7 +192,15 @@ class SimulatedNode:
 
     def _wake_up(self) -> None:
         if self.alive:
-            self.world.after(self, 0 if self.pool else 5_000, Wake())
+            height = self.height
+            self.world.after(self, 0 if self.pool else HEARTBEAT_MS, lambda: self._heartbeat(height))
+
+    def _heartbeat(self, height: int) -> None:
+        if self.height == height:
+            self.take(Wake())
+
+    def _answer(self, delay_ms: int, event: Event) -> None:
+        self.world.after(self, delay_ms, lambda: self.take(event))
 
     def _work_off(self) -> None:
         while self._queue and self.alive:
@@ -221,15 +232,15 @@ class SimulatedNode:
                 self._flush()
                 world.post(self, peer, message)
             case SetTimer(timer, generation, delay):
-                world.after(self, delay, TimerFired(timer, generation))
+                self._answer(delay, TimerFired(timer, generation))
             case CancelTimer(timer):
                 assert timer in Timer, "a firing that comes anyway is stale by its generation"
             case GetValue():
-                world.after(self, world.work_ms(), self._build(effect))
+                self._answer(world.work_ms(), self._build(effect))
             case Validate(block):
                 height, value = block.header.height, block.header.hash()
                 valid = self.application.process(block)
-                world.after(self, world.work_ms(), Validated(height=height, value=value, valid=valid))
+                self._answer(world.work_ms(), Validated(height=height, value=value, valid=valid))
             case Commit(block, certificate):
                 self._flush()
                 self._commit(block, certificate)
@@ -292,7 +303,7 @@ class SimulatedNode:
     def _commit(self, block: Block, certificate: CommitCertificate) -> None:
         if block.header.height == self.height + 1:
             self._store(block, certificate)
-            self.world.after(self, self.world.work_ms(), None)
+            self.world.after(self, self.world.work_ms(), self.start_height)
 
     def _store(self, block: Block, certificate: CommitCertificate) -> None:
         if self.honest:

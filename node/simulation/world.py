@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from fondaco.consensus.config import EngineConfig
-from fondaco.consensus.effects import Event, Received
+from fondaco.consensus.effects import Received
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import identities
 from fondaco.node.simulation.application import Application, CountingApplication
@@ -158,20 +158,18 @@ class World:
             if node is not sender:
                 self._transmit(sender, node, data)
 
-    def after(self, node: SimulatedNode, delay_ms: int, event: Event | None) -> None:
+    def after(self, node: SimulatedNode, delay_ms: int, happen: Callable[[], None]) -> None:
         life = node.life
 
-        def happen() -> None:
+        def in_this_life() -> None:
             if not node.alive or node.life != life:
                 return
             if node.paused_until > self._now:
-                self._at(node.paused_until - self._now, happen)
-            elif event is None:
-                node.start_height()
+                self._at(node.paused_until - self._now, in_this_life)
             else:
-                node.take(event)
+                happen()
 
-        self._at(delay_ms, happen)
+        self._at(delay_ms, in_this_life)
 
     def work_ms(self) -> int:
         return self.random.randint(0, 5)
@@ -266,8 +264,10 @@ class World:
         transaction = b"transaction %d" % self._now
         for node in self.nodes:
             if node.alive and node.paused_until <= self._now:
-                self.after(node, self.random.randint(0, 50), None)
-                node.submit(transaction)
+                self._tell(node, transaction)
+
+    def _tell(self, node: SimulatedNode, transaction: bytes) -> None:
+        self.after(node, self.random.randint(0, 50), lambda: node.submit(transaction))
 
     def _plan_faults(self) -> None:
         faults = self.faults

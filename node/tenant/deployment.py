@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
-from fondaco.node.tenant.channel import ChannelClient
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
 from fondaco.node.network.peers import Address
 from fondaco.node.network.stream import Stream
+from fondaco.node.tenant.channel import ChannelClient
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import channel, codec, manifest

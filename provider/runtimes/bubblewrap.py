@@ -42,7 +42,7 @@ class Bubblewrap:
         return out.stdout.strip().removeprefix("bubblewrap ")
 
     def recipe(self, launch: Launch) -> Recipe:
-        stage = Stage(launch)
+        stage = Stage(launch, self._executable)
         options = [*_root(launch, stage), *_mounts(launch, stage)]
         options += [f"--unshare-{name}" for name in UNSHARED]
         # The second user namespace it makes may hold no more: asked for in vain even without seccomp.

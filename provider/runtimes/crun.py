@@ -48,7 +48,7 @@ class Crun:
         return out.stdout.splitlines()[0].removeprefix("crun version ") if out.stdout else ""
 
     def recipe(self, launch: Launch) -> Recipe:
-        stage = Stage(launch)
+        stage = Stage(launch, self._executable)
         scratch = stage.at(launch.scratch)
         owner = os.geteuid() if launch.uid is None else launch.uid
         for name in ("bundle", "state", "upper", "work"):

@@ -16,8 +16,8 @@ from fondaco.provider.runtimes.shim import Recipe
 SANDBOX_UID = 1_879_048_193
 """Runs the sandboxes of a provider that is root: above all ranges that logins and subordinate ids use."""
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-STAGE = "/tmp"
-"""Where the shim shows a runner what it needs, in a mount namespace of its own."""
+STAGES = ("/tmp", "/mnt", "/media", "/srv", "/opt")
+"""Where the shim may show a runner what it needs, in a mount namespace of its own."""
 
 
 def sandbox_uid() -> int | None:
@@ -98,17 +98,27 @@ class Backend(Protocol):
         ...
 
 
+def stage_for(executable: str) -> str:
+    """A folder whose contents the runner can do without: not the one that it, and its libraries, lie in."""
+    real = Path(executable).resolve()
+    for folder in STAGES:
+        if Path(folder).is_dir() and not real.is_relative_to(folder):
+            return folder
+    raise Refused("runtime.start", f"none of {', '.join(STAGES)} is a folder that {executable} can do without")
+
+
 class Stage:
     """Paths as the runner sees them: staged if it became another user, as they are otherwise."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, executable: str) -> None:
         self._staged = launch.uid is not None
+        self.folder = stage_for(executable) if self._staged else ""
         self.entries: list[list[str]] = []
 
     def at(self, path: str | Path) -> str:
         if not self._staged:
             return str(path)
-        target = f"{STAGE}/{len(self.entries)}"
+        target = f"{self.folder}/{len(self.entries)}"
         self.entries.append([str(path), target])
         return target
 
@@ -128,6 +138,7 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         pid_file=pid_file,
         uid=launch.uid,
         stage=stage.entries,
+        stage_folder=stage.folder,
         limits=bounds,
         pids=launch.spec.pids,
         cgroups=list(launch.cgroups),

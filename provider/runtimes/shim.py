@@ -50,7 +50,8 @@ class Recipe(TypedDict):
     uid: int | None
     """Whom to become before the runner starts; None stays."""
     stage: list[list[str]]
-    """`[source, target]` below /tmp: made visible to a runner that could not walk there. Only with `uid`."""
+    """`[source, target]` below `stage_folder`, for a runner that could not walk to the source. Only with `uid`."""
+    stage_folder: str
     limits: dict[str, int]
     """Of the runner and all below: names without RLIMIT_."""
     pids: int
@@ -239,7 +240,7 @@ class Run:
             for path in recipe["cgroups"]:
                 put(path, b"0")
             if recipe["uid"] is not None:
-                self._stage(recipe["stage"])
+                self._stage(recipe["stage_folder"], recipe["stage"])
             limit_resources(recipe["limits"])
             os.chdir("/")
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -259,12 +260,14 @@ class Run:
         finally:
             os._exit(126)  # whatever happens: never two of the shim
 
-    def _stage(self, stage: list[list[str]]) -> None:
-        """In a mount namespace of the runner's own, put what it needs under /tmp, where anybody can walk."""
+    def _stage(self, folder: str, stage: list[list[str]]) -> None:
+        """In a mount namespace of the runner's own, put what it needs into a folder that anybody can walk to."""
         self._check(self._libc.unshare(CLONE_NEWNS))
         self._check(self._libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
         sources = [(os.open(source, os.O_PATH), target) for source, target in stage]
-        self._check(self._libc.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755,size=64k"))
+        self._check(
+            self._libc.mount(b"tmpfs", folder.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755,size=64k")
+        )
         for fd, target in sources:
             os.mkdir(target)
             self._check(self._libc.mount(f"/proc/self/fd/{fd}".encode(), target.encode(), None, MS_BIND, None))

@@ -14,7 +14,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes.crun import Crun
-from fondaco.provider.runtimes.launch import Launch
+from fondaco.provider.runtimes.launch import Launch, stage_for
 from fondaco.provider.runtimes.port import (
     Image,
     ImageConfig,
@@ -127,3 +127,8 @@ def test_the_bundle_for_crun_gives_nothing_away(tmp_path: Path) -> None:
     assert "ro" in mounts["/data"]["options"]
     assert f"size={5 * MIB}" in mounts["/ram"]["options"]
     assert all("nosuid" in mount["options"] for mount in mounts.values())
+
+
+def test_the_stage_never_hides_the_folder_that_the_runner_and_its_libraries_lie_in() -> None:
+    assert not Path("/tmp/checkout/.venv/bin/bwrap").is_relative_to(stage_for("/tmp/checkout/.venv/bin/bwrap"))
+    assert stage_for("/usr/bin/crun") == "/tmp"
