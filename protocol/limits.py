@@ -226,3 +226,15 @@ AGREEMENT_INBOX = 4_096
 """Consensus messages waiting for the engine; beyond it a node drops what its peers will say again."""
 JOURNAL_HEIGHTS = 1_000
 """Segments of the journal that are kept behind the newest."""
+
+# Ledger
+SUPPLY = 10**18
+"""All the credits, or stake, a chain may ever hold, in millionths: every sum of money stays far below 2^63."""
+BLOCK_TIME_MS = 2**53
+"""The last moment a ledger knows, some 285,000 years away: moments beyond it are never."""
+BLOCK_WORK = 10_000
+"""Work of one block: 1 a transaction, and for each message what it weighs (`MESSAGE_WORK`)."""
+MESSAGE_WORK = 25
+"""Of a message that loads a deployment or checks signatures; 1 for any other. A lease opened counts each bid."""
+DEPLOYMENT_UNITS_BYTES = GOSSIP_ITEM_BYTES
+"""Resources offered in all leases of one deployment: they are read again whenever one of its leases is touched."""

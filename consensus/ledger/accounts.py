@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import State
+from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import PARAMS, SUPPLY, TOTALS, Account, Supply, Totals, key_account
 from fondaco.protocol.scalars import MicroCredits, MicroStake, PublicKey
@@ -46,12 +47,15 @@ def shift(state: State, **deltas: int) -> None:
 
 
 def mint(state: State, owner: PublicKey, *, credits: MicroCredits, stake: MicroStake) -> None:
-    """Make new money; the supply grows with it."""
-    supply = state.require(SUPPLY, Supply)
-    state.put(
-        SUPPLY,
-        Supply(credits=MicroCredits(supply.credits + credits), stake=MicroStake(supply.stake + stake)),
-    )
+    """Make new money; the supply grows with it.
+
+    Raises `Refused` `supply.limit` where more would exist than a chain may hold.
+    """
+    before = state.require(SUPPLY, Supply)
+    supply = Supply(credits=MicroCredits(before.credits + credits), stake=MicroStake(before.stake + stake))
+    if max(supply.credits, supply.stake) > limits.SUPPLY:
+        raise Refused("supply.limit", f"a chain holds at most {limits.SUPPLY} ucredit and as many ustake")
+    state.put(SUPPLY, supply)
     change(state, owner, credits=credits, stake=stake)
 
 

@@ -7,59 +7,29 @@ overlay. `commit` hands out the overlay of the block that was decided; the other
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fondaco.consensus import blocks, merkle, merkle_list
 from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.ledger import accounts, deployments, envelope, messages
-from fondaco.consensus.ledger.genesis import STAKE_PER_POWER, Genesis
 from fondaco.consensus.ledger.params import Params
-from fondaco.consensus.ledger.state import MemoryStore, State, Store, Writes
+from fondaco.consensus.ledger.start import HEAD, Head, genesis_writes, read_head
+from fondaco.consensus.ledger.state import State, Store, Writes
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec, limits
-from fondaco.protocol.agreement import (
-    PROTOCOL_VERSION,
-    Block,
-    CommitCertificate,
-    Header,
-)
+from fondaco.protocol.agreement import PROTOCOL_VERSION, Block, CommitCertificate, Header
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.events import Event, TransactionApplied
-from fondaco.protocol.records import (
-    PARAMS,
-    SUPPLY,
-    TOTALS,
-    VALIDATORS,
-    Supply,
-    Totals,
-    ValidatorSets,
-)
-from fondaco.protocol.scalars import (
-    ChainId,
-    Hash,
-    Height,
-    MicroCredits,
-    MicroStake,
-    Millis,
-    PublicKey,
-    TxId,
-)
+from fondaco.protocol.records import VALIDATORS, ValidatorSets
+from fondaco.protocol.scalars import ChainId, Hash, Height, MicroCredits, Millis, PublicKey, TxId
 from fondaco.protocol.signing import Verify, sha256, verify
-from fondaco.protocol.transactions import Message
+from fondaco.protocol.transactions import Transaction
 
-HEAD = b"head"
+__all__ = ["Checked", "Execution", "Head", "Ledger", "event_leaf", "genesis_writes"]
+
 EXECUTIONS_KEPT = 4
 """Blocks of one height executed ahead of the decision; more rounds than this execute again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The newest block, or genesis: what the next block builds on."""
-
-    height: Height
-    hash: Hash
-    time: Millis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +89,15 @@ class Ledger:
 
         Raises `Refused` with the reason, or `PeerFault` for what no honest sender makes.
         """
+        now = Millis(max(now, self.head.time + 1))  # block time never runs backwards
         identity, signed = self._envelopes.open(raw)
         transaction = signed.transaction
         envelope.check_expiry(transaction, now=now)
         state = self.state()
-        fee = envelope.fee_of(transaction, len(raw), accounts.params_of(state))
         envelope.mark_used(state, transaction, identity)
-        envelope.charge(state, transaction, fee, transaction.sender)
-        self._apply_messages(state, signed.transaction.sender, signed.transaction.messages, now=now)
+        fee = envelope.fee_of(transaction, len(raw), accounts.params_of(state))
+        envelope.charge(state, transaction, fee)
+        self._apply_messages(state, transaction, now=now)
         return Checked(
             id=identity,
             sender=transaction.sender,
@@ -143,17 +114,21 @@ class Ledger:
         candidates: Iterable[bytes],
     ) -> Block:
         """Make the next block out of `candidates`, leaving out what cannot be included now."""
+        assert self.head.time < time <= limits.BLOCK_TIME_MS, f"block time {time} after {self.head.time}"
         execution = self._execute(time, proposer, previous_certificate, candidates, strict=False)
         self._keep(execution)
         return execution.block
 
     def process_proposal(self, block: Block) -> None:
         """Raise `Refused` unless every rule of the ledger allows this block as the next one."""
-        if block.header.hash() in self._executions:
+        known = self._executions.get(block.header.hash())
+        if known is not None and known.block == block:
             return
         head = self.head
-        if block.header.time <= head.time:
-            raise Refused("block.time", "block time must increase")
+        if not head.time < block.header.time <= limits.BLOCK_TIME_MS:
+            raise Refused("block.time", f"block time must lie after {head.time}, up to {limits.BLOCK_TIME_MS}")
+        if block.header.proposer not in self.validators.index:
+            raise Refused("block.proposer", "the proposer is not a validator of this height")
         if block.evidence:
             raise Refused("block.evidence", "this chain does not take evidence yet")
         self._check_previous(block, head)
@@ -218,22 +193,25 @@ class Ledger:
         sets, params = state.require(VALIDATORS, ValidatorSets), accounts.params_of(state)
         deployments.handle_due(state, events, now=time, limit=params.due_per_block)
         envelope.forget_expired(state, now=time)
-        included, size = list[bytes](), 0
+        included, room = list[bytes](), envelope.Room()
         for raw in candidates:
-            full = size + len(raw) > limits.BLOCK_BYTES or len(included) >= limits.BLOCK_TRANSACTIONS
-            if full and strict:
-                raise Refused("block.size", f"more than {limits.BLOCK_BYTES} bytes of transactions")
-            if full:
-                break
             try:
-                applied = state.attempt(partial(self._include, raw=raw, now=time, proposer=proposer))
+                identity, signed = self._envelopes.open(raw)
+                if not room.has(raw, signed.transaction):
+                    if strict:
+                        raise Refused("block.size", "more transactions, bytes or work than a block may hold")
+                    break
+                include = partial(
+                    self._include, identity, signed.transaction, len(raw), now=time, proposer=proposer
+                )
+                applied = state.attempt(include)
             except (Refused, PeerFault):
                 if strict:
                     raise
                 continue
             events.extend(applied)
             included.append(raw)
-            size += len(raw)
+            room.take(raw, signed.transaction)
         _rotate(state, sets)
         accounts.check_supply(state)
         header = Header(
@@ -247,7 +225,7 @@ class Ledger:
             params=sha256(codec.encode(params)),
             data_root=blocks.data_root(previous_certificate, included),
             evidence_root=blocks.evidence_root(()),
-            events_root=merkle_list.root(tuple(codec.encode(event) for event in events)),
+            events_root=merkle_list.root([event_leaf(event) for event in events]),
             state_root=state.seal(),
             proposer=proposer,
         )
@@ -260,39 +238,48 @@ class Ledger:
         )
         return Execution(block=block, events=tuple(events), writes=state.writes)
 
-    def _include(self, state: State, *, raw: bytes, now: Millis, proposer: PublicKey) -> list[Event]:
+    def _include(
+        self,
+        identity: TxId,
+        transaction: Transaction,
+        size: int,
+        state: State,
+        *,
+        now: Millis,
+        proposer: PublicKey,
+    ) -> list[Event]:
         """Put one transaction into a block: it pays; its messages take effect together or not at all."""
-        identity, signed = self._envelopes.open(raw)
-        transaction = signed.transaction
         envelope.check_expiry(transaction, now=now)
         envelope.mark_used(state, transaction, identity)
-        fee = envelope.fee_of(transaction, len(raw), accounts.params_of(state))
-        envelope.charge(state, transaction, fee, proposer)
+        fee = envelope.fee_of(transaction, size, accounts.params_of(state))
+        envelope.charge(state, transaction, fee)
+        envelope.reward(state, transaction, fee, proposer)
         code, reason = "", ""
         events = list[Event]()
         try:
-            events = state.attempt(
-                lambda trial: self._apply_messages(trial, transaction.sender, transaction.messages, now=now)
-            )
+            events = state.attempt(lambda trial: self._apply_messages(trial, transaction, now=now))
         except Refused as refusal:
             code, reason = refusal.code, refusal.message[: limits.MEMO_BYTES]
         return [TransactionApplied(id=identity, fee=fee, code=code, message=reason), *events]
 
-    def _apply_messages(
-        self, state: State, sender: PublicKey, batch: tuple[Message, ...], *, now: Millis
-    ) -> list[Event]:
+    def _apply_messages(self, state: State, transaction: Transaction, *, now: Millis) -> list[Event]:
         context = messages.Context(
-            chain=self.chain, state=state, events=[], sender=sender, now=now, verify=self._verify
+            chain=self.chain, state=state, events=[], sender=transaction.sender, now=now, verify=self._verify
         )
-        for message in batch:
+        for message in transaction.messages:
             messages.apply(context, message)
         return context.events
 
 
-def read_head(store: Store) -> Head:
-    raw = store.get(b"a/" + HEAD)
-    assert raw is not None, "the store holds no genesis"
-    return codec.decode(raw, Head)
+def event_leaf(event: Event) -> bytes:
+    """What a header commits to of an event: all but the words of a refusal.
+
+    Those are for people, and change between releases (and, where a name is quoted, between versions of Python);
+    the code is what is agreed.
+    """
+    if isinstance(event, TransactionApplied):
+        event = replace(event, message="")
+    return codec.encode(event)
 
 
 def _rotate(state: State, sets: ValidatorSets) -> None:
@@ -305,33 +292,3 @@ def _rotate(state: State, sets: ValidatorSets) -> None:
 
 def _differences(ours: Header, theirs: Header) -> list[str]:
     return [name for name in Header.__dataclass_fields__ if getattr(ours, name) != getattr(theirs, name)]
-
-
-def genesis_writes(genesis: Genesis) -> Writes:
-    """The store's contents before the first block."""
-    state = State(MemoryStore())
-    bonded = sum(validator.power for validator in genesis.validators) * STAKE_PER_POWER
-    credits = sum(account.credits for account in genesis.accounts)
-    stake = sum(account.stake for account in genesis.accounts)
-    state.put(PARAMS, genesis.params)
-    state.put(SUPPLY, Supply(credits=MicroCredits(credits), stake=MicroStake(stake + bonded)))
-    state.put(
-        TOTALS,
-        Totals(
-            account_credits=MicroCredits(0),
-            escrow_credits=MicroCredits(0),
-            pool_credits=MicroCredits(0),
-            account_stake=MicroStake(0),
-            bonded_stake=MicroStake(bonded),
-            providers=0,
-        ),
-    )
-    for account in genesis.accounts:
-        accounts.change(state, account.owner, credits=account.credits, stake=account.stake)
-    first = ValidatorSet.of((one.key, one.power) for one in genesis.validators)
-    state.put(VALIDATORS, ValidatorSets(last=(), next=first.members, after=first.advance(1).members))
-    accounts.check_supply(state)
-    state.seal()
-    head = Head(height=Height(genesis.initial_height - 1), hash=genesis.hash(), time=genesis.time)
-    state.put_aux(HEAD, codec.encode(head))
-    return state.writes

@@ -30,10 +30,12 @@ from fondaco.protocol.records import (
     key_due,
     key_lease,
 )
-from fondaco.protocol.scalars import DeploymentId, MicroCredits, Millis
+from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits, Millis
 
 INSUFFICIENT_FUNDS = 20_000
 HANDOFF_TIMEOUT = 20_001
+DUE = b"due/"
+"""Where the due index starts; `key_due` goes on from here."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Working:
     events: list[Event]
     deployment: Deployment
     leases: list[Lease]
+    stored: dict[LeaseId, Lease]
+    """As the state has them: only what differs is written."""
 
     @property
     def active(self) -> list[Lease]:
@@ -62,13 +66,16 @@ def load(state: State, deployment: DeploymentId, events: list[Event]) -> Working
     record = state.get(key_deployment(deployment), Deployment)
     if record is None:
         return None
-    leases = [state.require(key_lease(lease), Lease) for lease in record.leases]
+    leases = sorted(
+        (state.require(key_lease(lease), Lease) for lease in record.leases), key=lambda lease: lease.id
+    )
     return Working(
         state=state,
         params=accounts.params_of(state),
         events=events,
         deployment=record,
-        leases=sorted(leases, key=lambda lease: lease.id),
+        leases=leases,
+        stored={lease.id: lease for lease in leases},
     )
 
 
@@ -83,7 +90,9 @@ def save(work: Working) -> None:
     work.deployment = replace(before, due_at=due_at)
     state.put(key_deployment(before.id), work.deployment)
     for lease in work.leases:
-        state.put(key_lease(lease.id), lease)
+        if work.stored.get(lease.id) != lease:
+            work.stored[lease.id] = lease
+            state.put(key_lease(lease.id), lease)
 
 
 def _next_due(work: Working) -> Millis | None:
@@ -100,8 +109,8 @@ def _next_due(work: Working) -> Millis | None:
     if work.active:
         start = max(lease.accrued_to for lease in work.active)
         dry_at = escrow.dry_moment(escrow.funds_of(deployment.deposits), work.active, now=start)
-        assert dry_at is not None, "active leases have a price"
-        moments.append(dry_at)
+        if dry_at is not None:
+            moments.append(dry_at)
     return min(moments, default=None)
 
 
@@ -200,10 +209,8 @@ def _lapse(work: Working, lease: Lease, *, at: Millis) -> None:
 
 def handle_due(state: State, events: list[Event], *, now: Millis, limit: int) -> None:
     """Handle what fell due by `now`, earliest first, at most `limit` deployments."""
-    for key, _ in state.scan(b"due/", limit):
-        at, deployment = Millis(int.from_bytes(key[4:12], "big")), DeploymentId(key[12:])
-        if at > now:
-            break
+    for key, _ in state.scan_before(DUE, now + 1, limit):
+        deployment = DeploymentId(key[len(DUE) + 8 :])
         work = load(state, deployment, events)
         assert work is not None, "the due index names a deployment that is not there"
         catch_up(work, until=now)
@@ -211,5 +218,5 @@ def handle_due(state: State, events: list[Event], *, now: Millis, limit: int) ->
 
 def next_due_moment(state: State) -> Millis | None:
     """When the ledger next has something to do by itself; None if nothing is waiting."""
-    first = state.scan(b"due/", 1)
-    return Millis(int.from_bytes(first[0][0][4:12], "big")) if first else None
+    first = state.scan(DUE, 1)
+    return Millis(int.from_bytes(first[0][0][len(DUE) :][:8], "big")) if first else None

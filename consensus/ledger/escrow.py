@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fondaco.protocol import limits
 from fondaco.protocol.records import EscrowDeposit, Lease, LeaseState
 from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
 
@@ -29,24 +30,26 @@ def accrue(lease: Lease, *, at: Millis) -> Lease:
 
 
 def dry_moment(funds: MicroCredits, active: Sequence[Lease], *, now: Millis) -> Millis | None:
-    """The first moment, `now` or later, at which the active leases owe all of `funds`; None if none is active.
+    """The first moment, `now` or later, at which the active leases owe all of `funds`.
 
-    Owing grows with time, so it is found by bisection: O(log time) for any number of leases.
+    None if that is never: nothing is active, or it lies beyond the last moment a ledger knows. Owing grows with
+    time, so it is found by bisection: O(log time) for any number of leases.
     """
-    rate = sum(lease.price_per_hour for lease in active)
-    if rate == 0:
-        return None
 
     def dry(at: int) -> bool:
         return sum(owed(lease, at=Millis(at)) for lease in active) >= funds
 
-    low, high = now, now + (funds + len(active)) * HOUR_MS // rate + 1
+    rate = sum(lease.price_per_hour for lease in active)
+    if rate == 0 or not dry(limits.BLOCK_TIME_MS):
+        return None
+    low = int(now)
+    high = min(now + (funds + len(active)) * HOUR_MS // rate + 1, limits.BLOCK_TIME_MS)
     while low < high:
         middle = (low + high) // 2
         if dry(middle):
             high = middle
         else:
-            low = middle + 1  # type: ignore[assignment]
+            low = middle + 1
     return Millis(low)
 
 

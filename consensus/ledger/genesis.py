@@ -25,6 +25,7 @@ from fondaco.protocol.scalars import (
 from fondaco.protocol.signing import sha256
 
 STAKE_PER_POWER = 1_000_000
+NAME_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +81,34 @@ class Genesis:
     def chain(self) -> ChainId:
         return ChainId(f"{self.name}-{self.hash().hex()[:16]}")
 
+    def check(self) -> None:
+        """Raise `Refused` `genesis.malformed` unless a ledger can start from this."""
+        if not (self.name.isascii() and self.name.isprintable() and 1 <= len(self.name) <= NAME_LENGTH):
+            raise _malformed(f"name must be 1 to {NAME_LENGTH} printable ASCII characters")
+        if max(self.time, self.initial_height) > limits.BLOCK_TIME_MS:
+            raise _malformed(f"time_ms and initial_height lie below {limits.BLOCK_TIME_MS}")
+        if not 1 <= len(self.validators) <= limits.VALIDATORS:
+            raise _malformed(f"a chain starts with 1..{limits.VALIDATORS} validators")
+        for what, keys in (
+            ("validators", [validator.key for validator in self.validators]),
+            ("accounts", [account.owner for account in self.accounts]),
+        ):
+            if len(set(keys)) != len(keys):
+                raise _malformed(f"{what} names an address twice")
+        bonded = sum(validator.power for validator in self.validators) * STAKE_PER_POWER
+        for what, total in (
+            ("ucredit", sum(account.credits for account in self.accounts)),
+            ("ustake, bonded by validators included,", bonded + sum(account.stake for account in self.accounts)),
+        ):
+            if total > limits.SUPPLY:
+                raise _malformed(f"{total} {what} in all, at most {limits.SUPPLY} allowed")
+
 
 def genesis_from(document: object) -> Genesis:
     """Read a genesis document. Raises `Refused` `genesis.malformed` or `genesis.params`, saying where."""
     root = _Reader(document, "genesis")
-    name = root.text("name")
-    if not name.isascii() or not 1 <= len(name) <= 40:
-        raise Refused("genesis.malformed", "name must be 1 to 40 ASCII characters")
     genesis = Genesis(
-        name=name,
+        name=root.text("name"),
         time=Millis(root.integer("time_ms")),
         initial_height=Height(root.integer("initial_height", low=1)),
         params=params_from(root.mapping("params")),
@@ -108,15 +128,12 @@ def genesis_from(document: object) -> Genesis:
             (alias, addresses.decode(str(key))) for alias, key in sorted(root.mapping("auditors").items())
         ),
     )
-    if not 1 <= len(genesis.validators) <= limits.VALIDATORS:
-        raise Refused("genesis.malformed", f"a chain starts with 1..{limits.VALIDATORS} validators")
-    for what, keys in (
-        ("validators", [validator.key for validator in genesis.validators]),
-        ("accounts", [account.owner for account in genesis.accounts]),
-    ):
-        if len(set(keys)) != len(keys):
-            raise Refused("genesis.malformed", f"{what} names an address twice")
+    genesis.check()
     return genesis
+
+
+def _malformed(message: str) -> Refused:
+    return Refused("genesis.malformed", message)
 
 
 class _Reader:
@@ -124,25 +141,25 @@ class _Reader:
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
-            raise Refused("genesis.malformed", f"{where} is not an object")
+            raise _malformed(f"{where} is not an object")
         self._value: Mapping[str, object] = value
         self._where = where
 
     def _field(self, name: str) -> object:
         if name not in self._value:
-            raise Refused("genesis.malformed", f"{self._where}.{name} is missing")
+            raise _malformed(f"{self._where}.{name} is missing")
         return self._value[name]
 
     def text(self, name: str) -> str:
         value = self._field(name)
         if not isinstance(value, str):
-            raise Refused("genesis.malformed", f"{self._where}.{name} is not text")
+            raise _malformed(f"{self._where}.{name} is not text")
         return value
 
     def integer(self, name: str, *, low: int = 0) -> int:
         value = self._field(name)
         if type(value) is not int or not low <= value <= INT_MAX:
-            raise Refused("genesis.malformed", f"{self._where}.{name} is not an integer from {low}")
+            raise _malformed(f"{self._where}.{name} is not an integer from {low}")
         return value
 
     def address(self, name: str) -> PublicKey:
@@ -151,11 +168,11 @@ class _Reader:
     def mapping(self, name: str) -> Mapping[str, object]:
         value = self._field(name)
         if not isinstance(value, dict):
-            raise Refused("genesis.malformed", f"{self._where}.{name} is not an object")
+            raise _malformed(f"{self._where}.{name} is not an object")
         return value
 
     def entries(self, name: str) -> Sequence[_Reader]:
         value = self._field(name)
         if not isinstance(value, list):
-            raise Refused("genesis.malformed", f"{self._where}.{name} is not a list")
+            raise _malformed(f"{self._where}.{name} is not a list")
         return [_Reader(item, f"{self._where}.{name}[{index}]") for index, item in enumerate(value)]

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fondaco.protocol.matching import check_offer, match_placement
-
 from fondaco.consensus.ledger import accounts, deployments, escrow
 from fondaco.consensus.ledger.deployments import Working
 from fondaco.consensus.ledger.state import State
-from fondaco.protocol import limits
+from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.events import (
     Deposited,
@@ -29,6 +27,7 @@ from fondaco.protocol.market import (
     deployment_id,
     lease_id,
 )
+from fondaco.protocol.matching import check_offer, match_placement
 from fondaco.protocol.records import (
     Deployment,
     DeploymentState,
@@ -42,7 +41,7 @@ from fondaco.protocol.records import (
     key_used_order,
     key_used_order_expiry,
 )
-from fondaco.protocol.resources import Group
+from fondaco.protocol.resources import Group, check_group
 from fondaco.protocol.scalars import (
     ChainId,
     DeploymentId,
@@ -95,6 +94,10 @@ def _transfer(context: Context, message: Transfer) -> None:
 
 def _faucet(context: Context, message: Faucet) -> None:
     params = accounts.params_of(context.state)
+    if not params.has_faucet:
+        raise Refused("faucet.none", "this chain has no faucet")
+    if not message.credits and not message.stake:
+        raise Refused("faucet.zero", "a faucet gives at least one ucredit or ustake")
     if message.credits > params.faucet_credits or message.stake > params.faucet_stake:
         raise Refused(
             "faucet.limit",
@@ -136,22 +139,7 @@ def _register_provider(context: Context, message: RegisterProvider) -> None:
 
 def _open_lease(context: Context, message: OpenLease) -> None:
     order, state = message.order.order, context.state
-    if context.sender != order.tenant:
-        raise Refused("order.tenant", "only the tenant that signed an order may turn it into leases")
-    try:
-        identity = check_order(context.chain, message.order, check=context.verify)
-        for bid in message.bids:
-            check_bid(context.chain, bid, check=context.verify)
-    except PeerFault as fault:
-        raise Refused(fault.code, fault.message) from None
-    if order.expires_at < context.now:
-        raise Refused("order.expired", f"the order expired {context.now - order.expires_at} ms ago")
-    if order.expires_at > context.now + limits.ORDER_LIFE_MS:
-        raise Refused("order.expiry", "an order lives for an hour at most")
-    if state.get(key_used_order(identity), UsedOrder) is not None:
-        raise Refused("order.used", "this order has already been turned into leases")
-    if len(message.bids) != len(order.groups):
-        raise Refused("bid.count", f"{len(message.bids)} bids for {len(order.groups)} groups")
+    identity = _check_order(context, message)
     deployment = deployment_id(identity)
     leases = [_lease(context, message, identity, GroupIndex(index)) for index in range(len(order.groups))]
     _put_in_escrow(context, message.deposit, sum(lease.price_per_hour for lease in leases))
@@ -172,6 +160,7 @@ def _open_lease(context: Context, message: OpenLease) -> None:
             due_at=None,
         ),
         leases=leases,
+        stored={},
     )
     deployments.save(work)
     context.events.extend(
@@ -184,6 +173,31 @@ def _open_lease(context: Context, message: OpenLease) -> None:
         )
         for lease in leases
     )
+
+
+def _check_order(context: Context, message: OpenLease) -> OrderId:
+    """The order's id, after all that is asked of the order and of the bids together; cheap questions first."""
+    order = message.order.order
+    if context.sender != order.tenant:
+        raise Refused("order.tenant", "only the tenant that signed an order may turn it into leases")
+    if len(message.bids) != len(order.groups):
+        raise Refused("bid.count", f"{len(message.bids)} bids for {len(order.groups)} groups")
+    offered = sum(len(codec.encode(bid.bid.units)) for bid in message.bids)
+    if offered > limits.DEPLOYMENT_UNITS_BYTES:
+        raise Refused("bid.size", f"{offered} bytes of resources, at most {limits.DEPLOYMENT_UNITS_BYTES} allowed")
+    if order.expires_at < context.now:
+        raise Refused("order.expired", f"the order expired {context.now - order.expires_at} ms ago")
+    if order.expires_at > context.now + limits.ORDER_LIFE_MS:
+        raise Refused("order.expiry", "an order lives for an hour at most")
+    try:
+        identity = check_order(context.chain, message.order, check=context.verify)
+        for bid in message.bids:
+            check_bid(context.chain, bid, check=context.verify)
+    except PeerFault as fault:
+        raise Refused(fault.code, fault.message) from None
+    if context.state.get(key_used_order(identity), UsedOrder) is not None:
+        raise Refused("order.used", "this order has already been turned into leases")
+    return identity
 
 
 def _lease(context: Context, message: OpenLease, order: OrderId, group: GroupIndex) -> Lease:
@@ -204,6 +218,9 @@ def _lease(context: Context, message: OpenLease, order: OrderId, group: GroupInd
         )
     if bid.reclamation_window_ms < message.order.order.reclamation_window_ms:
         raise Refused("bid.reclamation", f"bid {group} gives a shorter reclamation window than asked")
+    low, high = limits.RECLAMATION_WINDOW_MS
+    if bid.reclamation_window_ms and not low <= bid.reclamation_window_ms <= high:
+        raise Refused("bid.reclamation", f"a reclamation window is none, or {low}..{high} ms")
     _check_fit(context, asked, message.bids[group])
     return Lease(
         id=lease_id(deployment_id(order), group),
@@ -232,6 +249,7 @@ def _check_fit(context: Context, asked: Group, signed: SignedBid) -> None:
     provider = context.state.get(key_provider(signed.bid.provider), Provider)
     if provider is None:
         raise Refused("provider.unknown", "the bid's provider is not registered")
+    check_group(replace(asked, units=signed.bid.units))
     short = check_offer(asked.units, signed.bid.units)
     if short:
         raise Refused("offer.smaller", "; ".join(map(str, short)))

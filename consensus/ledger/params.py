@@ -62,6 +62,11 @@ class Params:
         200, "deployments", 1, 10_000, "due moments handled in one block at most; the rest follow in the next"
     )
 
+    @property
+    def has_faucet(self) -> bool:
+        """Whether anyone may mint here."""
+        return self.faucet_credits > 0 or self.faucet_stake > 0
+
 
 def params_from(values: Mapping[str, object]) -> Params:
     """Read parameters from a genesis document. Raises `Refused` `genesis.params`, naming the field."""

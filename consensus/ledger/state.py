@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from fondaco.consensus import merkle
 from fondaco.protocol import codec
+from fondaco.protocol.errors import Malformed
 from fondaco.protocol.scalars import Hash
 
 RECORD, NODE, AUX = b"r/", b"m/", b"a/"
@@ -41,11 +42,10 @@ class Overlay:
         return self.changes[key] if key in self.changes else self.below.get(key)
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
-        ours = sorted((key, value) for key, value in self.changes.items() if start <= key < end)
+        ours = {key: value for key, value in self.changes.items() if start <= key < end}
         # Each of our removals may hide one entry below, so that many more are asked for.
         below = self.below.scan(start, end, limit + len(ours))
-        merged: dict[bytes, bytes | None] = dict(below)
-        merged.update(ours)
+        merged: dict[bytes, bytes | None] = {**dict(below), **ours}
         alive = ((key, value) for key, value in merged.items() if value is not None)
         yield from heapq.nsmallest(limit, alive)
 
@@ -61,12 +61,25 @@ class Overlay:
 class State:
     """Typed access to the ledger's records through an overlay."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, known: dict[bytes, tuple[bytes, object]] | None = None) -> None:
         self.overlay = Overlay(store)
+        self._known = {} if known is None else known
+        """By key, the bytes last seen there and the record they are: one block reads many records often."""
 
     def get(self, key: bytes, kind: type[T]) -> T | None:
         raw = self.overlay.get(RECORD + key)
-        return None if raw is None else codec.decode(raw, kind)
+        if raw is None:
+            return None
+        seen, record = self._known.get(key, (b"", None))
+        if seen != raw:
+            try:
+                record = codec.decode(raw, kind)
+            except Malformed as fault:
+                # Never a peer's fault: blocks hold transactions, and records are what we made of them.
+                raise AssertionError(f"the record at {key!r} is not a {kind.__name__}: {fault}") from fault
+            self._known[key] = (raw, record)
+        assert isinstance(record, kind), f"the record at {key!r} is not a {kind.__name__}"
+        return record
 
     def require(self, key: bytes, kind: type[T]) -> T:
         """A record that the ledger's own rules say must be there."""
@@ -75,12 +88,21 @@ class State:
         return record
 
     def put(self, key: bytes, record: object | None) -> None:
-        self.overlay.put(RECORD + key, None if record is None else codec.encode(record))
+        raw = None if record is None else codec.encode(record)
+        self.overlay.put(RECORD + key, raw)
+        if raw is not None:
+            self._known[key] = (raw, record)
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """The first records whose key starts with `prefix`, as (key, bytes)."""
         start = RECORD + prefix
         return [(key[len(RECORD) :], value) for key, value in self.overlay.scan(start, _after(start), limit)]
+
+    def scan_before(self, prefix: bytes, number: int, limit: int) -> list[tuple[bytes, bytes]]:
+        """Like `scan`, for keys that go on with eight bytes of a number: those with a smaller one."""
+        start = RECORD + prefix
+        found = self.overlay.scan(start, start + number.to_bytes(8, "big"), limit)
+        return [(key[len(RECORD) :], value) for key, value in found]
 
     def has_aux(self, key: bytes) -> bool:
         return self.overlay.get(AUX + key) is not None
@@ -93,7 +115,7 @@ class State:
 
     def attempt(self, action: Callable[[State], T]) -> T:
         """Run `action` on a state of its own and keep what it changed only if it does not raise."""
-        trial = State(self.overlay)
+        trial = State(self.overlay, self._known)
         result = action(trial)
         trial.overlay.fold()
         return result

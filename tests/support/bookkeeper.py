@@ -1,0 +1,143 @@
+"""Counts every record of a ledger again, and holds the running totals and the indexes to the count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fondaco.consensus import merkle
+from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.consensus.ledger.genesis import STAKE_PER_POWER
+from fondaco.consensus.ledger.state import AUX, RECORD
+from fondaco.protocol import codec, limits
+from fondaco.protocol.events import Minted
+from fondaco.protocol.records import (
+    Account,
+    Deployment,
+    DeploymentState,
+    Lease,
+    LeaseState,
+    Provider,
+    Supply,
+    Totals,
+    UsedIds,
+    UsedOrder,
+    ValidatorSets,
+    key_due,
+)
+from tests.support.ledger import World, entries, of_kind
+
+KINDS = {
+    b"account": Account,
+    b"provider": Provider,
+    b"deployment": Deployment,
+    b"lease": Lease,
+    b"used-order": UsedOrder,
+    b"used-ids": UsedIds,
+}
+
+
+@dataclass
+class Bookkeeper:
+    """Looks at a world after each block; remembers what may never change again."""
+
+    world: World
+    closed: dict[bytes, bytes] = field(default_factory=dict)
+    """Bytes of closed leases: nothing is paid beyond closing."""
+    seen: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        genesis = self.world.genesis
+        self.made["credits"] = sum(account.credits for account in genesis.accounts)
+        bonded = sum(validator.power for validator in genesis.validators) * STAKE_PER_POWER
+        self.made["stake"] = bonded + sum(account.stake for account in genesis.accounts)
+
+    def count(self, *, tree: bool = True) -> None:
+        """Assert everything that holds after every block; with `tree` the state root is built anew too."""
+        stored = entries(self.world.store)
+        self.records = {key[len(RECORD) :]: raw for key, raw in stored.items() if key.startswith(RECORD)}
+        self.of: dict[bytes, list] = {name: [] for name in KINDS}  # type: ignore[type-arg]
+        for key, raw in self.records.items():
+            name = key.split(b"/")[0]
+            if name in KINDS:
+                self.of[name].append(codec.decode(raw, KINDS[name]))
+        self._money()
+        self._deployments()
+        self._leases()
+        self._replay_guard(stored)
+        if tree and self.world.blocks:
+            nodes = merkle.update({}.get, self.records)
+            root = merkle.root_of({path: node for path, node in nodes.items() if node is not None}.get)
+            assert root == self.world.blocks[-1].block.header.state_root
+
+    def _money(self) -> None:
+        for execution in self.world.blocks[self.seen :]:
+            for event in of_kind(execution.events, Minted):
+                self.made["credits"] += event.credits
+                self.made["stake"] += event.stake
+        self.seen = len(self.world.blocks)
+        supply = codec.decode(self.records[b"supply"], Supply)
+        totals = codec.decode(self.records[b"totals"], Totals)
+        sets = codec.decode(self.records[b"validators"], ValidatorSets)
+        assert (supply.credits, supply.stake) == (self.made["credits"], self.made["stake"])
+        accounts, providers = self.of[b"account"], self.of[b"provider"]
+        assert totals.account_credits == sum(account.credits for account in accounts)
+        assert totals.account_stake == sum(account.stake for account in accounts)
+        assert totals.escrow_credits == sum(
+            deposit.amount for deployment in self.of[b"deployment"] for deposit in deployment.deposits
+        )
+        bonded = sum(provider.bond for provider in providers)
+        assert totals.bonded_stake == bonded + sum(one.power for one in sets.next) * STAKE_PER_POWER
+        assert totals.providers == len(providers)
+        assert supply.credits == totals.account_credits + totals.escrow_credits + totals.pool_credits
+        assert supply.stake == totals.account_stake + totals.bonded_stake
+        assert all(account.credits or account.stake for account in accounts), "an empty account was kept"
+
+    def _deployments(self) -> None:
+        leases = {lease.id: lease for lease in self.of[b"lease"]}
+        due = set()
+        for deployment in self.of[b"deployment"]:
+            states = [leases[lease].state for lease in deployment.leases]
+            assert len(deployment.deposits) <= limits.DEPOSITORS
+            assert all(deposit.amount > 0 for deposit in deployment.deposits)
+            assert (deployment.dry_at is not None) == (deployment.state == DeploymentState.GRACE)
+            assert (deployment.state == DeploymentState.CLOSED) == all(one == LeaseState.CLOSED for one in states)
+            if deployment.state == DeploymentState.CLOSED:
+                assert not deployment.deposits
+                assert deployment.due_at is None
+            if LeaseState.AWAITING in states or deployment.state == DeploymentState.GRACE:
+                assert deployment.due_at is not None
+            if deployment.due_at is not None:
+                due.add(key_due(deployment.due_at, deployment.id))
+        assert due == {key for key in self.records if key.startswith(b"due/")}
+
+    def _leases(self) -> None:
+        now = self.world.now
+        for lease in self.of[b"lease"]:
+            earned = lease.price_per_hour * lease.active_ms // HOUR_MS
+            assert lease.paid + lease.debt <= earned
+            if lease.state == LeaseState.ACTIVE:
+                assert lease.paid + lease.debt == earned
+            if lease.activated_at is None:
+                assert not (lease.active_ms or lease.paid or lease.debt)
+            else:
+                assert lease.active_ms <= (lease.closed_at or now) - lease.activated_at
+            if lease.state == LeaseState.CLOSED:
+                raw = codec.encode(lease)
+                assert self.closed.setdefault(lease.id, raw) == raw, "a closed lease changed"
+                assert lease.closed_at is not None
+                assert lease.closed_at <= now
+
+    def _replay_guard(self, stored: dict[bytes, bytes]) -> None:
+        """Ids in use, orders in use, and the records that count them agree."""
+        buckets = Counter(key[len(AUX) + 5 :][:8] for key in stored if key.startswith(AUX + b"used/"))
+        for key, raw in self.records.items():
+            if key.startswith(b"used-ids/"):
+                assert codec.decode(raw, UsedIds).count >= buckets.pop(key[-8:], 0)
+        assert not buckets, "ids are remembered that no record counts"
+        orders = {key[len(b"used-order/") :] for key in self.records if key.startswith(b"used-order/")}
+        expiries = {
+            key[len(b"used-order-expiry/") + 8 :] for key in self.records if key.startswith(b"used-order-expiry/")
+        }
+        assert orders == expiries
