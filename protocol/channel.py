@@ -24,7 +24,6 @@ with `fail`, then end).
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -48,6 +47,7 @@ from fondaco.protocol.channel_frames import (
     request_hash,
 )
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import Lease
 from fondaco.protocol.scalars import ChainId, Hash, LeaseId, PublicKey, Signature
 from fondaco.protocol.signing import Signer, Verify, require, verify
@@ -106,29 +106,6 @@ class Failed:
 
 
 Event: TypeAlias = Greeted | Challenged | Called | Opened | Received | Credited | Ended | Failed
-
-
-class SeenNonces:
-    """Nonces that proven tenants have used with this provider, the newest `limits.CHANNEL_NONCES`.
-
-    The provider's own nonce already keeps proofs from being replayed. This finds the tenant whose randomness
-    repeats, before that tenant relies on it.
-    """
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[PublicKey, Hash], None] = OrderedDict()
-
-    def check(self, tenant: PublicKey, nonce: Hash) -> None:
-        """Raise `Refused` `channel.nonce` if `tenant` has used `nonce` before."""
-        if (tenant, nonce) in self._seen:
-            raise Refused(
-                "channel.nonce", "this nonce was used before", hint="open a stream with fresh randomness"
-            )
-
-    def add(self, tenant: PublicKey, nonce: Hash) -> None:
-        self._seen[tenant, nonce] = None
-        while len(self._seen) > limits.CHANNEL_NONCES:
-            self._seen.popitem(last=False)
 
 
 class State(enum.Enum):

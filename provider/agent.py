@@ -194,9 +194,14 @@ class Agent:
     async def _save(self) -> None:
         async with self._saving:
             plain = snapshot.to_plain(self.inventory.reservations)
-            if plain != self._saved:
+            if plain == self._saved:
+                return
+            try:
                 await trio.to_thread.run_sync(write_durably, self._home / "reservations", codec.pack(plain))
                 self._saved = plain
+            except OSError as error:
+                # Serving goes on: after a crash only the reservations of open bids would be forgotten.
+                log.error("the reservations cannot be written: %s", error)
 
     # --- Orders and money
 

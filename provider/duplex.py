@@ -190,7 +190,10 @@ class Duplex:
                 await changed.wait()
 
     async def receive(self) -> bytes | None:
-        """The next message; None once the peer has ended. Raises what ended the call otherwise."""
+        """The next message; None once the peer has ended. Raises what ended the call otherwise.
+
+        For one task at a time.
+        """
         while not self._received:
             if self._ended:
                 return None

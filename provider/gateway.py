@@ -18,8 +18,9 @@ import trio
 
 from fondaco.protocol import channel_calls as calls
 from fondaco.protocol import codec, limits
-from fondaco.protocol.channel import Called, SeenNonces, ServerSession
+from fondaco.protocol.channel import Called, ServerSession
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
+from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import LeaseState
 from fondaco.protocol.scalars import Hash, LeaseId
 from fondaco.provider.agent import Agent

@@ -131,7 +131,8 @@ class LeaseWork:
     async def hand_over(self, put: PutManifest) -> Attempt:
         """Take a manifest, or join the attempt under way for the same one. Durable before anything starts.
 
-        Raises what `open_hand_off` does, `lease.closed`, and `workload.name` for names that no runtime takes.
+        Raises what `open_hand_off` does, `lease.closed`, `provider.disk`, and `workload.name` for names that no
+        runtime takes.
         """
         attempt = self._judge(put.sealed, put.receipt)
         if self._attempt is not None:
@@ -141,8 +142,15 @@ class LeaseWork:
             lease=self.id, height=self._services.chain.height, sealed=put.sealed, receipt=put.receipt
         )
         # Shielded: others may have joined this attempt already.
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._services.store.put, stored)
+        try:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._services.store.put, stored)
+        except OSError as error:
+            self._attempt = None
+            self._log(f"hand-off not stored: {error}", code="provider.disk")
+            refused = Refused("provider.disk", "the provider cannot store the hand-off", hint="try again later")
+            attempt.finish(refused)
+            raise refused from error
         self._accept(attempt)
         return attempt
 

@@ -20,13 +20,13 @@ from fondaco.protocol.channel import (
     Greeted,
     Opened,
     Received,
-    SeenNonces,
     ServerSession,
     State,
     _Session,
 )
 from fondaco.protocol.channel_frames import DATA_BYTES, Accepted, Challenge, Credit, Data, End, Hello, Request
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import (
     ChainId,

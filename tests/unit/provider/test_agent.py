@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -377,3 +378,28 @@ async def test_a_lease_opened_for_many_replicas_runs_them_all(site: Site) -> Non
         assert len(machine(site).workloads) == 3
         assert [item.replica async for item in client.logs()] == [0, 1, 2]
     assert PROVIDER.public_key == lease.provider
+
+
+async def test_a_disk_that_takes_nothing_refuses_the_hand_off_and_serves_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = make_lease(make_order())
+    site.chain.put(lease)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with site.running() as agent:
+        client = site.client(Gateway(agent), lease)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", full)
+            with pytest.raises(Refused) as error:
+                async for _ in client.put_manifest(*hand_off(lease)):
+                    pass
+            assert error.value.code == "provider.disk"
+            site.market.place(make_order(salt=1))
+            assert isinstance((await site.market.wait_answers(1))[0], SignedBid)
+        assert list((site.home / "handoffs").iterdir()) == []
+        async for item in client.put_manifest(*hand_off(lease)):
+            last = item
+        assert last.step == "running"
