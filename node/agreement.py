@@ -148,13 +148,12 @@ class Agreement:
     def _recover(self) -> tuple[Effect, ...]:
         """Bring the engine to where the journal says it stood."""
         start = self._start_height()
-        effects = self._engine.step(start, clock.now())
-        if self._journal.height == start.height:
-            for entry in self._journal.entries(start.height):
-                self._engine.replay(entry)
-            return self._engine.resume(clock.now())
-        self._begin_segment(start.height)
-        return effects
+        if self._journal.height != start.height:
+            self._begin_segment(start.height)
+        self._carry_out(self._engine.step(start, clock.now()))
+        for entry in self._journal.entries(start.height):
+            self._engine.replay(entry)
+        return self._engine.resume(clock.now())
 
     def _begin_segment(self, height: Height) -> None:
         self._journal.begin(height)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -61,6 +61,8 @@ class Node:
     agreement: Agreement
     sync: Sync
     keys: dict[str, Key]
+    ready: trio.Event = field(default_factory=trio.Event)
+    """Set once the node does all it is there for: a provider, once it is registered and answers orders."""
 
     async def submit(self, raw: bytes) -> TxId:
         """Take a transaction in and pass it on. Raises `Refused` with the ledger's reason, or `PeerFault`."""
@@ -134,6 +136,8 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
             from fondaco.node.provider_host import open_provider
 
             await stack.enter_async_context(open_provider(node))
+        else:
+            node.ready.set()
         if config.api:
             from fondaco.node.api import serve_api
 

@@ -17,6 +17,7 @@ from fondaco.node.chain import Chain
 from fondaco.node.news import News
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.protocol.events import LeaseOpened
 from fondaco.protocol.market import (
     Answer,
     Bid,
@@ -28,7 +29,7 @@ from fondaco.protocol.market import (
     check_order,
 )
 from fondaco.protocol.records import Provider, UsedOrder, key_provider, key_used_order
-from fondaco.protocol.scalars import GroupIndex, OrderId, PublicKey
+from fondaco.protocol.scalars import GroupIndex, Millis, OrderId, PublicKey
 
 Place = tuple[PublicKey, GroupIndex]
 """One provider's answer on one group."""
@@ -38,18 +39,31 @@ Place = tuple[PublicKey, GroupIndex]
 class Entry:
     """An order and its answers; answers may come first, since gossip keeps no order."""
 
-    order: SignedOrder | None
+    order: SignedOrder | None = None
+    number: int = 0
+    """Of its arrival, from 1; 0 while the order itself is missing."""
     answers: dict[Place, Answer] = field(default_factory=dict)
     news: News = field(default_factory=News)
+
+    def next_expiry(self) -> Millis:
+        """When something of it expires next; 0 where there is nothing in it."""
+        moments = [said(answer).expires_at for answer in self.answers.values()]
+        if self.order is not None:
+            moments.append(self.order.order.expires_at)
+        return min(moments, default=Millis(0))
 
 
 class Book:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._entries: OrderedDict[OrderId, Entry] = OrderedDict()
-        self._arrivals: OrderedDict[int, OrderId] = OrderedDict()
+        self._early: OrderedDict[OrderId, Entry] = OrderedDict()
+        """Answers whose order has not come yet, apart, so that they cannot push orders out."""
+        self._arrivals: dict[int, OrderId] = {}
         """Numbered, so that a reader who slept knows what it has not seen."""
         self._count = 0
+        self._promised: dict[PublicKey, int] = {}
+        """By tenant, the sum of its open orders' deposits."""
         self.news = News()
         """Rings when an order came in."""
         chain.listeners.append(self._after_commit)
@@ -57,15 +71,22 @@ class Book:
     def add_order(self, signed: SignedOrder) -> OrderId:
         """Admit an order. Raises `PeerFault`, or `Refused` with what the order or the ledger's state lacks."""
         identity = check_order(self._chain.id, signed)
-        entry = self._entries.get(identity)
-        if entry is not None and entry.order is not None:
+        if identity in self._entries:
             return identity
         self._check_affordable(signed)
         if self._chain.ledger.state().get(key_used_order(identity), UsedOrder) is not None:
             raise Refused("order.used", "this order has already been turned into leases")
-        self._entry(identity).order = signed
+        entry = self._early.pop(identity, None) or Entry()
+        for place in [place for place in entry.answers if place[1] >= len(signed.order.groups)]:
+            del entry.answers[place]
+        while len(self._entries) >= limits.BOOK_ORDERS:
+            self._remove(next(iter(self._entries)))
         self._count += 1
+        entry.order, entry.number = signed, self._count
+        self._entries[identity] = entry
         self._arrivals[self._count] = identity
+        tenant = signed.order.tenant
+        self._promised[tenant] = self._promised.get(tenant, 0) + signed.order.deposit
         self.news.ring()
         return identity
 
@@ -76,14 +97,12 @@ class Book:
         else:
             check_decline(self._chain.id, signed)
         answer = said(signed)
-        now = self._chain.head.time
-        if answer.expires_at <= now:
-            raise Refused("answer.expired", "it expired before it came")
-        if answer.expires_at > now + limits.BID_LIFE_MS + limits.CLOCK_SLACK_MS:
-            raise Refused("answer.expiry", f"an answer binds for {limits.BID_LIFE_MS} ms at most")
-        if self._chain.ledger.state().get(key_provider(answer.provider), Provider) is None:
-            raise Refused("provider.unknown", "the answer's provider is not registered")
-        entry = self._entry(answer.order)
+        entry = self._find(answer.order)
+        self._check_answer(answer, entry)
+        if entry is None:
+            while len(self._early) >= limits.BOOK_EARLY_ORDERS:
+                self._remove(next(iter(self._early)))
+            entry = self._early[answer.order] = Entry()
         place = (answer.provider, answer.group)
         before = entry.answers.get(place)
         if before is not None and not _improves(signed, before):
@@ -94,12 +113,27 @@ class Book:
         entry.news.ring()
         return True
 
+    def _check_answer(self, answer: Bid | Decline, entry: Entry | None) -> None:
+        now = self._chain.head.time
+        if answer.expires_at <= now:
+            raise Refused("answer.expired", "it expired before it came")
+        if answer.expires_at > now + limits.BID_LIFE_MS + limits.CLOCK_SLACK_MS:
+            raise Refused("answer.expiry", f"an answer binds for {limits.BID_LIFE_MS} ms at most")
+        groups = limits.GROUPS if entry is None or entry.order is None else len(entry.order.order.groups)
+        if answer.group >= groups:
+            raise Refused("answer.group", f"an answer on group {answer.group} of {groups}")
+        if self._chain.ledger.state().get(key_provider(answer.provider), Provider) is None:
+            raise Refused("provider.unknown", "the answer's provider is not registered")
+
     def order(self, identity: OrderId) -> SignedOrder | None:
         entry = self._entries.get(identity)
         return None if entry is None else entry.order
 
+    def _find(self, identity: OrderId) -> Entry | None:
+        return self._entries.get(identity) or self._early.get(identity)
+
     def answers(self, identity: OrderId) -> list[Answer]:
-        entry = self._entries.get(identity)
+        entry = self._find(identity)
         return [] if entry is None else list(entry.answers.values())
 
     def open_orders(self) -> list[tuple[OrderId, SignedOrder]]:
@@ -111,19 +145,19 @@ class Book:
         seen = 0
         while True:
             waiting = self.news.next
-            for number, identity in list(self._arrivals.items()):
-                if number > seen:
-                    seen = number
-                    order = self.order(identity)
-                    if order is not None:
-                        yield identity, order
+            for number in range(seen + 1, self._count + 1):
+                seen = number
+                identity = self._arrivals.get(number)
+                order = None if identity is None else self.order(identity)
+                if identity is not None and order is not None:
+                    yield identity, order
             await waiting.wait()
 
     async def watch(self, identity: OrderId) -> AsyncIterator[Answer]:
         """Every answer to an order, those that are there and those that come, until it leaves the book."""
-        entry = self._entry(identity)
+        entry = self._find(identity)
         sent: dict[Place, Answer] = {}
-        while self._entries.get(identity) is entry:
+        while entry is not None and self._find(identity) is entry:
             waiting = entry.news.next
             for place, answer in list(entry.answers.items()):
                 if sent.get(place) != answer:
@@ -131,16 +165,16 @@ class Book:
                     yield answer
             await waiting.wait()
 
-    def _entry(self, identity: OrderId) -> Entry:
-        entry = self._entries.get(identity)
-        if entry is None:
-            while len(self._entries) >= limits.BOOK_ORDERS:
-                self._remove(next(iter(self._entries)))
-            entry = self._entries[identity] = Entry(order=None)
-        return entry
-
     def _remove(self, identity: OrderId) -> None:
-        self._entries.pop(identity).news.ring()
+        """Forget an order, or what came early for one."""
+        entry = self._entries.pop(identity, None) or self._early.pop(identity)
+        if entry.order is not None:
+            del self._arrivals[entry.number]
+            tenant = entry.order.order.tenant
+            self._promised[tenant] -= entry.order.order.deposit
+            if not self._promised[tenant]:
+                del self._promised[tenant]
+        entry.news.ring()
 
     def _check_affordable(self, signed: SignedOrder) -> None:
         order, head, state = signed.order, self._chain.head, self._chain.ledger.state()
@@ -152,11 +186,7 @@ class Book:
         least = -(-rate * params_of(state).min_runway_ms // HOUR_MS)
         if order.deposit < least:
             raise Refused("deposit.too_small", f"the deposit is {order.deposit} ucredit, {least} are needed")
-        promised = order.deposit + sum(
-            entry.order.order.deposit
-            for entry in self._entries.values()
-            if entry.order is not None and entry.order.order.tenant == order.tenant
-        )
+        promised = order.deposit + self._promised.get(order.tenant, 0)
         free = account_of(state, order.tenant).credits
         if promised > free:
             raise Refused(
@@ -166,22 +196,20 @@ class Book:
 
     def _after_commit(self, execution: Execution) -> None:
         """Forget what expired by block time, and what became a lease."""
-        now, state = execution.block.header.time, self._chain.ledger.state()
-        for identity, entry in list(self._entries.items()):
-            for place, answer in list(entry.answers.items()):
-                if said(answer).expires_at <= now:
-                    del entry.answers[place]
-            order = entry.order
-            if order is None:
-                stale = not entry.answers
-            else:
-                used = state.get(key_used_order(identity), UsedOrder) is not None
-                stale = used or order.order.expires_at <= now
-            if stale:
-                self._remove(identity)
-        for number, identity in list(self._arrivals.items()):
-            if identity not in self._entries:
-                del self._arrivals[number]
+        now = execution.block.header.time
+        for event in execution.events:
+            if isinstance(event, LeaseOpened) and OrderId(event.deployment) in self._entries:
+                self._remove(OrderId(event.deployment))  # a deployment carries its order's id
+        for entries in (self._entries, self._early):
+            for identity in [key for key, entry in entries.items() if entry.next_expiry() <= now]:
+                self._expire(identity, entries[identity], now)
+
+    def _expire(self, identity: OrderId, entry: Entry, now: Millis) -> None:
+        for place, answer in list(entry.answers.items()):
+            if said(answer).expires_at <= now:
+                del entry.answers[place]
+        if entry.next_expiry() <= now:
+            self._remove(identity)
 
 
 def said(signed: Answer) -> Bid | Decline:

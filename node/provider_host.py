@@ -217,8 +217,9 @@ async def _serve(node: Node, chain: ProviderChain, agent: Agent) -> None:
     await node.chain.wait_first_block()
     await node.sync.wait_caught_up()
     await ensure_registered(node, chain, agent.signer.public_key)
-    log.info("registered; answering orders")
-    await agent.run()
+    async with trio.open_nursery() as nursery:
+        log.info("reconciled: %s", await nursery.start(agent.run))
+        node.ready.set()
 
 
 def _settings(node: Node) -> ProviderConfig:

@@ -31,7 +31,7 @@ def node() -> None:
 def run(home: Path, stop_with_stdin: bool, verbose: bool) -> None:
     """Run the node in HOME until Ctrl-C or SIGTERM.
 
-    When it serves, it prints one line of JSON: its name, chain, height and address.
+    When it serves (a provider: once it is registered) it prints one line of JSON: name, chain, height, address.
     """
     import trio
 
@@ -53,6 +53,7 @@ async def _run(settings: Any, stop_with_stdin: bool) -> None:
             nursery.start_soon(_stop_at_end_of_input, nursery)
         nursery.start_soon(_stop_at_signal, nursery, (signal.SIGTERM, signal.SIGINT))
         async with open_node(settings) as node:
+            await node.ready.wait()
             status = node.status()
             ready = {key: status[key] for key in ("name", "chain", "height", "peer")}
             click.echo(json.dumps({**ready, "addresses": node.host.addresses()}))

@@ -11,11 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from tests.support.fixtures import fixtures_dir
 from tests.support.networks import network
 
 from fondaco.node import demo, image
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment
+from fondaco.node.tenant.progress import Progress
 from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.records import LeaseState
 
@@ -164,3 +166,16 @@ def kill(pid: int) -> None:
         psutil.Process(pid).kill()
     except psutil.NoSuchProcess:
         return
+
+
+async def test_real_application_files_are_ordered_and_every_provider_answers_each(tmp_path: Path) -> None:
+    corpus = fixtures_dir() / "sdl" / "corpus"
+    files = [corpus / name for name in ("mlflow__deploy.yaml", "akave__deploy.yaml", "flame__deploy.yaml")]
+    async with network(tmp_path, validators=1, providers=2) as _, Tenant.connect(tmp_path) as tenant:
+        for file in files:
+            answers: list[Progress] = []
+            try:
+                await tenant.plan(file.read_bytes(), report=answers.append)
+            except Refused as refusal:
+                assert refusal.code == "bids.none", file.name  # by all, for the auditor it asks for
+            assert len([one for one in answers if one.step == "answer"]) == 2, file.name

@@ -54,4 +54,5 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None
                 assert words in done.stdout, f"{command} prints {done.stdout!r}"
     finally:
         network.send_signal(signal.SIGINT)
-        assert network.wait(timeout=30) == 0
+        network.communicate(timeout=30)
+    assert network.returncode == 0
