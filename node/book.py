@@ -39,6 +39,8 @@ Place = tuple[PublicKey, GroupIndex]
 class Entry:
     """An order and its answers; answers may come first, since gossip keeps no order."""
 
+    due: Millis
+    """When something of it expires next, or earlier; kept by `Book`, so that a block need not look into each."""
     order: SignedOrder | None = None
     number: int = 0
     """Of its arrival, from 1; 0 while the order itself is missing."""
@@ -76,13 +78,14 @@ class Book:
         self._check_affordable(signed)
         if self._chain.ledger.state().get(key_used_order(identity), UsedOrder) is not None:
             raise Refused("order.used", "this order has already been turned into leases")
-        entry = self._early.pop(identity, None) or Entry()
+        entry = self._early.pop(identity, None) or Entry(due=signed.order.expires_at)
         for place in [place for place in entry.answers if place[1] >= len(signed.order.groups)]:
             del entry.answers[place]
         while len(self._entries) >= limits.BOOK_ORDERS:
             self._remove(next(iter(self._entries)))
         self._count += 1
         entry.order, entry.number = signed, self._count
+        entry.due = entry.next_expiry()
         self._entries[identity] = entry
         self._arrivals[self._count] = identity
         tenant = signed.order.tenant
@@ -102,7 +105,7 @@ class Book:
         if entry is None:
             while len(self._early) >= limits.BOOK_EARLY_ORDERS:
                 self._remove(next(iter(self._early)))
-            entry = self._early[answer.order] = Entry()
+            entry = self._early[answer.order] = Entry(due=answer.expires_at)
         place = (answer.provider, answer.group)
         before = entry.answers.get(place)
         if before is not None and not _improves(signed, before):
@@ -110,6 +113,7 @@ class Book:
         if before is None and len(entry.answers) >= limits.BOOK_ANSWERS_PER_ORDER:
             raise Refused("book.full", "this order has as many answers as are kept")
         entry.answers[place] = signed
+        entry.due = min(entry.due, answer.expires_at)
         entry.news.ring()
         return True
 
@@ -142,7 +146,7 @@ class Book:
 
     async def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
         """Every order from now on, and those that are open now."""
-        seen = 0
+        seen = next(iter(self._arrivals), self._count + 1) - 1
         while True:
             waiting = self.news.next
             for number in range(seen + 1, self._count + 1):
@@ -201,14 +205,15 @@ class Book:
             if isinstance(event, LeaseOpened) and OrderId(event.deployment) in self._entries:
                 self._remove(OrderId(event.deployment))  # a deployment carries its order's id
         for entries in (self._entries, self._early):
-            for identity in [key for key, entry in entries.items() if entry.next_expiry() <= now]:
+            for identity in [key for key, entry in entries.items() if entry.due <= now]:
                 self._expire(identity, entries[identity], now)
 
     def _expire(self, identity: OrderId, entry: Entry, now: Millis) -> None:
         for place, answer in list(entry.answers.items()):
             if said(answer).expires_at <= now:
                 del entry.answers[place]
-        if entry.next_expiry() <= now:
+        entry.due = entry.next_expiry()
+        if entry.due <= now:
             self._remove(identity)
 
 

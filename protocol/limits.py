@@ -86,6 +86,8 @@ BID_SERIALS = 6
 """A bid and five improvements."""
 PROVIDERS_LISTED = 1_000
 BOOK_ORDERS = 50_000
+BOOK_EARLY_ORDERS = 4_096
+"""Orders that are not known yet, and whose answers are kept until they come."""
 BOOK_ANSWERS_PER_ORDER = 256
 DECLINE_REASONS = 16
 REPLY_PEERS = 4
