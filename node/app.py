@@ -175,7 +175,10 @@ def _assemble(
     async def call(peer: str, method: str, params: list[Any]) -> Any:
         return await client.call(PeerId(peer), method, params, timeout_ms=limits.REQUEST_TIMEOUT_MS)
 
-    sync = Sync(chain, lambda: list(host.peers()), call, agreement.adopt)
+    def blame(peer: str, fault: PeerFault) -> None:
+        host.blame(PeerId(peer), fault)
+
+    sync = Sync(chain, lambda: list(host.peers()), call, agreement.adopt, blame)
     return Node(config, chain, mempool, book, host, gossip, agreement, sync, keys)
 
 

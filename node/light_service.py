@@ -122,6 +122,8 @@ class LightService:
         return [key.removeprefix(b"provider/") for key, _ in found]
 
     def _light_block(self, height: Height) -> LightBlock:
+        if not 0 <= height <= self._chain.head.height:
+            raise Refused("block.unknown", f"this node does not hold block {height}")
         signed: SignedHeader | None = self._chain.store.signed_header(height)
         validators = self._chain.validators_at(height)
         following = self._chain.validators_at(Height(height + 1))

@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 
+from fondaco.consensus.blocks import check_bound
 from fondaco.consensus.certificates import SignatureCache, verify_commit
-from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
 from fondaco.protocol import codec, limits
@@ -30,6 +30,8 @@ Call = Callable[[str, str, list[Any]], Awaitable[Any]]
 """(peer, method, parameters) -> result."""
 Apply = Callable[[Block, CommitCertificate], Awaitable[bool]]
 """Commits a verified block between two steps of the engine; whether it was the next one."""
+Blame = Callable[[str, PeerFault], None]
+"""Tells the host of a peer that gave what no honest one gives."""
 
 
 class SyncService:
@@ -57,11 +59,14 @@ class SyncService:
 class Sync:
     """Brings this node to the height of its peers."""
 
-    def __init__(self, chain: Chain, peers: Callable[[], list[str]], call: Call, apply: Apply) -> None:
+    def __init__(
+        self, chain: Chain, peers: Callable[[], list[str]], call: Call, apply: Apply, blame: Blame
+    ) -> None:
         self._chain = chain
         self._peers = peers
         self._call = call
         self._apply = apply
+        self._blame = blame
         self._wanted = News()
         self._signatures = SignatureCache(chain.id, verify)
         self._caught_up = trio.Event()
@@ -90,33 +95,46 @@ class Sync:
         random.shuffle(peers)
         for peer in peers:
             try:
-                [height] = await self._call(peer, "status", [])
-                while type(height) is int and height > self._chain.head.height:
-                    await self._fetch(peer, Height(height))
+                while (height := await self._height_of(peer)) > self._chain.head.height:
+                    await self._fetch(peer, height)
                 self._caught_up.set()
-            except (FondacoError, ValueError, TypeError) as error:
+            except PeerFault as fault:
+                log.warning("peer %s does not give its blocks: %s", peer, fault)
+                self._blame(peer, fault)
+            except FondacoError as error:
                 log.info("peer %s did not help to catch up: %s", peer, error)
 
+    async def _height_of(self, peer: str) -> Height:
+        answer = await self._call(peer, "status", [])
+        if type(answer) is not list or len(answer) != 1 or type(answer[0]) is not int:
+            raise PeerFault("sync.answer", "a status is one height")
+        return Height(answer[0])
+
     async def _fetch(self, peer: str, target: Height) -> None:
-        start = self._chain.head.height + 1
-        batch = await self._call(peer, "blocks", [start, target + 1])
-        if type(batch) is not list or not batch:
-            raise PeerFault("sync.empty", f"it says it is at {target} but does not give block {start}")
+        """Take one batch; at its end this node stands higher than before."""
+        start = Height(self._chain.head.height + 1)
+        batch = await self._call(peer, "blocks", [start, min(start + limits.SYNC_BATCH_BLOCKS, target + 1)])
+        if type(batch) is not list or not all(_is_pair_of_bytes(one) for one in batch):
+            raise PeerFault("sync.answer", "blocks come as pairs of bytes")
         for raw_block, raw_certificate in batch:
             block = codec.decode(raw_block, Block)
             certificate = codec.decode(raw_certificate, CommitCertificate)
             if block.header.height <= self._chain.head.height:
                 continue  # consensus was faster
             self._check(block, certificate)
-            if not await self._apply(block, certificate):
-                return
-            self.fetched += 1
-        log.info("caught up to %d of %d at %d", self._chain.head.height, target, clock.now())
+            if await self._apply(block, certificate):
+                self.fetched += 1
+        if self._chain.head.height < start:
+            raise PeerFault("sync.empty", f"it says it is at {target} but does not give block {start}")
+        log.info("caught up to %d of %d", self._chain.head.height, target)
 
     def _check(self, block: Block, certificate: CommitCertificate) -> None:
-        """The certificate first, then that it is for this very block."""
+        """The certificate first, then that it is for this very block, all that is in it included."""
         if block.header.height != self._chain.head.height + 1 or certificate.height != block.header.height:
             raise PeerFault("sync.order", "the blocks it gives do not follow each other")
         verify_commit(certificate, self._chain.ledger.validators, self._signatures.holds)
-        if certificate.value != block.header.hash():
-            raise PeerFault("sync.block", "the certificate is for another block")
+        check_bound(block, certificate.value)
+
+
+def _is_pair_of_bytes(value: object) -> bool:
+    return type(value) is list and len(value) == 2 and all(type(one) is bytes for one in value)
