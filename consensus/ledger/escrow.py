@@ -10,22 +10,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fondaco.protocol import limits
-from fondaco.protocol.records import EscrowDeposit, Lease, LeaseState
+from fondaco.protocol.records import EscrowDeposit, Lease
 from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
 
 HOUR_MS = 3_600_000
 
 
 def owed(lease: Lease, *, at: Millis) -> MicroCredits:
-    """Ucredit served until `at` and not yet paid."""
-    active_ms = lease.active_ms + (at - lease.accrued_to if lease.state == LeaseState.ACTIVE else 0)
+    """Ucredit that an active lease has served until `at` and was not yet paid."""
+    active_ms = lease.active_ms + at - lease.accrued_to
     return MicroCredits(lease.price_per_hour * active_ms // HOUR_MS - lease.paid)
 
 
 def accrue(lease: Lease, *, at: Millis) -> Lease:
-    """The lease with its active time counted until `at`."""
-    if lease.state != LeaseState.ACTIVE:
-        return lease
+    """An active lease with its time counted until `at`."""
     return replace(lease, active_ms=Millis(lease.active_ms + at - lease.accrued_to), accrued_to=at)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.support.ledger import World, entries, of_kind
+
 from fondaco.consensus import merkle
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.consensus.ledger.genesis import STAKE_PER_POWER
@@ -25,7 +27,6 @@ from fondaco.protocol.records import (
     ValidatorSets,
     key_due,
 )
-from tests.support.ledger import World, entries, of_kind
 
 KINDS = {
     b"account": Account,
@@ -67,7 +68,7 @@ class Bookkeeper:
         self._leases()
         self._replay_guard(stored)
         if tree and self.world.blocks:
-            nodes = merkle.update({}.get, self.records)
+            nodes = merkle.update(lambda _: None, self.records)
             root = merkle.root_of({path: node for path, node in nodes.items() if node is not None}.get)
             assert root == self.world.blocks[-1].block.header.state_root
 
@@ -120,7 +121,7 @@ class Bookkeeper:
             if lease.state == LeaseState.ACTIVE:
                 assert lease.paid + lease.debt == earned
             if lease.activated_at is None:
-                assert not (lease.active_ms or lease.paid or lease.debt)
+                assert (lease.active_ms, lease.paid, lease.debt) == (0, 0, 0)
             else:
                 assert lease.active_ms <= (lease.closed_at or now) - lease.activated_at
             if lease.state == LeaseState.CLOSED:

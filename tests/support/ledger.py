@@ -218,16 +218,17 @@ def a_group(name: str = "group0", *, price: int = 1_000, **other: Any) -> Group:
     return replace(group, **other)
 
 
-FREE: Mapping[str, int] = {"fee_base": 0, "fee_per_byte": 0, "min_deposit": 1, "min_runway_ms": 1_000}
+FREE: dict[str, int] = {"fee_base": 0, "fee_per_byte": 0, "min_deposit": 1, "min_runway_ms": 1_000}
 """Parameters under which a balance tells of nothing but the market."""
 
 
 class World:
     """One validator's chain over a store in memory: every block is made, judged again from nothing, and kept."""
 
-    def __init__(
-        self, *names: str, credits: int = RICH, stake: int = RICH, judged: bool = True, **params: int
-    ) -> None:
+    judged = True
+    """Whether a second ledger, with nothing remembered, judges every block."""
+
+    def __init__(self, *names: str, credits: int = RICH, stake: int = RICH, **params: int) -> None:
         self._actors = {name: Actor(self, name) for name in ("validator", *names)}
         self.by_key = {actor.key: actor for actor in self._actors.values()}
         self.validator = self._actors["validator"]
@@ -250,7 +251,6 @@ class World:
         self.ledger = Ledger(self.store, self.chain)
         self.certificate: CommitCertificate | None = None
         self.blocks: list[Execution] = []
-        self._judged = judged
         self._salts = 0
 
     @property
@@ -299,7 +299,7 @@ class World:
 
     def keep(self, block: Block) -> Execution:
         execution = self.ledger.finalize_block(block)
-        if self._judged:
+        if self.judged:
             judge = Ledger(self.store, self.chain)
             assert judge.finalize_block(block) == execution
         self.store.apply(execution.writes)

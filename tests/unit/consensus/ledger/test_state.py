@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fondaco.consensus.ledger.state import RECORD, MemoryStore, Overlay, State
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.records import Supply, UsedOrder
+from fondaco.protocol.scalars import MicroCredits, MicroStake, Millis
+
+keys = st.sampled_from([bytes(pair) for pair in [(a, b) for a in range(4) for b in range(4)]])
+layers = st.lists(st.dictionaries(keys, st.none() | st.binary(max_size=1), max_size=8), max_size=4)
+
+
+def supply(credits: int) -> Supply:
+    return Supply(credits=MicroCredits(credits), stake=MicroStake(0))
+
+
+@given(
+    below=st.dictionaries(keys, st.binary(max_size=1)),
+    layers=layers,
+    start=keys,
+    end=keys,
+    limit=st.integers(1, 9),
+)
+def test_overlays_read_as_one_store_would(
+    below: dict[bytes, bytes], layers: list[dict[bytes, bytes | None]], start: bytes, end: bytes, limit: int
+) -> None:
+    flat = dict(below)
+    top: MemoryStore | Overlay = MemoryStore(below)
+    for changes in layers:
+        top = Overlay(top)
+        for key, value in changes.items():
+            top.put(key, value)
+            flat.pop(key, None)
+            if value is not None:
+                flat[key] = value
+    inside = sorted(item for item in flat.items() if start <= item[0] < end)
+    assert list(top.scan(start, end, limit)) == inside[:limit]
+    for key in (start, end):
+        assert top.get(key) == flat.get(key)
+
+
+def test_an_attempt_that_fails_leaves_no_trace() -> None:
+    state = State(MemoryStore())
+    state.put(b"supply", supply(1))
+
+    def fail(trial: State) -> None:
+        trial.put(b"supply", supply(2))
+        trial.put(b"other", supply(3))
+        assert trial.require(b"supply", Supply) == supply(2)
+        trial.attempt(lambda inner: inner.put(b"supply", None))
+        assert trial.get(b"supply", Supply) is None
+        raise Refused("a.reason", "why not")
+
+    with pytest.raises(Refused):
+        state.attempt(fail)
+    assert state.require(b"supply", Supply) == supply(1)
+    assert state.get(b"other", Supply) is None
+    state.attempt(lambda trial: trial.put(b"supply", supply(4)))
+    assert state.require(b"supply", Supply) == supply(4)
+
+
+def test_a_record_read_twice_is_decoded_once_and_again_when_it_changed() -> None:
+    state = State(MemoryStore())
+    state.put(b"supply", supply(1))
+    first = state.require(b"supply", Supply)
+    assert state.require(b"supply", Supply) is first
+    state.overlay.put(RECORD + b"supply", state.overlay.get(RECORD + b"supply"))
+    assert state.require(b"supply", Supply) is first
+    state.put(b"supply", supply(2))
+    assert state.require(b"supply", Supply) == supply(2)
+
+
+def test_a_record_that_is_not_what_it_should_be_stops_the_ledger() -> None:
+    """As our own bug, never as the fault of whoever sent the transaction that met it."""
+    state = State(MemoryStore({RECORD + b"supply": b"\xc1"}))
+    with pytest.raises(AssertionError, match="supply"):
+        state.get(b"supply", Supply)
+    with pytest.raises(AssertionError, match="lost"):
+        state.require(b"totals", Supply)
+    state.put(b"totals", supply(1))
+    with pytest.raises(AssertionError, match="not a UsedOrder"):
+        state.get(b"totals", UsedOrder)
+
+
+def test_scans_of_numbered_records_end_before_the_number() -> None:
+    state = State(MemoryStore())
+    for number in (1, 255, 256, 2**53):
+        state.put(b"at/" + number.to_bytes(8, "big") + b"key", UsedOrder(expires_at=Millis(number)))
+    state.put(b"au/", supply(0))
+
+    def found(number: int, limit: int = 9) -> list[int]:
+        return [int.from_bytes(key[3:11], "big") for key, _ in state.scan_before(b"at/", number, limit)]
+
+    assert (found(1), found(2), found(256), found(257)) == ([], [1], [1, 255], [1, 255, 256])
+    assert found(2**63, limit=2) == [1, 255]
+    assert [int.from_bytes(key[3:11], "big") for key, _ in state.scan(b"at/", 9)] == [1, 255, 256, 2**53]
