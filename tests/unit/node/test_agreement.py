@@ -1,0 +1,435 @@
+"""The engine's host over real files: it is crashed between any two effects, kept silent, and flooded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from tests.support.chains import Town, stored
+from tests.support.network import until
+
+from fondaco.consensus.config import EngineConfig
+from fondaco.consensus.effects import Effect, SetTimer, Timer, TimerFired
+from fondaco.consensus.engine import Engine
+from fondaco.node import clock
+from fondaco.node.agreement import Agreement
+from fondaco.node.journal import Journal
+from fondaco.node.mempool import Mempool
+from fondaco.node.network.peers import PeerId, peer_id_of
+from fondaco.node.sign_state import SignState
+from fondaco.protocol import codec, limits
+from fondaco.protocol.agreement import (
+    ConsensusMessage,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+    VoteKind,
+)
+from fondaco.protocol.errors import Malformed, PeerFault
+from fondaco.protocol.scalars import Hash, Height, Millis, Round, Signature
+from fondaco.protocol.signing import Signer, verify
+
+
+class Crash(Exception):
+    """The machine stops here."""
+
+
+@dataclass
+class Wire:
+    """Takes the place of the links: keeps what was sent."""
+
+    sent: list[ConsensusMessage] = field(default_factory=list)
+    to: list[PeerId] = field(default_factory=list)
+
+    def broadcast(self, frame: bytes) -> None:
+        self.sent.append(codec.decode_union(frame, ConsensusMessage))
+
+    def send(self, peer: PeerId, frame: bytes) -> None:
+        self.to.append(peer)
+
+    def votes(self) -> list[Vote]:
+        return [one.vote for one in self.sent if isinstance(one, SignedVote)]
+
+    def contradictions(self) -> int:
+        """Places (height, round, step) for which two different things were signed and sent."""
+        said: dict[tuple[int, int, int], set[Vote | Proposal]] = {}
+        for one in self.sent:
+            if isinstance(one, SignedVote):
+                said.setdefault((one.vote.height, one.vote.round, one.vote.kind), set()).add(one.vote)
+            elif isinstance(one, SignedProposal):
+                proposal = one.proposal
+                said.setdefault((proposal.height, proposal.round, 0), set()).add(proposal)
+        return sum(len(statements) > 1 for statements in said.values())
+
+
+class Life:
+    """One process of a node, from its start to its stop or crash, over the files in `home`."""
+
+    def __init__(
+        self, town: Town, home: Path, wire: Wire, *, signer: Signer | None, config: EngineConfig | None = None
+    ) -> None:
+        self.chain = town.open(home / "chain.db")
+        self.mempool = Mempool(self.chain)
+        self.journal = Journal.open(home / "journal")
+        path = home / "sign-state"
+        self.sign_state = SignState.open(path) if path.exists() else SignState.create(path)
+        engine = Engine(
+            town.chain, config or EngineConfig(), verify, None if signer is None else signer.public_key
+        )
+        self.agreement = Agreement(
+            self.chain, self.mempool, engine, self.journal, signer=signer, sign_state=self.sign_state
+        )
+        self.blamed: list[tuple[PeerId, str]] = []
+        self.syncs = 0
+        self.effects = 0
+        self.agreement.attach(wire, self._blame, self._request_sync)  # type: ignore[arg-type]
+
+    def _blame(self, peer: PeerId, fault: PeerFault) -> None:
+        self.blamed.append((peer, fault.code))
+
+    def _request_sync(self) -> None:
+        self.syncs += 1
+
+    def crash_before_effect(self, number: int) -> None:
+        carry_out = self.agreement._do
+
+        def do(effect: Effect) -> Any:
+            self.effects += 1
+            if self.effects > number:
+                raise Crash
+            return carry_out(effect)
+
+        self.agreement._do = do  # type: ignore[method-assign]
+
+    def drop(self) -> None:
+        """As kill -9 leaves it: nothing that was not written comes after."""
+        self.chain.close()
+        os.close(self.journal._descriptor)
+
+    def stop(self) -> None:
+        self.chain.close()
+        self.journal.close()
+
+
+@asynccontextmanager
+async def living(life: Life) -> AsyncIterator[Life]:
+    """Run a node's agreement while the block runs."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.agreement.run)
+        yield life
+        nursery.cancel_scope.cancel()
+    life.stop()
+
+
+def alone(**params: int) -> Town:
+    return Town("alice", "bob", **params)
+
+
+def pay(town: Town, life: Life, amount: int = 1) -> None:
+    alice, bob = town.actors("alice", "bob")
+    life.mempool.add(town.sign(alice.pays(bob, amount), at=clock.now()))
+
+
+async def test_a_validator_alone_makes_a_block_at_once_and_one_for_each_transaction(tmp_path: Path) -> None:
+    town, wire = alone(), Wire()
+    async with living(Life(town, tmp_path, wire, signer=town.signers()[0])) as life:
+        await until(lambda: life.chain.head.height == 1)
+        pay(town, life)
+        await until(lambda: life.chain.head.height == 2)
+        assert len(life.mempool) == 0
+        assert len(life.agreement.finality.commit_ms) == 2
+    assert wire.contradictions() == 0
+
+
+async def test_an_idle_chain_beats_with_its_heart(tmp_path: Path) -> None:
+    town = alone(heartbeat_ms=500)
+    async with living(Life(town, tmp_path, Wire(), signer=town.signers()[0])) as life:
+        await until(lambda: life.chain.head.height == 2)
+        first, second = (stored(life.chain, height)[0].header.time for height in (1, 2))
+        assert 450 <= second - first < 5_000
+
+
+async def test_a_block_is_made_when_something_falls_due_though_nobody_asks(tmp_path: Path) -> None:
+    town = Town("alice", "paul", handoff_window_ms=5_000)
+    alice, paul = town.actors("alice", "paul")
+    chain = town.open(tmp_path / "chain.db")
+    town.grow(chain, paul.registers(), at=clock.now() - 6_000)
+    town.grow(chain, alice.leases((paul, 900), deposit=10_000), at=clock.now() - 5_000)
+    chain.close()
+    async with living(Life(town, tmp_path, Wire(), signer=town.signers()[0])) as life:
+        await until(lambda: life.chain.head.height == 3)  # the heartbeat would take another five seconds
+        assert life.chain.due_moment() is None
+
+
+EFFECTS_OF_TWO_BLOCKS = 60
+"""More than two heights of a validator alone have; the test checks that."""
+
+
+@pytest.mark.parametrize("crashed_after", [*range(34), EFFECTS_OF_TWO_BLOCKS])
+async def test_a_crash_between_any_two_effects_loses_and_contradicts_nothing(
+    tmp_path: Path, crashed_after: int
+) -> None:
+    town, wire = alone(), Wire()
+    signer = town.signers()[0]
+    first = Life(town, tmp_path, wire, signer=signer)
+    first.crash_before_effect(crashed_after)
+    pay(town, first)
+    with trio.move_on_after(0.5):
+        try:
+            await first.agreement.run()
+        except BaseExceptionGroup as group:
+            if group.split(Crash)[1] is not None:
+                raise
+    if crashed_after == EFFECTS_OF_TWO_BLOCKS:
+        assert first.effects < crashed_after, "so every effect of a block was crashed at"
+    height = first.chain.head.height
+    first.drop()
+    async with living(Life(town, tmp_path, wire, signer=signer)) as second:
+        assert second.chain.head.height == height
+        pay(town, second, 2)
+        await until(lambda: second.chain.head.height >= height + 1 and not len(second.mempool))
+    assert wire.contradictions() == 0
+
+
+async def test_a_crash_while_one_recovers_is_recovered_from(tmp_path: Path) -> None:
+    town, wire = alone(), Wire()
+    signer = town.signers()[0]
+    for number in (9, 1, 2, 3):
+        life = Life(town, tmp_path, wire, signer=signer)
+        life.crash_before_effect(number)
+        try:
+            await life.agreement.run()
+        except BaseExceptionGroup as group:
+            assert group.split(Crash)[1] is None
+        except Crash:
+            pass
+        life.drop()
+    async with living(Life(town, tmp_path, wire, signer=signer)) as life:
+        await until(lambda: life.chain.head.height >= 1)
+    assert wire.contradictions() == 0
+
+
+# Among others: the test holds the other three keys
+
+
+class Court:
+    """One of four validators, not the first proposer, with the other keys at hand."""
+
+    def __init__(self, tmp_path: Path, config: EngineConfig | None = None) -> None:
+        self.town = Town("alice", "bob", validators=4)
+        self.reference = self.town.open(tmp_path / "reference.db")
+        self.validators = self.reference.ledger.validators
+        self.proposer = self.town.keys[self.validators.proposer(Round(0))]
+        self.us = next(signer for signer in self.town.signers() if signer is not self.proposer)
+        self.others = [signer for signer in self.town.signers() if signer is not self.us]
+        self.wire = Wire()
+        self.home = tmp_path
+        self.config = config
+
+    def life(self) -> Life:
+        return Life(self.town, self.home, self.wire, signer=self.us, config=self.config)
+
+    def block(self, **header: Any) -> Any:
+        block = self.town.propose_on(self.reference, at=clock.now())
+        return replace(block, header=replace(block.header, **header))
+
+    def proposal(self, block: Any) -> SignedProposal:
+        statement = Proposal(height=Height(1), round=Round(0), value=block.header.hash(), valid_round=None)
+        signature = self.proposer.sign(self.town.chain, statement)
+        return SignedProposal(
+            proposal=statement, block=block, proposer=self.proposer.public_key, signature=signature
+        )
+
+    def vote(self, signer: Signer, kind: VoteKind, value: Hash | None, round: int = 0) -> SignedVote:
+        vote = Vote(kind=kind, height=Height(1), round=Round(round), value=value, valid_round=None)
+        return SignedVote(vote=vote, validator=signer.public_key, signature=signer.sign(self.town.chain, vote))
+
+    async def tell(self, life: Life, *messages: ConsensusMessage, sender: Signer | None = None) -> None:
+        peer = peer_id_of((sender or self.proposer).public_key)
+        for message in messages:
+            await life.agreement.on_frame(peer, codec.encode(message))
+        await trio.testing.wait_all_tasks_blocked()
+
+    def said(self, kind: VoteKind) -> list[Hash | None]:
+        ours = [
+            one for one in self.wire.sent if isinstance(one, SignedVote) and one.validator == self.us.public_key
+        ]
+        return [one.vote.value for one in ours if one.vote.kind is kind]
+
+
+PATIENT = EngineConfig(propose_ms=60_000, prevote_ms=60_000, precommit_ms=60_000, rebroadcast_ms=60_000)
+
+
+@pytest.fixture
+def court(tmp_path: Path) -> Court:
+    return Court(tmp_path, PATIENT)
+
+
+async def test_a_good_proposal_is_prevoted_precommitted_and_committed(court: Court) -> None:
+    block = court.block()
+    value = block.header.hash()
+    async with living(court.life()) as life:
+        await court.tell(life, court.proposal(block))
+        assert court.said(VoteKind.PREVOTE) == [value]
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others[:2]))
+        assert court.said(VoteKind.PRECOMMIT) == [value]
+        await court.tell(life, *(court.vote(one, VoteKind.PRECOMMIT, value) for one in court.others[:2]))
+        assert life.chain.head.hash == value
+        await court.tell(life, court.vote(court.others[2], VoteKind.PRECOMMIT, value), sender=court.others[2])
+        assert life.chain.head.height == 1
+    assert court.wire.to, "who still votes below is sent the certificate"
+
+
+async def test_a_proposal_that_the_ledger_refuses_is_prevoted_nil(court: Court) -> None:
+    async with living(court.life()) as life:
+        await court.tell(life, court.proposal(court.block(state_root=Hash(bytes(32)))))
+        assert court.said(VoteKind.PREVOTE) == [None]
+        assert life.blamed == []
+
+
+async def test_a_restart_in_the_middle_of_a_height_repeats_the_same_vote_and_goes_on(court: Court) -> None:
+    block = court.block()
+    value = block.header.hash()
+    async with living(court.life()) as life:
+        await court.tell(life, court.proposal(block))
+    async with living(court.life()) as life:
+        await trio.testing.wait_all_tasks_blocked()
+        assert court.said(VoteKind.PREVOTE) == [value, value]
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others[:2]))
+        await court.tell(life, *(court.vote(one, VoteKind.PRECOMMIT, value) for one in court.others[:2]))
+        assert life.chain.head.hash == value
+    assert court.wire.contradictions() == 0
+
+
+async def test_what_the_sign_state_refuses_is_never_said(court: Court, caplog: pytest.LogCaptureFixture) -> None:
+    """The journal is gone, the sign state is not: it voted for something else in an earlier life."""
+    caplog.set_level(logging.WARNING)
+    life = court.life()
+    earlier = court.vote(court.us, VoteKind.PREVOTE, Hash(b"e" * 32)).vote
+    life.sign_state.sign(court.us, court.town.chain, earlier)
+    block = court.block()
+    value = block.header.hash()
+    async with living(life):
+        await court.tell(life, court.proposal(block))
+        assert court.said(VoteKind.PREVOTE) == []
+        assert "sign.conflict" in caplog.text
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others))
+        assert court.said(VoteKind.PRECOMMIT) == [value], "a later step is free"
+
+
+async def test_peers_that_break_the_protocol_are_blamed(court: Court) -> None:
+    forged = replace(court.vote(court.others[0], VoteKind.PREVOTE, None), signature=Signature(bytes(64)))
+    async with living(court.life()) as life:
+        await court.tell(life, forged, sender=court.others[1])
+        assert life.blamed == [(peer_id_of(court.others[1].public_key), "signature.bad")]
+        with pytest.raises(Malformed):
+            await life.agreement.on_frame(peer_id_of(court.us.public_key), b"garbage")
+
+
+async def test_two_votes_of_one_validator_are_reported(court: Court, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    guilty = court.others[0]
+    async with living(court.life()) as life:
+        values = (Hash(b"a" * 32), Hash(b"b" * 32))
+        await court.tell(life, *(court.vote(guilty, VoteKind.PREVOTE, value) for value in values))
+    assert f"validator {guilty.public_key.hex()} voted twice" in caplog.text
+
+
+async def test_a_certificate_without_its_block_asks_for_sync(court: Court) -> None:
+    block = court.block()
+    async with living(court.life()) as life:
+        await court.tell(life, court.town.certified(block, court.validators))
+        assert life.syncs >= 1
+        assert court.said(VoteKind.PREVOTE) == []
+
+
+async def test_a_fetched_block_is_adopted_between_two_steps(court: Court) -> None:
+    town, reference = court.town, court.reference
+    blocks = []
+    for _ in range(3):
+        town.grow(reference, at=clock.now() + len(blocks) - 100)
+        blocks.append(stored(reference, reference.head.height))
+    async with living(court.life()) as life:
+        await court.tell(life, court.proposal(court.block()))  # in the middle of height 1
+        adopt = life.agreement.adopt
+        assert not await adopt(*blocks[1]), "not the next one"
+        assert [await adopt(*one) for one in blocks] == [True, True, True]
+        assert await adopt(*blocks[0]), "there already"
+        assert life.chain.head == reference.head
+        assert life.journal.height == 4
+    async with living(court.life()) as life:
+        await trio.testing.wait_all_tasks_blocked()
+        assert life.chain.head == reference.head
+    reference.close()
+
+
+async def test_a_node_without_a_key_follows_and_says_nothing(court: Court) -> None:
+    block = court.block()
+    value = block.header.hash()
+    async with living(Life(court.town, court.home, court.wire, signer=None)) as life:
+        await court.tell(life, court.proposal(block))
+        await court.tell(life, *(court.vote(one, VoteKind.PRECOMMIT, value) for one in court.others))
+        assert life.chain.head.hash == value
+    assert court.wire.votes() == []
+
+
+async def test_without_links_a_node_still_decides_by_itself(tmp_path: Path) -> None:
+    town = alone()
+    life = Life(town, tmp_path, Wire(), signer=town.signers()[0])
+    life.agreement._links = None
+    async with living(life):
+        await until(lambda: life.chain.head.height == 1)
+
+
+async def test_an_inbox_that_is_full_drops_and_counts(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AGREEMENT_INBOX", 2)
+    life = court.life()  # not running: nobody takes anything out
+    frame = codec.encode(court.vote(court.others[0], VoteKind.PREVOTE, None))
+    for _ in range(5):
+        await life.agreement.on_frame(peer_id_of(court.proposer.public_key), frame)
+    assert life.agreement.dropped == 3
+    life.stop()
+
+
+async def test_a_timer_set_again_replaces_the_one_that_ran(
+    court: Court, autojump_clock: trio.testing.MockClock
+) -> None:
+    life = court.life()
+    agreement = life.agreement
+    async with trio.open_nursery() as nursery:
+        agreement._nursery = nursery
+        agreement._do(SetTimer(Timer.PROPOSE, 1, Millis(1_000)))
+        agreement._do(SetTimer(Timer.PREVOTE, 2, Millis(5_000)))
+        agreement._do(SetTimer(Timer.PROPOSE, 3, Millis(3_000)))
+        fired = [await agreement._inbox.receive() for _ in range(2)]
+        assert fired == [TimerFired(Timer.PROPOSE, 3), TimerFired(Timer.PREVOTE, 2)]
+        assert trio.current_time() == pytest.approx(5)
+        agreement._cancel_timer(Timer.START)  # none runs
+    life.stop()
+
+
+async def test_a_journal_that_cannot_be_written_stops_the_node(tmp_path: Path) -> None:
+    town = alone()
+    life = Life(town, tmp_path, Wire(), signer=town.signers()[0])
+
+    class Full(Exception):
+        pass
+
+    def append(entry: bytes) -> None:
+        raise Full
+
+    life.journal.append = append  # type: ignore[method-assign]
+    with pytest.RaisesGroup(Full, flatten_subgroups=True):
+        await life.agreement.run()
+    assert life.chain.head.height == 0
+    assert life.sign_state.last is None
+    life.stop()
