@@ -7,7 +7,7 @@ what only the ledger's state forbids is ignored without blame, because honest pe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from fondaco.consensus.ledger.accounts import account_of, params_of
@@ -144,7 +144,7 @@ class Book:
         """Every order in the book, oldest first."""
         return [(key, entry.order) for key, entry in self._entries.items() if entry.order is not None]
 
-    async def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
+    async def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
         """Every order from now on, and those that are open now."""
         seen = next(iter(self._arrivals), self._count + 1) - 1
         while True:
@@ -157,7 +157,7 @@ class Book:
                     yield identity, order
             await waiting.wait()
 
-    async def watch(self, identity: OrderId) -> AsyncIterator[Answer]:
+    async def watch(self, identity: OrderId) -> AsyncGenerator[Answer, None]:
         """Every answer to an order, those that are there and those that come, until it leaves the book."""
         entry = self._find(identity)
         sent: dict[Place, Answer] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from fondaco.node.network.peers import PeerId, peer_id_of
 from fondaco.node.sign_state import SignState
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
+    Block,
+    CommitCertificate,
     ConsensusMessage,
     Proposal,
     SignedProposal,
@@ -71,6 +73,14 @@ class Wire:
         return sum(len(statements) > 1 for statements in said.values())
 
 
+@contextmanager
+def crashing() -> Iterator[None]:
+    try:
+        yield
+    except* Crash:
+        pass
+
+
 class Life:
     """One process of a node, from its start to its stop or crash, over the files in `home`."""
 
@@ -82,9 +92,8 @@ class Life:
         self.journal = Journal.open(home / "journal")
         path = home / "sign-state"
         self.sign_state = SignState.open(path) if path.exists() else SignState.create(path)
-        engine = Engine(
-            town.chain, config or EngineConfig(), verify, None if signer is None else signer.public_key
-        )
+        key = None if signer is None else signer.public_key
+        engine = Engine(town.chain, config or EngineConfig(), verify, key)
         self.agreement = Agreement(
             self.chain, self.mempool, engine, self.journal, signer=signer, sign_state=self.sign_state
         )
@@ -130,7 +139,7 @@ async def living(life: Life) -> AsyncIterator[Life]:
     life.stop()
 
 
-def alone(**params: int) -> Town:
+def alone(**params: Any) -> Town:
     return Town("alice", "bob", **params)
 
 
@@ -174,7 +183,7 @@ EFFECTS_OF_TWO_BLOCKS = 60
 """More than two heights of a validator alone have; the test checks that."""
 
 
-@pytest.mark.parametrize("crashed_after", [*range(34), EFFECTS_OF_TWO_BLOCKS])
+@pytest.mark.parametrize("crashed_after", [*range(24), EFFECTS_OF_TWO_BLOCKS])
 async def test_a_crash_between_any_two_effects_loses_and_contradicts_nothing(
     tmp_path: Path, crashed_after: int
 ) -> None:
@@ -183,12 +192,8 @@ async def test_a_crash_between_any_two_effects_loses_and_contradicts_nothing(
     first = Life(town, tmp_path, wire, signer=signer)
     first.crash_before_effect(crashed_after)
     pay(town, first)
-    with trio.move_on_after(0.5):
-        try:
-            await first.agreement.run()
-        except BaseExceptionGroup as group:
-            if group.split(Crash)[1] is not None:
-                raise
+    with trio.move_on_after(0.3), crashing():
+        await first.agreement.run()
     if crashed_after == EFFECTS_OF_TWO_BLOCKS:
         assert first.effects < crashed_after, "so every effect of a block was crashed at"
     height = first.chain.head.height
@@ -206,12 +211,8 @@ async def test_a_crash_while_one_recovers_is_recovered_from(tmp_path: Path) -> N
     for number in (9, 1, 2, 3):
         life = Life(town, tmp_path, wire, signer=signer)
         life.crash_before_effect(number)
-        try:
+        with crashing():
             await life.agreement.run()
-        except BaseExceptionGroup as group:
-            assert group.split(Crash)[1] is None
-        except Crash:
-            pass
         life.drop()
     async with living(Life(town, tmp_path, wire, signer=signer)) as life:
         await until(lambda: life.chain.head.height >= 1)
@@ -354,7 +355,7 @@ async def test_a_certificate_without_its_block_asks_for_sync(court: Court) -> No
 
 async def test_a_fetched_block_is_adopted_between_two_steps(court: Court) -> None:
     town, reference = court.town, court.reference
-    blocks = []
+    blocks: list[tuple[Block, CommitCertificate]] = []
     for _ in range(3):
         town.grow(reference, at=clock.now() + len(blocks) - 100)
         blocks.append(stored(reference, reference.head.height))
@@ -424,7 +425,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_node(tmp_path: Path) -
     class Full(Exception):
         pass
 
-    def append(entry: bytes) -> None:
+    def append(payload: bytes) -> None:
         raise Full
 
     life.journal.append = append  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from fondaco.node.sync import Sync, SyncService
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.scalars import INT_MAX, Signature
+from fondaco.protocol.scalars import INT_MAX, Millis, Signature
 
 Methods = dict[str, Callable[..., Awaitable[Any]]]
 
@@ -169,7 +169,7 @@ def with_evidence(pairs: list[list[bytes]]) -> Any:
 
 def of_another_block(pairs: list[list[bytes]]) -> Any:
     block = codec.decode(pairs[0][0], Block)
-    other = replace(block, header=replace(block.header, time=block.header.time + 1))
+    other = replace(block, header=replace(block.header, time=Millis(block.header.time + 1)))
     return [[codec.encode(other), pairs[0][1]]]
 
 
