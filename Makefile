@@ -1,5 +1,6 @@
 # The three commands most people need: `make demo`, `make test`, `make testnet`.
 PYTHON ?= python3
+PYTEST ?= .venv/bin/python -m pytest
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -27,14 +28,14 @@ testnet: setup
 	@$(BIN)/fondaco testnet up
 
 test: setup
-	@$(BIN)/python -m pytest -m "not heavy"
+	@$(PYTEST) -m "not heavy"
 
 test-all: setup
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
-# After a run with --cov: everything together, then what is owed in full.
+# After `make test PYTEST="$(BIN)/coverage run -m pytest"`: everything together, then what is owed in full.
 coverage:
-	@$(BIN)/coverage combine --quiet --keep 2>/dev/null || true
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=90
 	@$(BIN)/coverage report --fail-under=100 --include='protocol/*,consensus/*'
 
