@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.support.ledger import World, entries, of_kind
+from tests.support.ledger import World, entries
 
 from fondaco.consensus import merkle
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.consensus.ledger.genesis import STAKE_PER_POWER
 from fondaco.consensus.ledger.state import AUX, RECORD
 from fondaco.protocol import codec, limits
-from fondaco.protocol.events import Minted
 from fondaco.protocol.records import (
     Account,
     Deployment,
@@ -45,7 +44,6 @@ class Bookkeeper:
     world: World
     closed: dict[bytes, bytes] = field(default_factory=dict)
     """Bytes of closed leases: nothing is paid beyond closing."""
-    seen: int = 0
     made: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -73,15 +71,11 @@ class Bookkeeper:
             assert root == self.world.blocks[-1].block.header.state_root
 
     def _money(self) -> None:
-        for execution in self.world.blocks[self.seen :]:
-            for event in of_kind(execution.events, Minted):
-                self.made["credits"] += event.credits
-                self.made["stake"] += event.stake
-        self.seen = len(self.world.blocks)
         supply = codec.decode(self.records[b"supply"], Supply)
         totals = codec.decode(self.records[b"totals"], Totals)
         sets = codec.decode(self.records[b"validators"], ValidatorSets)
-        assert (supply.credits, supply.stake) == (self.made["credits"], self.made["stake"])
+        made = self.made + self.world.minted
+        assert (supply.credits, supply.stake) == (made["credits"], made["stake"])
         accounts, providers = self.of[b"account"], self.of[b"provider"]
         assert totals.account_credits == sum(account.credits for account in accounts)
         assert totals.account_stake == sum(account.stake for account in accounts)

@@ -7,6 +7,7 @@ world.block(alice.pays(bob, 5))
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import Block, CommitCertificate
-from fondaco.protocol.events import Event, TransactionApplied
+from fondaco.protocol.events import Event, Minted, TransactionApplied
 from fondaco.protocol.market import (
     Bid,
     Order,
@@ -165,7 +166,7 @@ class Actor:
             reclamation_window_ms=Millis(0),
             deposit=MicroCredits(0),
             reply_peers=(),
-            expires_at=Millis(self.world.now + 10 * MINUTE),
+            expires_at=Millis(self.world.now + self.world.ahead_ms + 10 * MINUTE),
             salt=self.world.salt(),
         )
         order = replace(order, **other)
@@ -182,7 +183,7 @@ class Actor:
             peer="peer",
             addresses=("/ip4/127.0.0.1/tcp/1",),
             serial=0,
-            expires_at=Millis(self.world.now + MINUTE),
+            expires_at=Millis(self.world.now + self.world.ahead_ms + MINUTE),
         )
         bid = replace(bid, **other)
         return SignedBid(bid=bid, signature=self.signer.sign(self.world.chain, bid))
@@ -225,6 +226,8 @@ FREE: dict[str, int] = {"fee_base": 0, "fee_per_byte": 0, "min_deposit": 1, "min
 class World:
     """One validator's chain over a store in memory: every block is made, judged again from nothing, and kept."""
 
+    ahead_ms = 0
+    """How far after the newest block the next one will be; orders and bids live from there."""
     judged = True
     """Whether a second ledger, with nothing remembered, judges every block."""
 
@@ -251,6 +254,7 @@ class World:
         self.ledger = Ledger(self.store, self.chain)
         self.certificate: CommitCertificate | None = None
         self.blocks: list[Execution] = []
+        self.minted: Counter[str] = Counter()
         self._salts = 0
 
     @property
@@ -306,6 +310,8 @@ class World:
         self.ledger.committed()
         self.certificate = self.certify(block)
         self.blocks.append(execution)
+        for event in of_kind(execution.events, Minted):
+            self.minted += Counter(credits=event.credits, stake=event.stake)
         return execution
 
     def certify(self, block: Block) -> CommitCertificate:
