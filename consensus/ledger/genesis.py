@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from fondaco.protocol.signing import sha256
 
 STAKE_PER_POWER = 1_000_000
 NAME_LENGTH = 40
+ROOT_FIELDS = ("name", "time_ms", "initial_height", "params", "validators", "accounts", "auditors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ class Genesis:
 
 def genesis_from(document: object) -> Genesis:
     """Read a genesis document. Raises `Refused` `genesis.malformed` or `genesis.params`, saying where."""
-    root = _Reader(document, "genesis")
+    root = _Reader(document, "genesis", ROOT_FIELDS)
     genesis = Genesis(
         name=root.text("name"),
         time=Millis(root.integer("time_ms")),
@@ -114,7 +115,7 @@ def genesis_from(document: object) -> Genesis:
         params=params_from(root.mapping("params")),
         validators=tuple(
             GenesisValidator(key=entry.address("address"), power=Power(entry.integer("power", low=1)))
-            for entry in root.entries("validators")
+            for entry in root.entries("validators", ("address", "power"))
         ),
         accounts=tuple(
             GenesisAccount(
@@ -122,7 +123,7 @@ def genesis_from(document: object) -> Genesis:
                 credits=MicroCredits(entry.integer("ucredit")),
                 stake=MicroStake(entry.integer("ustake")),
             )
-            for entry in root.entries("accounts")
+            for entry in root.entries("accounts", ("address", "ucredit", "ustake"))
         ),
         auditors=tuple(
             (alias, addresses.decode(str(key))) for alias, key in sorted(root.mapping("auditors").items())
@@ -139,9 +140,12 @@ def _malformed(message: str) -> Refused:
 class _Reader:
     """One JSON object, read field by field, with errors that say where."""
 
-    def __init__(self, value: object, where: str) -> None:
+    def __init__(self, value: object, where: str, fields: Collection[str]) -> None:
         if not isinstance(value, dict):
             raise _malformed(f"{where} is not an object")
+        unknown = sorted(str(name) for name in value if name not in fields)
+        if unknown:
+            raise _malformed(f"{where} has unknown fields: {', '.join(unknown[:8])}")
         self._value: Mapping[str, object] = value
         self._where = where
 
@@ -171,8 +175,8 @@ class _Reader:
             raise _malformed(f"{self._where}.{name} is not an object")
         return value
 
-    def entries(self, name: str) -> Sequence[_Reader]:
+    def entries(self, name: str, fields: Collection[str]) -> Sequence[_Reader]:
         value = self._field(name)
         if not isinstance(value, list):
             raise _malformed(f"{self._where}.{name} is not a list")
-        return [_Reader(item, f"{self._where}.{name}[{index}]") for index, item in enumerate(value)]
+        return [_Reader(item, f"{self._where}.{name}[{index}]", fields) for index, item in enumerate(value)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from tests.support.bookkeeper import Bookkeeper
@@ -69,6 +70,7 @@ class Fuzz:
         del self.world.blocks[:-1]
 
     def draft(self) -> Draft:
+        makers: tuple[Callable[[], Draft], ...]
         makers = (self._pay, self._faucet, self._register, self._open, self._open, self._deposit)
         makers += (self._activate, self._activate, self._withdraw, self._close)
         draft = self.random.choice(makers)()

@@ -79,6 +79,8 @@ A, B = (addresses.encode(key) for key in KEYS[:2])
         ({"params": []}, "genesis.params is not an object"),
         ({"validators": {}}, "genesis.validators is not a list"),
         ({"validators": []}, "1..64 validators"),
+        ({"chain": "x", "b": 1}, "genesis has unknown fields: b, chain"),
+        ({"accounts": [{"adress": A}]}, "genesis.accounts[0] has unknown fields: adress"),
         ({"validators": [5]}, "genesis.validators[0] is not an object"),
         ({"validators": [{"address": A}]}, "genesis.validators[0].power is missing"),
         ({"validators": [{"address": A, "power": 0}]}, "genesis.validators[0].power"),

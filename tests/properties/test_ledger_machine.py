@@ -1,0 +1,122 @@
+"""Any history of the market, step by step: after every block each record is counted again."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from tests.support.bookkeeper import Bookkeeper
+from tests.support.ledger import FREE, HOUR, MINUTE, Actor, Draft, World, codes
+
+from fondaco.protocol.records import Deployment, DeploymentState, LeaseState
+from fondaco.protocol.scalars import DeploymentId, LeaseId
+
+TENANTS, PROVIDERS = ("alice", "bob"), ("paul", "petra")
+PRICES = st.sampled_from([1, 3_600, 1_000_000, 3_600_000, 50_000_000])
+AMOUNTS = st.integers(1, 5_000) | st.sampled_from([0, 10**6, 2**63 - 1])
+STEPS = st.sampled_from([1, 999, 1_000, 10_000, MINUTE, 5 * MINUTE, 10 * MINUTE, HOUR]) | st.integers(1, 3 * HOUR)
+tenants, providers = st.sampled_from(TENANTS), st.sampled_from(PROVIDERS)
+
+
+class Market(RuleBasedStateMachine):
+    leases = Bundle("leases")
+
+    @initialize(due_per_block=st.sampled_from([1, 2, 200]), grace_ms=st.sampled_from([0, MINUTE, HOUR]))
+    def begin(self, due_per_block: int, grace_ms: int) -> None:
+        params = FREE | {"due_per_block": due_per_block, "grace_ms": grace_ms}
+        self.world = World(*TENANTS, *PROVIDERS, credits=1_000_000, **params)
+        self.backlog = due_per_block < 200
+        self.books = Bookkeeper(self.world)
+        self.waiting: list[Draft] = []
+        self.world.block(*(self.actor(name).registers() for name in PROVIDERS))
+
+    def actor(self, name: str) -> Actor:
+        return self.world.actors(name)[0]
+
+    def parties(self, lease: LeaseId) -> tuple[Actor, Actor]:
+        record = self.world.lease(lease)
+        return self.world.by_key[record.tenant], self.world.by_key[record.provider]
+
+    @rule(
+        target=leases,
+        tenant=tenants,
+        offers=st.lists(st.tuples(providers, PRICES), min_size=1, max_size=3),
+        deposit=st.integers(1, 50_000),
+        after_ms=STEPS,
+    )
+    def open(self, tenant: str, offers: list[tuple[str, int]], deposit: int, after_ms: int):  # type: ignore[no-untyped-def]
+        self.world.ahead_ms = after_ms
+        draft = self.actor(tenant).leases(*((self.actor(name), price) for name, price in offers), deposit=deposit)
+        opened = self.commit(draft, after_ms)[-1] == ""
+        return multiple(*(draft.leases if opened else []))
+
+    @rule(lease=leases)
+    def activate(self, lease: LeaseId) -> None:
+        tenant, provider = self.parties(lease)
+        self.waiting.append(provider.activates(lease, receipt_of=tenant))
+
+    @rule(lease=leases)
+    def withdraw(self, lease: LeaseId) -> None:
+        self.waiting.append(self.parties(lease)[1].withdraws(lease))
+
+    @rule(lease=leases, by_tenant=st.booleans(), reason=st.sampled_from([0, 10_000, 20_000]))
+    def close(self, lease: LeaseId, by_tenant: bool, reason: int) -> None:
+        self.waiting.append(self.parties(lease)[0 if by_tenant else 1].closes(lease, reason=reason))
+
+    @rule(lease=consumes(leases))
+    def forget(self, lease: LeaseId) -> None:
+        """Leave a lease to itself, so that it lapses or runs dry."""
+
+    @rule(lease=leases, name=tenants | providers, amount=AMOUNTS)
+    def deposit(self, lease: LeaseId, name: str, amount: int) -> None:
+        self.waiting.append(self.actor(name).deposits(self.deployment_of(lease), amount))
+
+    @rule(sender=tenants | providers, to=tenants | providers, amount=AMOUNTS)
+    def pay(self, sender: str, to: str, amount: int) -> None:
+        self.waiting.append(self.actor(sender).pays(self.actor(to), amount))
+
+    @rule(name=providers, bond=st.sampled_from([10**6, 5 * 10**6, 5]))
+    def register(self, name: str, bond: int) -> None:
+        self.waiting.append(self.actor(name).registers(bond=bond))
+
+    @rule(after_ms=STEPS)
+    def block(self, after_ms: int) -> None:
+        self.commit(None, after_ms)
+
+    @rule(early_ms=st.sampled_from([-1, 0, 0, 1]))
+    def block_when_due(self, early_ms: int) -> None:
+        due = self.world.ledger.next_due_moment()
+        if due is not None and due - early_ms > self.world.now:
+            self.commit(None, due - early_ms - self.world.now)
+
+    def deployment_of(self, lease: LeaseId) -> DeploymentId:
+        return self.world.lease(lease).deployment
+
+    def commit(self, last: Draft | None, after_ms: int) -> list[str]:
+        """Keep a block of what waits, `last` behind it; how each was taken."""
+        drafts, self.waiting = [*self.waiting, *([last] if last else [])], []
+        return codes(self.world.block(*drafts, after_ms=after_ms).events)
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        if not hasattr(self, "books"):
+            return
+        self.books.count()
+        now = self.world.now
+        for deployment in self.books.of[b"deployment"]:
+            self.check_clock(deployment, now)
+
+    def check_clock(self, deployment: Deployment, now: int) -> None:
+        """What is due later than now has not been done; what was due before now has, but for a backlog."""
+        if deployment.due_at is not None and not self.backlog:
+            assert deployment.due_at > now
+        for identity in deployment.leases:
+            lease = self.world.lease(identity)
+            if lease.state == LeaseState.ACTIVE and deployment.state == DeploymentState.OPEN:
+                assert lease.activated_at is not None
+                assert lease.active_ms <= now - lease.activated_at
+                assert lease.debt == 0
+
+
+Market.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestMarket = Market.TestCase
