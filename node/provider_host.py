@@ -41,10 +41,14 @@ from fondaco.provider.gateway import Gateway
 from fondaco.provider.pricing import EPHEMERAL, LinearScale
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.port import parse_workload_id
 
 log = logging.getLogger("fondaco.provider")
 TX_LIFE_MS = 60_000
 LEASES_SCANNED = 100_000
+LOG_RETENTION_MS = 24 * 3_600_000
+"""How long output outlives its lease."""
+FORGET_EVERY_S = 600
 
 
 class ProviderChain:
@@ -197,7 +201,7 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
         node.host.handle(PROTOCOL, Gateway(agent).serve)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_serve, node, chain, agent)
+                nursery.start_soon(_serve, node, chain, agent, runtime)
                 yield agent
                 nursery.cancel_scope.cancel()
         finally:
@@ -212,14 +216,30 @@ async def _stop_workloads(runtime: EmbeddedRuntime) -> None:
             nursery.start_soon(runtime.stop, workload.id)
 
 
-async def _serve(node: Node, chain: ProviderChain, agent: Agent) -> None:
+async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: EmbeddedRuntime) -> None:
     """Catch up, register, and then live as a provider."""
     await node.chain.wait_first_block()
     await node.sync.wait_caught_up()
     await ensure_registered(node, chain, agent.signer.public_key)
     async with trio.open_nursery() as nursery:
         log.info("reconciled: %s", await nursery.start(agent.run))
+        nursery.start_soon(_forget_old_logs, chain, runtime)
         node.ready.set()
+
+
+async def _forget_old_logs(chain: ProviderChain, runtime: EmbeddedRuntime) -> None:
+    """Delete what ended workloads left once their lease has been closed for the retention period."""
+    while True:
+        running = {workload.id for workload in await runtime.list()}
+        for identity in runtime.kept():
+            named = parse_workload_id(identity)
+            lease = None if named is None else chain.lease(named[0])
+            ended = lease is None or (
+                lease.closed_at is not None and lease.closed_at + LOG_RETENTION_MS < chain.now()
+            )
+            if ended and identity not in running:
+                await runtime.forget(identity)
+        await trio.sleep(FORGET_EVERY_S)
 
 
 def _settings(node: Node) -> ProviderConfig:

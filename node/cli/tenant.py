@@ -215,13 +215,13 @@ def logs(lease: str, home: Path, service: str, tail: int | None, follow: bool, a
 async def _logs(text: str, home: Path, service: str, tail: int | None, follow: bool, as_json: bool) -> None:
     import json
 
-    async with connected(home) as tenant:
-        async for item in tenant.find(text).logs(service=service, tail=tail, follow=follow):
-            if as_json:
-                row = {"service": item.service, "time_ms": item.time, "stream": item.stream, "line": item.line}
-                click.echo(json.dumps(row))
-            else:
-                click.echo(f"{item.service}: {item.line}")
+    async with (
+        connected(home) as tenant,
+        tenant.find(text).logs(service=service, tail=tail, follow=follow) as items,
+    ):
+        async for item in items:
+            row = {"service": item.service, "time_ms": item.time, "stream": item.stream, "line": item.line}
+            click.echo(json.dumps(row) if as_json else f"{item.service}: {item.line}")
 
 
 @click.command()

@@ -14,7 +14,7 @@ from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
 from fondaco.node.network.peers import Address
 from fondaco.node.network.stream import Stream
-from fondaco.node.tenant.channel import ChannelClient
+from fondaco.node.tenant.channel import ChannelClient, Items
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import channel, codec, manifest
@@ -115,12 +115,9 @@ class LeaseHandle:
     async def status(self) -> Status:
         return await self.channel().status()
 
-    async def logs(
-        self, *, service: str = "", tail: int | None = None, follow: bool = False
-    ) -> AsyncIterator[LogItem]:
-        """The workload's output, oldest first."""
-        async for item in self.channel().logs(service=service, tail=tail, follow=follow):
-            yield item
+    def logs(self, *, service: str = "", tail: int | None = None, follow: bool = False) -> Items[LogItem]:
+        """The workload's output, oldest first; who leaves early does so by `async with`."""
+        return self.channel().logs(service=service, tail=tail, follow=follow)
 
     @asynccontextmanager
     async def forward(self, service: str, port: int) -> AsyncIterator[Any]:

@@ -138,6 +138,11 @@ class EmbeddedRuntime:
         names = sorted(path.name for path in (self._home / "run").iterdir())
         return tuple(self._read(WorkloadId(name)) for name in names if parse_workload_id(name) is not None)
 
+    def kept(self) -> tuple[WorkloadId, ...]:
+        """Workloads that have output on the disk, whether they run or not."""
+        names = sorted(path.name for path in (self._home / "logs").iterdir())
+        return tuple(WorkloadId(name) for name in names if parse_workload_id(name) is not None)
+
     async def forget(self, workload: WorkloadId) -> None:
         """Remove the log and the persistent volumes of a workload that was stopped."""
         if self._run_dir(workload).is_dir():
