@@ -177,8 +177,11 @@ import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open('/app/big', 'w').write('x')
 os.mkdir('/app/locked', 0o000)
-if os.fork() == 0: os.setsid()
-print('ready'); time.sleep(600)
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(600)
+print('ready', flush=True)
+time.sleep(600)
 """
     workload = await bench.runtime.start(bench.spec(code))
     await bench.line(workload, "ready")
@@ -194,6 +197,7 @@ print('ready'); time.sleep(600)
     assert "ready" in [line.text async for line in bench.runtime.logs(workload.id)]
     assert await bench.runtime.list() == ()
     assert await bench.runtime.stop(workload.id) is None
+    assert bench.runtime.kept() == (workload.id,)
     await bench.runtime.forget(workload.id)
     assert list((bench.home / "logs").iterdir()) == []
 
