@@ -14,7 +14,7 @@ from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import limits, manifest, sdl, selection
-from fondaco.protocol.errors import FondacoError, Refused
+from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import (
     Order,
     SignedBid,
@@ -24,6 +24,7 @@ from fondaco.protocol.market import (
     check_decline,
     order_id,
 )
+from fondaco.protocol.records import Provider, key_provider
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import (
     BlindingSalt,
@@ -113,10 +114,13 @@ async def collect(
     """Publish the order and gather answers.
 
     Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has a
-    bid; or after `patience_ms`. Answers that are not for this order or not signed rightly are passed over.
+    bid; or after `patience_ms`. Answers that are not for this order, not signed rightly or not of a provider that
+    the ledger is proven to hold are passed over. Raises `Unreachable` `order.unwatched` if all nodes go away
+    before every group has a bid.
     """
     answers = Answers()
     expected = set(await light.providers())
+    registered: dict[PublicKey, bool] = {}
     groups = len(order.groups)
     await light.submit_order(order.signed)
     started = trio.current_time()
@@ -126,45 +130,76 @@ async def collect(
             enough = len(answers.bids) == groups
             left_ms = (window_ms if enough else patience_ms) - waited_ms
             with trio.move_on_after(max(0, left_ms / 1_000)) as scope:
-                answer = await incoming.receive()
+                try:
+                    answer = await incoming.receive()
+                except trio.EndOfChannel:
+                    if enough:
+                        break
+                    raise Unreachable(
+                        "order.unwatched", "every node stopped telling about the order", hint="try again"
+                    ) from None
+                if await _take(light, order, answers, answer, registered):
+                    on_answer(answer)
             if scope.cancelled_caught:
-                if enough or waited_ms >= patience_ms:
-                    break
-                continue
-            if _take(light, order, answers, answer):
-                on_answer(answer)
+                break
     return answers
 
 
-def _take(light: LightClient, order: Draft, answers: Answers, answer: SignedBid | SignedDecline) -> bool:
+async def _take(
+    light: LightClient,
+    order: Draft,
+    answers: Answers,
+    answer: SignedBid | SignedDecline,
+    registered: dict[PublicKey, bool],
+) -> bool:
     """Check an answer and keep it if it says something new."""
+    said = answer.bid if isinstance(answer, SignedBid) else answer.decline
+    if said.order != order.id or said.group >= len(order.groups):
+        return False
     try:
         if isinstance(answer, SignedBid):
             check_bid(light.chain, answer)
         else:
             check_decline(light.chain, answer)
+        if not await _is_registered(light, said.provider, registered):
+            raise Refused("provider.unknown", f"{said.provider.hex()} is no provider")
     except FondacoError as error:
         log.info("an answer is passed over: %s", error)
         return False
-    said = answer.bid if isinstance(answer, SignedBid) else answer.decline
-    if said.order != order.id or said.group >= len(order.groups):
-        return False
     if isinstance(answer, SignedBid):
-        kept = answers.bids.setdefault(said.group, {})
-        before = kept.get(said.provider)
+        bids = answers.bids.setdefault(said.group, {})
+        before = bids.get(said.provider)
         if before is not None and before.bid.serial >= answer.bid.serial:
             return False
-        kept[said.provider] = answer
+        bids[said.provider] = answer
         return True
-    declined = answers.declines.setdefault(said.group, {})
-    if said.provider in declined or len(declined) >= limits.BOOK_ANSWERS_PER_ORDER:
+    declines = answers.declines.setdefault(said.group, {})
+    if said.provider in declines:
         return False
-    declined[said.provider] = answer
+    declines[said.provider] = answer
     return True
 
 
+async def _is_registered(light: LightClient, key: PublicKey, known: dict[PublicKey, bool]) -> bool:
+    """Whether the ledger is proven to hold this provider: keys are free, and a node could make up any number.
+
+    `known` remembers, and bounds how many are ever asked for.
+    """
+    if key not in known:
+        if len(known) >= limits.PROVIDERS_LISTED:
+            return False
+        known[key] = await light.record(key_provider(key), Provider) is not None
+    return known[key]
+
+
 def choose(light: LightClient, order: Draft, answers: Answers, *, strategy: str) -> tuple[selection.Ranking, ...]:
-    """Rank the bids of each group. Raises `Refused` `bids.none`, with what providers declined for."""
+    """Rank the bids of each group.
+
+    Raises `Refused` `bids.none`, with what providers declined for, or `select.unknown`.
+    """
+    if strategy not in selection.STRATEGIES:
+        known = ", ".join(sorted(selection.STRATEGIES))
+        raise Refused("select.unknown", f"there is no strategy {strategy!r}", hint=f"choose one of: {known}")
     rankings = []
     for index, group in enumerate(order.groups):
         bids = answers.bids.get(GroupIndex(index), {}).values()
