@@ -1,8 +1,6 @@
-"""What a simulated node agrees on, behind a port the ledger can stand in for."""
+"""A stand-in for the ledger where only agreement is looked at: blocks of any bytes, state that is one hash."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from fondaco.consensus.blocks import data_root, evidence_root
 from fondaco.consensus.validators import ValidatorSet
@@ -14,32 +12,6 @@ from fondaco.protocol.signing import sha256
 GENESIS = sha256(b"genesis of the simulated chain")
 
 
-class Application(Protocol):
-    """ABCI 2.0 in four calls. Nothing is durable: a restarted node applies its chain again."""
-
-    @property
-    def validators(self) -> ValidatorSet:
-        """The set that decides the next height."""
-
-    def prepare(
-        self,
-        *,
-        height: Height,
-        time: Millis,
-        proposer: PublicKey,
-        previous: Hash,
-        previous_certificate: CommitCertificate | None,
-        transactions: tuple[bytes, ...],
-    ) -> Block:
-        """Build and execute a block."""
-
-    def process(self, block: Block) -> bool:
-        """Execute a block on an overlay; whether every rule allows it."""
-
-    def apply(self, block: Block) -> None:
-        """The block is final."""
-
-
 class CountingApplication:
     """State is a hash chain over the data roots: a node that executed anything else has another root."""
 
@@ -48,14 +20,6 @@ class CountingApplication:
         self._validators = validators
         self._root = GENESIS
 
-    @property
-    def validators(self) -> ValidatorSet:
-        return self._validators
-
-    @property
-    def state_root(self) -> Hash:
-        return self._root
-
     def prepare(
         self,
         *,
@@ -66,6 +30,7 @@ class CountingApplication:
         previous_certificate: CommitCertificate | None,
         transactions: tuple[bytes, ...],
     ) -> Block:
+        """A block that follows from the state; nothing is kept."""
         data = data_root(previous_certificate, transactions)
         header = Header(
             version=PROTOCOL_VERSION,
@@ -79,21 +44,9 @@ class CountingApplication:
             data_root=data,
             evidence_root=evidence_root(()),
             events_root=GENESIS,
-            state_root=self._after(data, time),
+            state_root=sha256(codec.encode((self._root, data, time))),
             proposer=proposer,
         )
         return Block(
             header=header, previous_certificate=previous_certificate, evidence=(), transactions=transactions
         )
-
-    def process(self, block: Block) -> bool:
-        header = block.header
-        return header.state_root == self._after(header.data_root, header.time)
-
-    def apply(self, block: Block) -> None:
-        assert self.process(block), f"height {block.header.height}: applied a block that is not valid here"
-        self._root = block.header.state_root
-        self._validators = self._validators.advance(1)
-
-    def _after(self, data: Hash, time: Millis) -> Hash:
-        return sha256(codec.encode((self._root, data, time)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fondaco.node.simulation import identities
 from fondaco.node.simulation.host import SimulatedNode
 from fondaco.protocol.agreement import (
     CommitCertificate,
@@ -40,7 +39,7 @@ class Equivocator(SimulatedNode):
             value=values[-1] if vote.value is None and values else None,
             valid_round=None,
         )
-        signature = identities.sign(self.world.chain, self.key, other)
+        signature = self.world.scheme.sign(self.world.chain, self.key, other)
         return SignedVote(vote=other, validator=self.key, signature=signature)
 
 
@@ -56,17 +55,15 @@ class SplitProposer(Equivocator):
         if header.height != starting.height or message.proposal.valid_round is not None:
             return
         block = self.application.prepare(
-            height=header.height,
             time=Millis(header.time + 1),
             proposer=self.key,
-            previous=header.previous,
             previous_certificate=message.block.previous_certificate,
             transactions=(),
         )
         proposal = Proposal(
             height=header.height, round=message.proposal.round, value=block.header.hash(), valid_round=None
         )
-        signature = identities.sign(self.world.chain, self.key, proposal)
+        signature = self.world.scheme.sign(self.world.chain, self.key, proposal)
         other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
         for place, peer in enumerate(self.peers()):
             self.world.post(self, peer, message if place % 2 else other)

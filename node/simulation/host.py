@@ -37,9 +37,12 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
-from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS, Application
-from fondaco.node.simulation.invariants import Invariants, Violation
+from fondaco.consensus.ledger.state import MemoryStore
+from fondaco.node.simulation.identities import Scheme
+from fondaco.node.simulation.invariants import Invariants
+from fondaco.node.simulation.ledger import EPOCH_MS, LedgerApplication, root
+from fondaco.node.simulation.pool import Pool
+from fondaco.node.simulation.violation import Violation
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import (
     Block,
@@ -52,11 +55,8 @@ from fondaco.protocol.agreement import (
 )
 from fondaco.protocol.scalars import ChainId, Height, Millis, PublicKey, Signature
 
-TRANSACTIONS_PER_BLOCK = 100
 HEARTBEAT_MS = 10_000
 """An idle chain makes a block this often, so that light clients can tell it is alive."""
-EPOCH_MS = 1_700_000_000_000
-"""What the clocks of the world show when it begins."""
 
 
 class Surroundings(Protocol):
@@ -64,13 +64,17 @@ class Surroundings(Protocol):
 
     chain: ChainId
     config: EngineConfig
+    scheme: Scheme
     invariants: Invariants
 
     def now(self) -> int:
         """Milliseconds since the world began."""
 
-    def application(self) -> Application:
-        """A fresh one, at genesis."""
+    def new_store(self) -> MemoryStore:
+        """At genesis."""
+
+    def application(self, store: MemoryStore) -> LedgerApplication:
+        """A ledger that knows what the store holds and nothing else."""
 
     def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
         """Send to one, or to everybody else."""
@@ -92,8 +96,9 @@ class Surroundings(Protocol):
 
 @dataclass(slots=True)
 class Disk:
-    """What survives."""
+    """What survives. A block and what it wrote are committed together, as one database transaction."""
 
+    store: MemoryStore
     blocks: list[tuple[Block, CommitCertificate]] = field(default_factory=list)
     journal_height: Height | None = None
     journal: list[bytes] = field(default_factory=list)
@@ -109,15 +114,15 @@ class SimulatedNode:
         self.world = world
         self.key = key
         self.skew_ms = skew_ms
-        self.disk = Disk()
+        self.disk = Disk(store=world.new_store())
         self.alive = False
         self.life = 0
         self.paused_until = 0
-        self.pool: dict[bytes, None] = {}
+        self.pool = Pool(self._admits)
         self.evidence: list[tuple[SignedVote, SignedVote]] = []
         self.punished: list[Punish] = []
         self._validates = validates
-        self._signatures = SignatureCache(world.chain, identities.verify)
+        self._signatures = SignatureCache(world.chain, world.scheme.verify)
         self._queue: deque[Event] = deque()
 
     honest = True
@@ -131,16 +136,15 @@ class SimulatedNode:
         return Millis(EPOCH_MS + self.world.now() + self.skew_ms)
 
     def boot(self) -> None:
-        """Start, or start again: apply the chain, replay the journal, go on."""
+        """Start, or start again: from what was committed, replay the journal, go on."""
         self.alive = True
         self.life += 1
         self._queue.clear()
-        self.application = self.world.application()
+        self.application = self.world.application(self.disk.store)
+        self.pool = Pool(self._admits)
         self.engine = Engine(
-            self.world.chain, self.world.config, identities.verify, self.key if self._validates else None
+            self.world.chain, self.world.config, self.world.scheme.verify, self.key if self._validates else None
         )
-        for block, _ in self.disk.blocks:
-            self.application.apply(block)
         self._carry_out(self.engine.step(self._next_height(), self.clock()))
         if self.alive and self.disk.journal_height == self.height + 1:
             for entry in self.disk.journal:
@@ -170,8 +174,8 @@ class SimulatedNode:
             self._wake_up()
 
     def submit(self, transaction: bytes) -> None:
-        self.pool[transaction] = None
-        self.take(Wake())
+        if self.pool.add(transaction):
+            self.take(Wake())
 
     def accept(self, block: Block, certificate: CommitCertificate) -> None:
         """A block fetched from a peer: its certificate first, then the block."""
@@ -181,19 +185,23 @@ class SimulatedNode:
         self._store(block, certificate)
 
     def _next_height(self) -> StartHeight:
-        top = self.disk.blocks[-1] if self.disk.blocks else None
+        head = self.application.head
+        assert head.height == self.height, "blocks and ledger are committed together"
         return StartHeight(
-            height=Height(self.height + 1),
+            height=Height(head.height + 1),
             validators=self.application.validators,
-            previous=top[0].header.hash() if top else GENESIS,
-            previous_time=top[0].header.time if top else Millis(EPOCH_MS - 1_000),
-            previous_certificate=top[1] if top else None,
+            previous=head.hash,
+            previous_time=head.time,
+            previous_certificate=self.disk.blocks[-1][1] if self.disk.blocks else None,
+            previous_validators=self.application.previous_validators,
         )
 
     def _wake_up(self) -> None:
         if self.alive:
             height = self.height
-            self.world.after(self, 0 if self.pool else HEARTBEAT_MS, lambda: self._heartbeat(height))
+            due = self.application.next_due_moment()
+            wait_ms = HEARTBEAT_MS if due is None else min(HEARTBEAT_MS, max(0, due - self.clock()))
+            self.world.after(self, 0 if self.pool else wait_ms, lambda: self._heartbeat(height))
 
     def _heartbeat(self, height: int) -> None:
         if self.height == height:
@@ -238,9 +246,7 @@ class SimulatedNode:
             case GetValue():
                 self._answer(world.work_ms(), self._build(effect))
             case Validate(block):
-                height, value = block.header.height, block.header.hash()
-                valid = self.application.process(block)
-                self._answer(world.work_ms(), Validated(height=height, value=value, valid=valid))
+                self._answer(world.work_ms(), self._judge(block))
             case Commit(block, certificate):
                 self._flush()
                 self._commit(block, certificate)
@@ -273,7 +279,7 @@ class SimulatedNode:
         last = self.disk.signed
         if last is not None and (place < last[0] or (place == last[0] and statement != last[1])):
             return
-        signature = identities.sign(self.world.chain, self.key, statement)
+        signature = self.world.scheme.sign(self.world.chain, self.key, statement)
         self.disk.signed = (place, statement, signature)
         if isinstance(statement, Vote):
             if self.honest:
@@ -289,16 +295,27 @@ class SimulatedNode:
         self._queue.append(Signed(message))
 
     def _build(self, wanted: GetValue) -> ValueReady:
-        starting = self._next_height()
-        block = self.application.prepare(
-            height=wanted.height,
-            time=wanted.time,
-            proposer=self.key,
-            previous=starting.previous,
-            previous_certificate=starting.previous_certificate,
-            transactions=tuple(list(self.pool)[:TRANSACTIONS_PER_BLOCK]),
-        )
+        block = self.propose(wanted.time)
+        if self.honest:
+            self.world.invariants.proposed(block)
         return ValueReady(height=wanted.height, round=wanted.round, block=block)
+
+    def propose(self, time: Millis) -> Block:
+        return self.application.prepare(
+            time=time,
+            proposer=self.key,
+            previous_certificate=self.disk.blocks[-1][1] if self.disk.blocks else None,
+            transactions=self.pool.candidates,
+        )
+
+    def _judge(self, block: Block) -> Validated:
+        valid = self.application.process(block)
+        if self.honest:
+            self.world.invariants.judged(block, valid=valid)
+        return Validated(height=block.header.height, value=block.header.hash(), valid=valid)
+
+    def _admits(self, transaction: bytes) -> bool:
+        return self.application.admits(transaction, now=self.clock())
 
     def _commit(self, block: Block, certificate: CommitCertificate) -> None:
         if block.header.height == self.height + 1:
@@ -308,10 +325,11 @@ class SimulatedNode:
     def _store(self, block: Block, certificate: CommitCertificate) -> None:
         if self.honest:
             self.world.invariants.committed(block, certificate)
-        self.application.apply(block)
+        execution = self.application.apply(block)
         self.disk.blocks.append((block, certificate))
-        for transaction in block.transactions:
-            self.pool.pop(transaction, None)
+        if self.honest:
+            self.world.invariants.executed(execution, root(self.disk.store))
+        self.pool.after_block(block.transactions)
 
     def _flush(self) -> None:
         self.disk.flushed = len(self.disk.journal)

@@ -14,19 +14,21 @@ from random import Random
 
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.effects import Received
+from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.consensus.validators import ValidatorSet
-from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import Application, CountingApplication
 from fondaco.node.simulation.byzantine import Equivocator, Forger, SilentProposer, SplitProposer
 from fondaco.node.simulation.faults import CALM, Counters, Faults
 from fondaco.node.simulation.host import SimulatedNode
-from fondaco.node.simulation.invariants import Invariants, Violation
+from fondaco.node.simulation.identities import CHEAP, Scheme
+from fondaco.node.simulation.invariants import Invariants
+from fondaco.node.simulation.ledger import EPOCH_MS, LedgerApplication, entries, genesis_of, store_of
+from fondaco.node.simulation.market import Market
+from fondaco.node.simulation.violation import Violation
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import ConsensusMessage
-from fondaco.protocol.errors import Malformed
-from fondaco.protocol.scalars import ChainId, Power, PublicKey
+from fondaco.protocol.errors import Malformed, Refused
+from fondaco.protocol.scalars import Millis, Power, PublicKey
 
-CHAIN = ChainId("simulated-1")
 LIVENESS_MS = 180_000
 """After healing, rounds may have grown long: a dozen of them fit in this."""
 LIVENESS_HEIGHTS = 3
@@ -50,7 +52,7 @@ class World:
     """`World(seed=1, faults=faults).run()`; or `advance` and look around.
 
     `powers` gives the validators' voting powers; Byzantine ones come last. `spectators` are full nodes
-    without a vote.
+    without a vote. `scheme` is how everybody signs.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class World:
         config: EngineConfig | None = None,
         spectators: int = 0,
         transaction_every_ms: int = 1_000,
+        scheme: Scheme = CHEAP,
     ) -> None:
         self.seed = seed
-        self.chain = CHAIN
+        self.scheme = scheme
         self.config = EngineConfig() if config is None else config
         self.random = Random(seed)
         self.faults = faults
@@ -75,9 +78,12 @@ class World:
         self._order = 0
         self._cut: set[tuple[PublicKey, PublicKey]] = set()
         self._healed = False
-        keys = [identities.key_of(index) for index in range(len(powers) + spectators)]
-        self._validators = ValidatorSet.of((key, Power(power)) for key, power in zip(keys, powers, strict=False))
-        self.invariants = Invariants(self.chain, self._validators)
+        self.market = Market(seed, scheme)
+        keys = [scheme.key(f"validator {index}") for index in range(len(powers) + spectators)]
+        self._genesis = genesis_of(list(zip(keys, powers, strict=False)), self.market.balances)
+        self.chain = self._genesis.chain
+        validators = ValidatorSet.of((key, Power(power)) for key, power in zip(keys, powers, strict=False))
+        self.invariants = Invariants(self.chain, validators, scheme, entries(self.new_store()))
         self.nodes = [self._make(index, key, len(powers)) for index, key in enumerate(keys)]
         self._by_key = {node.key: node for node in self.nodes}
         for node in self.nodes:
@@ -97,9 +103,23 @@ class World:
                     heights = [node.height for node in self.nodes]
                     raise Violation(f"no progress to height {target} after healing: heights {heights}")
                 self.advance(1_000)
-        except (AssertionError, KeyError, IndexError) as error:
+            self.recount()
+        except (AssertionError, KeyError, IndexError, Refused) as error:
             raise Violation(f"seed {self.seed}, {self._now} ms, {self.faults}: {error!r}") from error
         return self.report()
+
+    def recount(self) -> None:
+        """Count everything again: the chain replayed from genesis, and the store that comes of it."""
+        longest = max(self.honest(), key=lambda node: node.height)
+        replayed = self.application(self.new_store())
+        for block, _ in longest.disk.blocks:
+            replayed.apply(block)
+        head, store = replayed.head, entries(replayed.store)
+        for node in self.honest():
+            if node.height == head.height and entries(node.disk.store) != store:
+                raise Violation(f"height {head.height}: replayed from genesis, the chain gives another state")
+        state_root = longest.disk.blocks[-1][0].header.state_root
+        self.invariants.books.recount(store, root=state_root, now=head.time)
 
     def report(self) -> Report:
         return Report(
@@ -149,8 +169,11 @@ class World:
     def now(self) -> int:
         return self._now
 
-    def application(self) -> Application:
-        return CountingApplication(self.chain, self._validators)
+    def new_store(self) -> MemoryStore:
+        return store_of(self._genesis)
+
+    def application(self, store: MemoryStore) -> LedgerApplication:
+        return LedgerApplication(self._genesis, store, self.scheme.verify)
 
     def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
         data = codec.encode(message)
@@ -261,9 +284,12 @@ class World:
         receiver.take(Received(message, sender.key))
 
     def _submit(self) -> None:
-        transaction = b"transaction %d" % self._now
-        for node in self.nodes:
-            if node.alive and node.paused_until <= self._now:
+        up = [node for node in self.nodes if node.alive and node.paused_until <= self._now]
+        if not up:
+            return
+        view = self.market.random.choice(up)
+        for transaction in self.market.transact(view.application.ledger, now=Millis(EPOCH_MS + self._now)):
+            for node in up:
                 self._tell(node, transaction)
 
     def _tell(self, node: SimulatedNode, transaction: bytes) -> None:

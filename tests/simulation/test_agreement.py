@@ -17,7 +17,7 @@ from fondaco.consensus.journal_entries import Happened
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import faults
 from fondaco.node.simulation.faults import Faults
-from fondaco.node.simulation.invariants import Violation
+from fondaco.node.simulation.violation import Violation
 from fondaco.node.simulation.world import World
 
 HURRIED = EngineConfig(
@@ -41,6 +41,7 @@ def a_world(seed: int) -> World:
         faults=faults.draw(random, nodes=nodes),
         config=random.choice((EngineConfig(), EngineConfig(), HURRIED)),
         spectators=random.choice((0, 1)),
+        transaction_every_ms=random.choice((200, 500, 1_000)),
     )
 
 
@@ -66,7 +67,7 @@ def test_a_healthy_network_decides_every_height_in_round_0() -> None:
     world.advance(10_000)
     rounds_needed = {certificate.round for node in world.nodes for _, certificate in node.disk.blocks}
     assert rounds_needed == {0}
-    assert min(node.height for node in world.nodes) >= 18
+    assert min(node.height for node in world.nodes) >= 12
 
 
 def test_three_of_four_decide_though_one_is_down() -> None:
