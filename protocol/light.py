@@ -1,6 +1,6 @@
 """What nodes answer to those who do not follow the chain: headers with their signatures, records with proofs.
 
-Tags 110-119, on `/fondaco/light/1`. Nothing here is trusted for who said it: a light client checks the
+Tags 140-149, on `/fondaco/light/1`. Nothing here is trusted for who said it: a light client checks the
 signatures against the validators it trusts, and the record against the header's state root.
 """
 
@@ -18,7 +18,7 @@ PROTOCOL = "/fondaco/light/1"
 class LightBlock:
     """A final header, and the validators it commits to."""
 
-    TAG: ClassVar[int] = 110
+    TAG: ClassVar[int] = 140
     signed: SignedHeader
     validators: tuple[Validator, ...]
     next_validators: tuple[Validator, ...]
@@ -28,7 +28,7 @@ class LightBlock:
 class ProvenRecord:
     """What a key holds at one height: the record's bytes, or None for its absence, and the proof of it."""
 
-    TAG: ClassVar[int] = 111
+    TAG: ClassVar[int] = 141
     block: LightBlock
     value: bytes | None
     proof: bytes
@@ -39,7 +39,7 @@ class ProvenRecord:
 class TransactionOutcome:
     """What one node says became of a transaction; only a record proves what it did."""
 
-    TAG: ClassVar[int] = 112
+    TAG: ClassVar[int] = 142
     height: int
     code: str
     message: str
