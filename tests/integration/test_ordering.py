@@ -1,0 +1,368 @@
+"""From an SDL file to chosen bids, over real nodes: who is heard, how long one waits, what is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tests.support.chains import Town, decline_by, stranger
+from tests.support.ledger import Actor
+from tests.support.light import Asked, Full, asking
+
+from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.node import clock, demo
+from fondaco.node.chain import Chain
+from fondaco.node.tenant import ordering, wallet
+from fondaco.node.tenant.ordering import Answers, Draft
+from fondaco.node.tenant.wallet import Wallet
+from fondaco.protocol import codec, manifest, sdl
+from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.market import SignedBid, SignedDecline, check_order
+from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId, PublicKey, Signature
+from fondaco.protocol.transactions import Transfer
+
+HELLO = demo.HELLO.read_bytes()
+PATIENCE_MS, WINDOW_MS = 5_000, 0
+Answer = SignedBid | SignedDecline
+
+
+def stack(text: bytes = HELLO) -> sdl.Stack:
+    return sdl.parse(text)
+
+
+def two_groups() -> sdl.Stack:
+    """The demonstration's workload twice, in two placements."""
+    text = HELLO.decode()
+    placement = text.split("  placement:\n")[1].split("deployment:")[0]
+    text = text.replace(placement, placement + placement.replace("anywhere", "elsewhere"))
+    return sdl.parse((text + "    elsewhere:\n      profile: web\n      count: 1\n").encode())
+
+
+class Market:
+    """A tenant at one or more nodes, and two providers that everybody knows."""
+
+    def __init__(self, town: Town, asked: Asked, nodes: list[Full]) -> None:
+        self.town = town
+        self.asked = asked
+        self.light = asked.client
+        self.nodes = nodes
+        self.tenant, self.paul, self.petra = town.actors("tenant", "paul", "petra")
+        self.heard: list[Answer] = []
+
+    def draft(self, of: sdl.Stack | None = None, deposit: int | None = None) -> Draft:
+        given = None if deposit is None else MicroCredits(deposit)
+        params = self.town.genesis.params
+        return ordering.draft(self.light, self.tenant.signer, of or stack(), params, deposit=given)
+
+    def bid(self, provider: Actor, order: Draft, price: int, **other: Any) -> SignedBid:
+        return provider.bid(order.signed, price, **other)
+
+    async def collect(
+        self,
+        order: Draft,
+        *answers: Answer | Callable[[], Awaitable[None]],
+        window_ms: int = WINDOW_MS,
+        patience_ms: int = PATIENCE_MS,
+    ) -> Answers:
+        """Gather while these answers come to the first node, one after the other."""
+
+        async def answer() -> None:
+            while self.nodes[0].book.order(order.id) is None:
+                await trio.sleep(0.005)
+            for one in answers:
+                if callable(one):
+                    await one()
+                else:
+                    self.nodes[0].book.add_answer(one)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            with trio.fail_after(20):
+                return await ordering.collect(
+                    self.light, order, window_ms=window_ms, patience_ms=patience_ms, on_answer=self.heard.append
+                )
+
+
+def grown(town: Town, path: Path) -> Chain:
+    chain = town.open(path)
+    paul, petra = town.actors("paul", "petra")
+    town.grow(chain, paul.registers(), petra.registers(), at=clock.now() - 100)
+    return chain
+
+
+@asynccontextmanager
+async def market(path: Path, **changed: Any) -> AsyncIterator[Market]:
+    """One honest node, or one some of whose methods are replaced."""
+    town = Town("tenant", "paul", "petra", faucet_credits=50_000_000)
+    chain = grown(town, path / "chain.db")
+    node = Full(chain)
+    async with asking(chain, node.methods(**changed)) as asked:
+        yield Market(town, asked, [node])
+    chain.close()
+
+
+async def test_a_draft_is_an_order_that_every_node_admits(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        assert check_order(here.town.chain, order.signed) == order.id
+        assert order.groups[0].name == "anywhere"
+        commitment = manifest.commitment(order.salts[0], order.manifests[0])
+        assert order.signed.order.commitments == (commitment,)
+        assert here.draft().salts != order.salts, "drawn anew each time"
+        assert here.nodes[0].book.add_order(order.signed) == order.id
+
+
+async def test_a_deposit_covers_an_hour_unless_it_is_given(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft().signed.order
+        assert order.deposit * 3_600_000 >= order.groups[0].max_price_per_hour * HOUR_MS
+        assert here.draft(deposit=123).signed.order.deposit == 123
+        params = replace(here.town.genesis.params, min_deposit=MicroCredits(10**9))
+        least = ordering.draft(here.light, here.tenant.signer, stack(), params, deposit=None)
+        assert least.signed.order.deposit == 10**9
+
+
+async def test_one_stops_waiting_as_soon_as_every_provider_has_spoken(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        bid, decline = here.bid(here.paul, order, 900), decline_by(here.petra, order.id)
+        answers = await here.collect(order, bid, decline, window_ms=60_000, patience_ms=60_000)
+        assert answers.bids == {0: {here.paul.key: bid}}
+        assert answers.declines == {0: {here.petra.key: decline}}
+        assert (answers.count_bids(), answers.count_declines()) == (1, 1)
+        assert here.heard == [bid, decline]
+
+
+async def test_with_a_bid_for_every_group_one_waits_for_the_window_only(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        began = trio.current_time()
+        answers = await here.collect(order, here.bid(here.paul, order, 900), window_ms=300, patience_ms=60_000)
+        assert 0.25 < trio.current_time() - began < 10
+        assert answers.count_bids() == 1
+
+
+async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        began = trio.current_time()
+        answers = await here.collect(order, decline_by(here.paul, order.id), window_ms=0, patience_ms=300)
+        assert trio.current_time() - began > 0.25
+        assert answers.count_bids() == 0
+        with pytest.raises(Refused) as refusal:
+            ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert refusal.value.code == "bids.none"
+        assert "cpu: asked 8, available 3" in refusal.value.message
+        assert "raise the price" in refusal.value.hint
+
+
+async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        answers = await here.collect(order, patience_ms=100)
+        with pytest.raises(Refused) as refusal:
+            ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert refusal.value.hint == "are providers running?"
+
+
+async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft(two_groups())
+        assert len(order.groups) == 2
+        first = here.bid(here.paul, order, 900, group=0)
+        answers = await here.collect(order, first, window_ms=0, patience_ms=400)
+        assert not answers.complete(2, {here.paul.key})
+        with pytest.raises(Refused) as refusal:
+            ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert order.groups[1].name in refusal.value.message
+    (tmp_path / "again").mkdir()
+    async with market(tmp_path / "again") as here:
+        order = here.draft(two_groups())
+        bids = [here.bid(here.paul, order, 900, group=0), here.bid(here.petra, order, 800, group=1)]
+        answers = await here.collect(order, *bids)
+        rankings = ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
+
+
+async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        dear, cheap = here.bid(here.paul, order, 900), here.bid(here.petra, order, 800)
+        cheaper = here.bid(here.paul, order, 700, serial=1)
+
+        async def improve() -> None:
+            while not here.heard:
+                await trio.sleep(0.005)
+            here.nodes[0].book.add_answer(cheaper)
+
+        answers = await here.collect(order, dear, improve, window_ms=300)
+        assert answers.bids[GroupIndex(0)][here.paul.key] in (dear, cheaper)
+        answers.bids[GroupIndex(0)] = {here.paul.key: cheaper, here.petra.key: cheap}
+        (ranking,) = ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert ranking.best is not None
+        assert ranking.best.signed == cheaper
+        with pytest.raises(Refused) as refusal:
+            ordering.choose(here.light, order, answers, strategy="luckiest")
+        assert refusal.value.code == "select.unknown"
+        assert "cheapest" in refusal.value.hint
+
+
+async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft()
+        too_dear = here.bid(here.paul, order, order.groups[0].max_price_per_hour + 1)
+        answers = await here.collect(order, too_dear)
+        with pytest.raises(Refused) as refusal:
+            ordering.choose(here.light, order, answers, strategy="cheapest")
+        assert "above the maximum" in refusal.value.message
+
+
+async def test_what_a_lying_node_passes_on_is_passed_over(tmp_path: Path) -> None:
+    """Foreign answers, forged signatures, old serials, and bids of keys that are no providers."""
+    told: list[Answer] = []
+
+    async def watch_order(peer: str, params: Any) -> Any:
+        for one in told:
+            yield codec.encode(one)
+        await trio.sleep_forever()
+
+    async with market(tmp_path, watch_order=watch_order) as here:
+        order, other = here.draft(), here.draft()
+        good = here.bid(here.paul, order, 900, serial=2)
+        unregistered = stranger(here.town)
+        told += [
+            here.bid(here.paul, other, 1),
+            replace(good, signature=Signature(bytes(64))),
+            replace(decline_by(here.petra, order.id), signature=Signature(bytes(64))),
+            decline_by(here.petra, order.id, group=1),
+            here.bid(unregistered, order, 1),
+            decline_by(unregistered, order.id),
+            good,
+            good,
+            here.bid(here.paul, order, 800, serial=1),
+            decline_by(here.petra, order.id),
+            decline_by(here.petra, order.id, expires_at=Millis(5)),
+        ]
+        answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
+        assert answers.bids == {0: {here.paul.key: good}}
+        assert list(answers.declines[GroupIndex(0)]) == [here.petra.key]
+        assert here.heard == [good, decline_by(here.petra, order.id)]
+
+
+async def test_made_up_bidders_are_asked_for_a_bounded_number_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with market(tmp_path) as here:
+        monkeypatch.setattr("fondaco.protocol.limits.PROVIDERS_LISTED", 1)
+        known: dict[PublicKey, bool] = {}
+        assert await ordering._is_registered(here.light, here.paul.key, known)
+        assert not await ordering._is_registered(here.light, here.petra.key, known)
+        assert known == {here.paul.key: True}
+
+
+async def test_when_every_node_stops_telling_it_is_said_at_once(tmp_path: Path) -> None:
+    told: list[Answer] = []
+
+    async def watch_order(peer: str, params: Any) -> Any:
+        for one in told:
+            yield codec.encode(one)
+
+    async with market(tmp_path, watch_order=watch_order) as here:
+        with pytest.raises(Unreachable) as error:
+            await ordering.collect(
+                here.light, here.draft(), window_ms=0, patience_ms=60_000, on_answer=here.heard.append
+            )
+        assert error.value.code == "order.unwatched"
+        order = here.draft()
+        told.append(here.bid(here.paul, order, 900))
+        answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
+        assert answers.count_bids() == 1, "what there is will do"
+
+
+async def test_an_order_that_no_node_takes_is_refused_with_their_reason(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        with pytest.raises(Refused) as refusal:
+            await ordering.collect(
+                here.light, here.draft(deposit=1), window_ms=0, patience_ms=100, on_answer=here.heard.append
+            )
+        assert refusal.value.code == "deposit.too_small"
+        assert here.nodes[0].book.order(OrderId(bytes(32))) is None
+
+
+# The purse
+
+
+@asynccontextmanager
+async def miner(here: Market) -> AsyncIterator[None]:
+    """Puts into a block whatever waits, as validators would."""
+
+    async def work() -> None:
+        node = here.nodes[0]
+        while True:
+            raws = list(node.mempool.candidates())
+            if raws:
+                here.town.grow(node.chain, *raws, at=max(clock.now(), node.chain.head.time + 1))
+            await trio.sleep(0.005)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_wallet_pays_asks_the_faucet_and_says_what_failed(tmp_path: Path) -> None:
+    async with market(tmp_path) as here, miner(here):
+        poor = Wallet(here.light, stranger(here.town).signer)
+        assert await poor.account() == wallet.EMPTY
+        assert (await poor.ensure(1)).credits == 50_000_000
+        assert (await poor.ensure(1)).credits == 50_000_000, "not asked twice"
+        height = await poor.transact(Transfer(to=here.paul.key, amount=MicroCredits(1_000)))
+        assert (await poor.account(at_least=height)).credits < 49_999_000
+        with pytest.raises(Refused) as refusal:
+            await poor.ensure(10**12)
+        assert refusal.value.code == "wallet.funds"
+        assert refusal.value.hint == "order less"
+        with pytest.raises(Refused) as refusal:
+            await poor.transact(Transfer(to=here.paul.key, amount=MicroCredits(10**12)))
+        assert refusal.value.code == "funds.credits"
+
+
+async def test_what_is_refused_in_its_block_is_told_with_its_code(tmp_path: Path) -> None:
+    """Two transfers that cannot both be paid, in one block: the second stands in it, and did nothing."""
+    async with market(tmp_path) as here:
+        purse = Wallet(here.light, here.tenant.signer)
+        codes: list[str] = []
+
+        async def pay(amount: int) -> None:
+            try:
+                await purse.transact(Transfer(to=here.paul.key, amount=MicroCredits(amount)))
+            except Refused as refusal:
+                codes.append(refusal.code)
+
+        node = here.nodes[0]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, 900_000_000)
+            nursery.start_soon(pay, 900_000_001)
+            while len(node.mempool) < 2:
+                await trio.sleep(0.005)
+            here.town.grow(node.chain, *node.mempool.candidates(), at=clock.now())
+        assert codes == ["funds.credits"]
+
+
+async def test_without_a_faucet_one_is_told_where_credits_go(tmp_path: Path) -> None:
+    town = Town("tenant", "paul", "petra")
+    chain = grown(town, tmp_path / "chain.db")
+    async with asking(chain, Full(chain).methods()) as asked:
+        poor = Wallet(asked.client, stranger(town).signer)
+        with pytest.raises(Refused) as refusal:
+            await poor.ask_faucet()
+        assert refusal.value.code == "faucet.none"
+        with pytest.raises(Refused) as refusal:
+            await poor.ensure(1)
+        assert "fondaco wallet" in refusal.value.hint
+    chain.close()
