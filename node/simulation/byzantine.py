@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fondaco.consensus.blocks import data_root
 from fondaco.node.simulation.host import SimulatedNode
 from fondaco.protocol.agreement import (
+    Block,
     CommitCertificate,
     ConsensusMessage,
     Proposal,
@@ -13,6 +17,7 @@ from fondaco.protocol.agreement import (
     VoteKind,
 )
 from fondaco.protocol.scalars import Millis, Signature
+from fondaco.protocol.signing import sha256
 
 
 class Equivocator(SimulatedNode):
@@ -67,6 +72,28 @@ class SplitProposer(Equivocator):
         other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
         for place, peer in enumerate(self.peers()):
             self.world.post(self, peer, message if place % 2 else other)
+
+
+class LedgerCheat(SimulatedNode):
+    """Votes like anybody, and proposes blocks that agreement could carry and the ledger must refuse."""
+
+    honest = False
+
+    def propose(self, time: Millis) -> Block:
+        block = super().propose(time)
+        header, transactions = block.header, block.transactions
+        match header.height % 4:
+            case 0:
+                header = replace(header, state_root=sha256(b"I am rich"))
+            case 1:
+                header = replace(header, events_root=sha256(b"nothing happened"))
+            case 2:
+                header = replace(header, next_validators=sha256(b"only me"))
+            case _:
+                before = [raw for old, _ in self.disk.blocks[-5:] for raw in old.transactions]
+                transactions = (*transactions, *before[-1:], b"no transaction")
+                header = replace(header, data_root=data_root(block.previous_certificate, transactions))
+        return replace(block, header=header, transactions=transactions)
 
 
 class SilentProposer(SimulatedNode):

@@ -40,9 +40,13 @@ class Faults:
     forgers: int = 0
     """Pass off their own word as everybody's: commit certificates that nobody else signed."""
 
+    ledger_cheats: int = 0
+    """Propose blocks that pay them, include a transaction twice, or say that something else came of it."""
+
     @property
     def byzantine(self) -> int:
-        return self.equivocators + self.silent_proposers + self.split_proposers + self.forgers
+        liars = self.equivocators + self.split_proposers + self.forgers + self.ledger_cheats
+        return liars + self.silent_proposers
 
 
 CALM = Faults()
@@ -56,6 +60,7 @@ def draw(random: Random, *, nodes: int) -> Faults:
     equivocators = random.randint(0, byzantine)
     split = random.randint(0, byzantine - equivocators)
     forgers = random.randint(0, byzantine - equivocators - split)
+    cheats = random.randint(0, byzantine - equivocators - split - forgers)
     return Faults(
         delay_min_ms=random.randint(0, 30),
         delay_mean_ms=random.randint(30, 100),
@@ -70,7 +75,8 @@ def draw(random: Random, *, nodes: int) -> Faults:
         equivocators=equivocators,
         split_proposers=split,
         forgers=forgers,
-        silent_proposers=byzantine - equivocators - split - forgers,
+        ledger_cheats=cheats,
+        silent_proposers=byzantine - equivocators - split - forgers - cheats,
     )
 
 

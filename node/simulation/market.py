@@ -69,8 +69,8 @@ from fondaco.protocol.transactions import (
 
 PEOPLE = 5
 """Tenants, and as many providers."""
-CREDIT_A_SECOND = 3_600 * CREDIT // 1_000
-"""A thousandth of a credit a second, as a price an hour."""
+PRICES = (CREDIT, 30 * CREDIT)
+"""An hour. They divide no hour evenly, so that every settlement has something to round."""
 REMEMBERED = 50
 COMMITMENT = sha256(b"a manifest")
 UNIT = ResourceUnit(
@@ -177,11 +177,9 @@ class Market:
         return [self._lease(self.random.choice(self.tenants), asked)]
 
     def _lease(self, tenant: PublicKey, providers: list[PublicKey]) -> bytes:
-        """An order of one to three groups and the bids for it: all prices in thousandths of a credit a second."""
+        """An order of one to three groups, the bids for it, and money for some seconds."""
         random = self.random
-        prices = [
-            random.randint(1, 9) * CREDIT_A_SECOND + random.randint(0, 3) for _ in range(random.randint(1, 3))
-        ]
+        prices = [random.randint(*PRICES) for _ in range(random.randint(1, 3))]
         order = Order(
             tenant=tenant,
             groups=tuple(

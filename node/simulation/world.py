@@ -7,6 +7,7 @@ checked after every event. A run has two phases: first anything the faults allow
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.effects import Received
 from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.consensus.validators import ValidatorSet
-from fondaco.node.simulation.byzantine import Equivocator, Forger, SilentProposer, SplitProposer
+from fondaco.node.simulation.byzantine import Equivocator, Forger, LedgerCheat, SilentProposer, SplitProposer
 from fondaco.node.simulation.faults import CALM, Counters, Faults
 from fondaco.node.simulation.host import SimulatedNode
 from fondaco.node.simulation.identities import CHEAP, Scheme
@@ -34,6 +35,7 @@ LIVENESS_MS = 180_000
 LIVENESS_HEIGHTS = 3
 FETCH_BLOCKS = 5
 MINUTE_MS = 60_000
+DECODED = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class World:
         self._order = 0
         self._cut: set[tuple[PublicKey, PublicKey]] = set()
         self._healed = False
+        self._decoded: dict[bytes, ConsensusMessage | None] = {}
         self.market = Market(seed, scheme)
         keys = [scheme.key(f"validator {index}") for index in range(len(powers) + spectators)]
         self._genesis = genesis_of(list(zip(keys, powers, strict=False)), self.market.balances)
@@ -230,6 +233,7 @@ class World:
             [Equivocator] * faults.equivocators
             + [SplitProposer] * faults.split_proposers
             + [Forger] * faults.forgers
+            + [LedgerCheat] * faults.ledger_cheats
             + [SilentProposer] * faults.silent_proposers
         )
         from_the_end = validators - 1 - index
@@ -277,11 +281,21 @@ class World:
         if receiver.paused_until > self._now:
             self._at(receiver.paused_until - self._now, lambda: self._arrive(sender, receiver, data))
             return
-        try:
-            message: ConsensusMessage = codec.decode_union(data, ConsensusMessage)
-        except Malformed:
-            return
-        receiver.take(Received(message, sender.key))
+        message = self._decode(data)
+        if message is not None:
+            receiver.take(Received(message, sender.key))
+
+    def _decode(self, data: bytes) -> ConsensusMessage | None:
+        """What bytes mean does not depend on who reads them: the last messages are decoded once for all."""
+        if data in self._decoded:
+            return self._decoded[data]
+        message: ConsensusMessage | None = None
+        with contextlib.suppress(Malformed):
+            message = codec.decode_union(data, ConsensusMessage)
+        if len(self._decoded) >= DECODED:
+            self._decoded.clear()
+        self._decoded[data] = message
+        return message
 
     def _submit(self) -> None:
         up = [node for node in self.nodes if node.alive and node.paused_until <= self._now]
