@@ -10,6 +10,7 @@ HOME/
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -104,7 +105,10 @@ def read_passphrase(home: Path) -> str:
 
 
 def load(home: Path) -> NodeConfig:
-    """Read `node.toml`. Raises `Refused` `config.missing`, `config.syntax` or `config.field`."""
+    """Read `node.toml`; a relative path in it is meant from `home`.
+
+    Raises `Refused` `config.missing`, `config.syntax` or `config.field`.
+    """
     path = home / "node.toml"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -112,13 +116,30 @@ def load(home: Path) -> NodeConfig:
         raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
     except (OSError, ValueError) as error:
         raise Refused("config.syntax", f"{path}: {error}") from None
+    peers = document.pop("peers", [])
+    if type(peers) is not list or not all(type(one) is str for one in peers):
+        raise Refused("config.field", f"{path}: peers must be a list of addresses, not {peers!r}")
     provider = document.pop("provider", None)
     if provider is not None:
-        images = provider.pop("images", None)
-        provider = _build(ProviderConfig, provider, path, images=None if images is None else home / images)
-    peers = document.pop("peers", [])
+        provider = _provider(provider, path)
     config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, peers=tuple(peers))
     return config
+
+
+def _provider(values: object, path: Path) -> ProviderConfig:
+    if type(values) is not dict:
+        raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
+    images = values.pop("images", None)
+    if images is not None and type(images) is not str:
+        raise Refused("config.field", f"{path}: images must be str, not {images!r}")
+    for name, kind in (("attributes", str), ("gpu_models", int), ("price_gpu", int)):
+        table = values.get(name, {})
+        if type(table) is not dict or not all(type(one) is kind for one in table.values()):
+            raise Refused("config.field", f"{path}: {name} must be a table of {kind.__name__}, not {table!r}")
+    found: ProviderConfig = _build(
+        ProviderConfig, values, path, images=None if images is None else path.parent / images
+    )
+    return found
 
 
 def _build(kind: Any, values: Mapping[str, Any], path: Path, **given: Any) -> Any:
@@ -126,7 +147,7 @@ def _build(kind: Any, values: Mapping[str, Any], path: Path, **given: Any) -> An
     for name, value in values.items():
         if name not in known or name in given:
             raise Refused("config.field", f"{path}: unknown key {name!r}")
-        wanted = {"str": str, "int": int, "bool": bool}.get(known[name].type, dict)
+        wanted = {"str": str, "int": int, "bool": bool}.get(known[name].type, dict)  # tables are checked before
         if type(value) is not wanted:
             raise Refused("config.field", f"{path}: {name} must be {wanted.__name__}, not {value!r}")
     try:
@@ -164,5 +185,5 @@ def _toml(value: object) -> str:
         case list():
             return "[" + ", ".join(_toml(one) for one in value) + "]"
         case _:
-            escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
+            # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

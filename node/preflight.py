@@ -32,13 +32,12 @@ def sandbox_problems() -> list[str]:
     unshare = shutil.which("unshare")
     if unshare is None:
         return ["unshare is missing: sudo apt install util-linux (it makes the namespaces of a sandbox)"]
-    trial = subprocess.run(
-        [unshare, "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount", "true"],
-        capture_output=True,
-        check=False,
-        timeout=20,
-    )
-    if trial.returncode == 0:
+    command = [unshare, "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount", "true"]
+    try:
+        trial = subprocess.run(command, capture_output=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        trial = None
+    if trial is not None and trial.returncode == 0:
         return []
     return [
         "plain user namespaces are blocked here (as on Ubuntu 24.04, by AppArmor): sudo apt install crun "

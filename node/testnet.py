@@ -45,6 +45,8 @@ log = logging.getLogger("fondaco.testnet")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 POWER = Power(10)
+IMAGES = Path("..", "..", "images")
+"""Where a node finds the network's images, from its own home: so that a network's folder can be moved."""
 AKASH_AUDITOR = "akash1365yvmc4s7awdyj3n2sav7xfx76adc6dnmlx63"
 """The auditor that most SDL files name; on a test network its place is taken by a key nobody holds."""
 
@@ -69,14 +71,17 @@ class Plan:
 
     @classmethod
     def load(cls, home: Path) -> Self:
-        """Raises `Refused` `testnet.missing`."""
+        """Raises `Refused` `testnet.missing` or `testnet.malformed`."""
+        path = home / "testnet.json"
         try:
-            document = json.loads((home / "testnet.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return cls(home, document["chain"], [Member(**entry) for entry in document["members"]])
+        except OSError:
             raise Refused(
                 "testnet.missing", f"there is no network in {home}", hint="start one with `fondaco testnet up`"
             ) from None
-        return cls(home, document["chain"], [Member(**entry) for entry in document["members"]])
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused("testnet.malformed", f"{path}: {error}", hint="was it changed by hand?") from None
 
     def addresses(self) -> list[str]:
         return [member.address for member in self.members]
@@ -97,7 +102,7 @@ def create(home: Path, *, validators: int, providers: int, params: Params | None
     write_atomically(home / "genesis.json", document, 0o644)
     for number, draft in enumerate(drafts):
         peers = tuple(other.address for other in drafts if other is not draft)
-        _write_node(draft, document, peers, api=number == 0, images=home / "images")
+        _write_node(draft, document, peers, api=number == 0)
     plan = Plan(home, genesis.chain, [draft.member for draft in drafts])
     listing = {
         "chain": plan.chain,
@@ -181,14 +186,14 @@ def _genesis(drafts: Sequence[_Draft], params: Params) -> Genesis:
     )
 
 
-def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...], *, api: bool, images: Path) -> None:
+def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...], *, api: bool) -> None:
     provider = None
     if draft.role == "provider":
         index = int(draft.name.rpartition("-")[2])
         provider = ProviderConfig(
             attributes={"host": "fondaco", "region": ("eu-south", "us-west", "ap-east")[index % 3]},
             price_cpu=10_000 + 1_000 * index,
-            images=images,
+            images=IMAGES,
             stop_workloads=True,
         )
     settings = NodeConfig(

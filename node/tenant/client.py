@@ -10,7 +10,6 @@ A tenant is a light node: it holds a genesis, follows signatures, and takes noth
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fondaco.node import testnet
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.groups import unwrapped
@@ -192,14 +192,8 @@ class Tenant:
 
 
 def network_addresses(home: Path) -> Sequence[str]:
-    """Addresses of the network's nodes, from `testnet.json`. Raises `Refused` `testnet.missing`."""
-    try:
-        document = json.loads((home / "testnet.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise Refused(
-            "testnet.missing", f"there is no network in {home}", hint="start one with `fondaco testnet up`"
-        ) from None
-    return [member["address"] for member in document["members"]]
+    """Addresses of the network's nodes. Raises `Refused` `testnet.missing` or `testnet.malformed`."""
+    return testnet.Plan.load(home).addresses()
 
 
 def read_sdl(file: Path) -> bytes:

@@ -110,5 +110,5 @@ def _read(path: Path) -> DeploymentFile:
                 for one in document["leases"]
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused("deployments.malformed", f"{path}: {error}", hint="move the file away") from None
