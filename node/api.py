@@ -15,9 +15,11 @@ from typing import Annotated, Any
 
 import hypercorn.trio
 import trio
-from fastapi import Body, FastAPI, HTTPException, Path, Query, Request
+from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from hypercorn.config import Config
+from starlette.exceptions import HTTPException
 
 from fondaco import __version__
 from fondaco.node.app import Node
@@ -37,6 +39,7 @@ from fondaco.protocol.records import (
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import DeploymentId, Height, LeaseId, OrderId, TxId
 
+BAD_REQUEST, NOT_FOUND = 400, 404
 Hex32 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="32 bytes in hexadecimal")]
 Address = Annotated[str, Path(max_length=100, description="a fond1... address")]
 Limit = Annotated[int, Query(ge=1, le=limits.PROVIDERS_LISTED)]
@@ -60,15 +63,34 @@ def plain(value: Any) -> Any:
 def make_app(node: Node) -> FastAPI:
     """The application over one node."""
     app = FastAPI(title="fondaco node", version=__version__, redoc_url=None)
+    _tell_errors(app)
+    _serve_ledger(app, node)
+    _serve_market(app, node)
+    return app
+
+
+def _tell_errors(app: FastAPI) -> None:
+    """Whatever goes wrong is told as JSON with a stable code."""
 
     @app.exception_handler(FondacoError)
     async def refused(request: Request, error: FondacoError) -> JSONResponse:
-        return JSONResponse({"code": error.code, "message": error.message, "hint": error.hint}, status_code=400)
+        status = NOT_FOUND if error.code == "api.not_found" else BAD_REQUEST
+        return JSONResponse(_told(error.code, error.message, error.hint), status_code=status)
 
-    def found(record: Any) -> Any:
-        if record is None:
-            raise HTTPException(404, "there is no such record in the newest state")
-        return plain(record)
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return JSONResponse(_told("api.request", f"{where}: {first['msg']}"), status_code=BAD_REQUEST)
+
+    @app.exception_handler(HTTPException)
+    async def elsewhere(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(_told("api.route", str(error.detail)), status_code=error.status_code)
+
+
+def _serve_ledger(app: FastAPI, node: Node) -> None:
+    """Blocks, records and transactions."""
+    chain = node.chain
 
     @app.get("/status")
     async def status() -> dict[str, Any]:
@@ -76,20 +98,34 @@ def make_app(node: Node) -> FastAPI:
 
     @app.get("/blocks/{height}")
     async def block(height: Annotated[int, Path(ge=0, le=2**62)]) -> Any:
-        return found(node.chain.store.block(Height(height)))
+        return _found(chain.store.block(Height(height)))
 
     @app.get("/accounts/{address}")
     async def account(address: Address) -> Any:
-        return found(node.chain.ledger.state().get(key_account(addresses.decode(address)), Account))
+        return _found(chain.ledger.state().get(key_account(addresses.decode(address)), Account))
 
     @app.get("/leases/{identity}")
     async def lease(identity: Hex32) -> Any:
-        return found(node.chain.ledger.state().get(key_lease(LeaseId(bytes.fromhex(identity))), Lease))
+        return _found(chain.ledger.state().get(key_lease(LeaseId(bytes.fromhex(identity))), Lease))
 
     @app.get("/deployments/{identity}")
     async def deployment(identity: Hex32) -> Any:
         key = key_deployment(DeploymentId(bytes.fromhex(identity)))
-        return found(node.chain.ledger.state().get(key, Deployment))
+        return _found(chain.ledger.state().get(key, Deployment))
+
+    @app.get("/transactions/{identity}")
+    async def transaction(identity: Hex32) -> Any:
+        return _found(chain.inclusion(TxId(bytes.fromhex(identity))))
+
+    @app.post("/transactions")
+    async def submit(
+        raw: Annotated[str, Body(embed=True, pattern="^([0-9a-f]{2})+$", max_length=2 * limits.TX_BYTES)],
+    ) -> dict[str, str]:
+        return {"id": (await node.submit(bytes.fromhex(raw))).hex()}
+
+
+def _serve_market(app: FastAPI, node: Node) -> None:
+    """Providers, open orders and what was answered."""
 
     @app.get("/providers")
     async def providers(limit: Limit = 100) -> list[Any]:
@@ -99,7 +135,7 @@ def make_app(node: Node) -> FastAPI:
     @app.get("/providers/{address}")
     async def provider(address: Address) -> Any:
         record = node.chain.ledger.state().get(key_provider(addresses.decode(address)), Provider)
-        return found(None if record is None else _provider(record))
+        return _found(None if record is None else _provider(record))
 
     @app.get("/orders")
     async def orders(limit: Limit = 100) -> list[Any]:
@@ -107,20 +143,20 @@ def make_app(node: Node) -> FastAPI:
 
     @app.get("/orders/{identity}/answers")
     async def answers(identity: Hex32) -> list[Any]:
-        found_answers = node.book.answers(OrderId(bytes.fromhex(identity)))
-        return [{"kind": type(said(one)).__name__.lower(), **plain(said(one))} for one in found_answers]
+        found = node.book.answers(OrderId(bytes.fromhex(identity)))
+        return [{"kind": type(said(one)).__name__.lower(), **plain(said(one))} for one in found]
 
-    @app.get("/transactions/{identity}")
-    async def transaction(identity: Hex32) -> Any:
-        return found(node.chain.inclusion(TxId(bytes.fromhex(identity))))
 
-    @app.post("/transactions")
-    async def submit(
-        raw: Annotated[str, Body(embed=True, pattern="^([0-9a-f]{2})+$", max_length=2 * limits.TX_BYTES)],
-    ) -> dict[str, str]:
-        return {"id": (await node.submit(bytes.fromhex(raw))).hex()}
+def _found(record: Any) -> Any:
+    """Raises `Refused` `api.not_found`."""
+    if record is None:
+        raise Refused("api.not_found", "there is no such record in the newest state")
+    return plain(record)
 
-    return app
+
+def _told(code: str, message: str, hint: str = "") -> dict[str, str]:
+    """The body of every answer that is not a success."""
+    return {"code": code, "message": message, "hint": hint}
 
 
 def _provider(record: Provider) -> Any:
