@@ -132,6 +132,8 @@ class Books:
     def _replace(self, before: object, after: object) -> None:
         if isinstance(before, Lease) and before.state == LeaseState.CLOSED:
             _require(before == after, f"lease {before.id.hex()[:8]} is closed and never changes again")
+        if isinstance(after, Account):
+            _require(bool(after.credits or after.stake), "nobody's account is kept without money in it")
         if isinstance(before, Deployment):
             _require(after is not None, "deployments are remembered")
         for sign, record in ((-1, before), (1, after)):
