@@ -12,20 +12,27 @@ One step (`verify`) asks, in this order and for these reasons:
 Where a skip lacks trust (`NotEnoughTrust`) `Bisection` goes by way of the middle. Everything here is generic
 over how headers hash and what votes sign: a `LightBlock` answers for that, `FondacoBlock` for this chain's,
 and the conformance tests for CometBFT's. Times and periods are in whatever unit the blocks use.
+
+Downwards no signature is needed: each header names the hash of the one below (`Backwards`). And where two nodes
+show different headers of one height, both rightly signed, `find_divergence` says since when: more than a third of
+the validators signed both sides, which is what a light-client attack is proven by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fondaco.consensus.certificates import Holds, signed_weight
 from fondaco.consensus.validators import ValidatorSet
-from fondaco.protocol.agreement import SignedHeader
+from fondaco.protocol.agreement import Header, SignedHeader
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.scalars import ChainId, Hash, Height, Millis
 
 CLOCK_DRIFT_MS = 10_000
+TRUSTING_PERIOD_MS = 14 * 24 * 3_600_000
+"""Two thirds of the time that stake stays slashable after unbonding."""
 TRUST_LEVEL = (1, 3)
 
 V = TypeVar("V")
@@ -142,10 +149,15 @@ def verify(
                 "light.not_enough_trust",
                 f"height {block.height}: {signed} of {total} power trusted since height {trusted.height}",
             )
+    check_own_weight(block)
+    return trust(block)
+
+
+def check_own_weight(block: LightBlock[V]) -> None:
+    """Raise `PeerFault` unless more than two thirds of the block's own set signed, every signature holding."""
     signed, total = block.signed_weight(None)
     if signed * 3 <= total * 2:
         raise PeerFault("light.weak", f"height {block.height}: only {signed} of {total} power signed")
-    return trust(block)
 
 
 def check_fresh(trusted: TrustedState[V], *, now: int, trusting_period: int) -> None:
@@ -173,6 +185,8 @@ class Bisection(Generic[V]):
         self.trusted = trusted
         """As far as we have got."""
         self.steps = 0
+        self.path: list[LightBlock[V]] = []
+        """What was verified on the way, lowest first: whoever trusts the start can follow it."""
         self._pivots = [target] if target > trusted.height else []
         self._trusting_period = trusting_period
         self._clock_drift = clock_drift
@@ -207,7 +221,60 @@ class Bisection(Generic[V]):
             # Never for an adjacent height, so the middle lies strictly between.
             self._pivots.append((self.trusted.height + block.height) // 2)
         else:
-            del self._blocks[self._pivots.pop()]
+            self.path.append(self._blocks.pop(self._pivots.pop()))
+
+
+class Backwards:
+    """The way down to `target` by the chain of hashes, sans-IO: `feed` the header at `needs`, until it is None.
+
+    It starts with the trusted header itself, of which only the hash may be known. No signature is checked and
+    nothing expires: what a final header names as below it was final before.
+    """
+
+    def __init__(self, *, height: int, hash: bytes, target: int) -> None:
+        assert target <= height, "upwards takes signatures"
+        self.needs: int | None = height
+        """The height to fetch next; None once the header at `target` has been fed."""
+        self._expected = hash
+        self._target = target
+
+    def feed(self, header: Header) -> None:
+        """Take the header at `needs`. Raises `PeerFault` `light.height` or `light.hash`."""
+        if header.height != self.needs:
+            raise PeerFault("light.height", f"asked for height {self.needs}, got {header.height}")
+        if header.hash() != self._expected:
+            raise PeerFault("light.hash", f"the header at height {header.height} is not the one named above it")
+        self._expected = header.previous
+        self.needs = None if header.height == self._target else header.height - 1
+
+
+B = TypeVar("B", bound=LightBlock[ValidatorSet])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence(Generic[B]):
+    """Two headers of one height, both verified, and the last height at which their chains were known to agree."""
+
+    common_height: int
+    primary: B
+    witness: B
+
+
+def find_divergence(common: int, primary: Sequence[B], witness: Sequence[B]) -> Divergence[B] | None:
+    """Compare what two nodes showed on the way from height `common`, which both agree on.
+
+    Each lists verified blocks, lowest first; heights that only one of them shows say nothing. None where no
+    height contradicts another.
+    """
+    shown = {block.height: block for block in witness}
+    for block in primary:
+        other = shown.get(block.height)
+        if other is None:
+            continue
+        if other.hash != block.hash:
+            return Divergence(common_height=common, primary=block, witness=other)
+        common = block.height
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

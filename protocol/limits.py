@@ -240,3 +240,12 @@ MESSAGE_WORK = 25
 """Of a message that loads a deployment or checks signatures; 1 for any other. A lease opened counts each bid."""
 DEPLOYMENT_UNITS_BYTES = GOSSIP_ITEM_BYTES
 """Resources offered in all leases of one deployment: they are read again whenever one of its leases is touched."""
+
+# Light client
+PROOF_STEPS = 64
+"""Headers on the way of one proof: bisecting from genesis takes about as many as the set changed by a third."""
+BACKWARD_HEADERS = 1_000
+"""How far down a light client follows hashes."""
+LIGHT_BLOCKS_KEPT = 64
+"""Verified headers a light client remembers, to compare what other nodes show."""
+TRUST_FILE_BYTES = 64 * KIB
