@@ -38,16 +38,16 @@ class Result:
 Bench = Callable[[], Result]
 
 
-def crypto() -> Result:
+def _crypto() -> Result:
     from fondaco.node.bench.crypto import measure
 
     return measure()
 
 
-def e2e() -> Result:
+def _e2e() -> Result:
     from fondaco.node.bench.e2e import measure
 
     return measure()
 
 
-BENCHES: dict[str, Bench] = {"crypto": crypto, "e2e": e2e}
+BENCHES: dict[str, Bench] = {"crypto": _crypto, "e2e": _e2e}

@@ -38,7 +38,7 @@ def bench(name: str, table: Path | None, as_json: bool) -> None:
         table.write_text(_markdown(results), encoding="utf-8")
     if as_json:
         found = [result.to_json() for result in results]
-        print_json(found if name == "all" else found[0])
+        print_json({"benches": found} if name == "all" else found[0])
         return
     for result in results:
         click.echo(f"{result.bench}  {result.parameters}")

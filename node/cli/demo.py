@@ -14,8 +14,10 @@ from fondaco.node.cli.output import credits, json_option, print_json
 
 
 @click.command()
-@click.option("--validators", type=click.IntRange(1, 16), default=4, show_default=True)
-@click.option("--providers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option(
+    "--validators", type=click.IntRange(1, 16), default=4, show_default=True, help="How many nodes agree."
+)
+@click.option("--providers", type=click.IntRange(1, 16), default=2, show_default=True, help="How many rent out.")
 @click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Keep the network in this new folder."
 )

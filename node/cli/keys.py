@@ -23,7 +23,7 @@ def list_keys(home: Path, as_json: bool) -> None:
 
     found = Keystore(home / "keys").list()
     if as_json:
-        print_json([{"name": key.name, "address": key.address} for key in found])
+        print_json({"keys": [{"name": key.name, "address": key.address} for key in found]})
         return
     for key in found:
         click.echo(f"{key.name:<12} {key.address}")

@@ -17,7 +17,13 @@ def sdl() -> None:
 
 @sdl.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--mode", type=click.Choice(["strict", "go"]), default="strict", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "go"]),
+    default="strict",
+    show_default=True,
+    help="strict also holds files to the official schema; go is content with the rules.",
+)
 @json_option
 @click.pass_context
 def check(ctx: click.Context, files: tuple[Path, ...], mode: str, as_json: bool) -> None:

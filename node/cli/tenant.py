@@ -44,7 +44,14 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 @click.option(
     "--deposit", type=click.IntRange(min=1), help="Ucredit to put in escrow; an hour's worth by default."
 )
-@click.option("--select", "strategy", type=click.Choice(["cheapest"]), default="cheapest", show_default=True)
+@click.option(
+    "--select",
+    "strategy",
+    type=click.Choice(["cheapest"]),
+    default="cheapest",
+    show_default=True,
+    help="How to choose among bids.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
 @json_option
@@ -156,7 +163,7 @@ async def _status_all(_: str, home: Path, as_json: bool) -> None:
             for record, file, lease in await tenant.deployments()
         ]
     if as_json:
-        print_json(rows)
+        print_json({"leases": rows})
         return
     for row in rows:
         price = "" if row["price_per_hour_ucredit"] is None else credits(row["price_per_hour_ucredit"]) + "/h"

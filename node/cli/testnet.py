@@ -17,8 +17,10 @@ def testnet() -> None:
 
 
 @testnet.command()
-@click.option("--validators", type=click.IntRange(1, 16), default=4, show_default=True)
-@click.option("--providers", type=click.IntRange(0, 16), default=2, show_default=True)
+@click.option(
+    "--validators", type=click.IntRange(1, 16), default=4, show_default=True, help="How many nodes agree."
+)
+@click.option("--providers", type=click.IntRange(0, 16), default=2, show_default=True, help="How many rent out.")
 @home_option
 @json_option
 def up(validators: int, providers: int, home: Path, as_json: bool) -> None:

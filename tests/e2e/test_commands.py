@@ -1,0 +1,153 @@
+"""Every command against a running network, in this process: what it prints for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+from tests.support.children import ROOT, running
+
+from fondaco.node import demo
+from fondaco.node.cli import cli
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+HELLO = str(demo.HELLO)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One validator and one provider, started by the command itself; what that says of them."""
+    home = tmp_path_factory.mktemp("network") / "home"
+    command = [sys.executable, "-m", "fondaco", "testnet", "up", "--json", "--validators", "1", "--providers", "1"]
+    process = subprocess.Popen([*command, "--home", str(home)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line == "}\n":
+            break
+    yield json.loads(text)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 0
+    process.stdout.close()
+
+
+class Shell:
+    """Commands on one home."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+
+    def run(self, *arguments: object, **options: Any) -> Result:
+        command = [*map(str, arguments), "--home", self.home]
+        return CliRunner().invoke(cli, command, **options)
+
+    def text(self, *arguments: object) -> str:
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    def json(self, *arguments: object) -> Any:
+        return json.loads(self.text(*arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def shell(network: dict[str, Any]) -> Shell:
+    return Shell(network["home"])
+
+
+@pytest.fixture(scope="module")
+def lease(shell: Shell) -> str:
+    """The whole id of a lease that runs."""
+    deployed = shell.json("deploy", HELLO, "--name", "web", "--yes")
+    assert deployed["name"] == "web"
+    assert deployed["bids"] == 1
+    assert deployed["order_to_first_bid_ms"] <= deployed["order_to_lease_ms"] <= deployed["order_to_running_ms"]
+    (identity,) = deployed["leases"]
+    return str(identity)
+
+
+def test_a_network_says_who_is_who(network: dict[str, Any], shell: Shell) -> None:
+    assert [member["name"] for member in network["members"]] == ["validator-0", "provider-0"]
+    for member in network["members"]:
+        os.kill(member["pid"], 0)
+    node = Path(shell.home) / "nodes" / "validator-0"
+    told = CliRunner().invoke(cli, ["node", "status", "--home", str(node)])
+    assert told.exit_code == 0
+    assert "height" in told.stdout
+    told = CliRunner().invoke(cli, ["node", "status", "--home", str(node), "--json"])
+    assert json.loads(told.stdout)["chain"] == network["chain"]
+
+
+def test_a_wallet_is_shown_and_filled(shell: Shell) -> None:
+    before = shell.json("wallet")
+    after = shell.json("wallet", "--faucet")
+    assert after["address"] == before["address"]
+    assert after["ucredit"] == before["ucredit"] + 100_000_000
+    assert before["address"] in shell.text("wallet")
+
+
+def test_a_dry_run_shows_the_plan_and_leases_nothing(shell: Shell) -> None:
+    result = shell.run("deploy", HELLO, "--dry-run")
+    assert result.exit_code == 0
+    assert "nothing was leased" in result.stdout
+    assert "bids" in result.stderr
+    assert shell.json("deploy", HELLO, "--dry-run")["price_per_hour_ucredit"] > 0
+
+
+def test_a_price_nobody_takes_is_refused_with_the_numbers(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "cheap.yaml"
+    file.write_bytes(demo.HELLO.read_bytes().replace(b"amount: 100", b"amount: 0.01"))
+    result = shell.run("deploy", file, "--yes")
+    assert result.exit_code == 1
+    assert "[bids.none]" in result.stderr
+    assert "price: asked" in result.stderr
+
+
+def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> None:
+    assert [row["lease"] for row in shell.json("status")["leases"]] == [lease]
+    assert lease[:12] in shell.text("status")
+    one = shell.json("status", "web")
+    assert (one["lease"], one["state"]) == (lease, "active")
+    assert "active" in shell.text("status", lease[:12])
+    answer = shell.json("request", lease[:12], "/")
+    assert answer["status"] == 200
+    assert shell.text("request", "web") == answer["body"]
+    lines = [json.loads(line) for line in shell.text("logs", "web", "--tail", "5", "--json").splitlines()]
+    assert set(lines[0]) == {"service", "time_ms", "stream", "line"}
+    assert lines[0]["line"] in shell.text("logs", "web")
+    missing = shell.run("status", "nothing")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "[lease.not_found]" in missing.stderr
+    try_forward(shell, answer["body"])
+    closed = shell.json("close", "web")
+    assert closed["lease"] == lease
+    assert closed["refunded_ucredit"] > 0
+    again = shell.run("close", "web")
+    assert again.exit_code == 1
+    assert shell.json("status", "web")["state"] == "closed"
+
+
+def try_forward(shell: Shell, body: str) -> None:
+    """Through a port of this machine, until Ctrl-C."""
+    script = (
+        "import sys\nfrom fondaco.node.cli import cli\n"
+        "cli(['forward', 'web', '--home', sys.argv[1]], prog_name='fondaco')\n"
+    )
+    with running(script, shell.home) as child:
+        assert child.stdout is not None
+        address = child.stdout.readline().split()[0]
+        for _ in range(2):
+            answer = httpx.get(address, timeout=20)
+            assert (answer.status_code, answer.text) == (200, body)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=20) != 0
