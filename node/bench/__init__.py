@@ -50,4 +50,10 @@ def _e2e() -> Result:
     return measure()
 
 
-BENCHES: dict[str, Bench] = {"crypto": _crypto, "e2e": _e2e}
+def _light() -> Result:
+    from fondaco.node.bench.light import measure
+
+    return measure()
+
+
+BENCHES: dict[str, Bench] = {"crypto": _crypto, "e2e": _e2e, "light": _light}

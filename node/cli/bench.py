@@ -13,7 +13,7 @@ from fondaco.node.cli.output import json_option, print_json, say
 if TYPE_CHECKING:
     from fondaco.node.bench import Result
 
-NAMES = ("crypto", "e2e", "all")
+NAMES = ("crypto", "e2e", "light", "all")
 
 
 @click.command()
