@@ -1,0 +1,86 @@
+"""How a node judges what gossip brings: what goes on, what is ignored, and what condemns its sender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.chains import Town, decline_by, order_by, town_chain
+
+from fondaco.node.app import _admit_answer, _admit_order, _judge, _sign_state
+from fondaco.node.book import Book
+from fondaco.node.config import NodeConfig
+from fondaco.protocol import codec
+from fondaco.protocol.errors import Malformed, PeerFault, Refused
+from fondaco.protocol.gossip.router import Verdict
+from fondaco.protocol.scalars import Signature
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[tuple[Town, Book]]:
+    with town_chain(tmp_path, "alice", "paul") as (town, chain):
+        book = Book(chain)
+        town.grow(chain, town.actors("paul")[0].registers())
+        yield town, book
+
+
+def test_a_batch_goes_on_if_any_item_of_it_was_admitted() -> None:
+    assert _judge(iter([False, True, False])) is Verdict.ACCEPT
+    assert _judge(iter([False])) is Verdict.IGNORE
+    assert _judge(iter([])) is Verdict.IGNORE
+
+
+def test_every_item_is_looked_at_and_one_that_no_honest_peer_makes_condemns_the_batch() -> None:
+    looked: list[int] = []
+
+    def items(bad: int) -> Iterator[bool]:
+        for number in range(3):
+            looked.append(number)
+            if number == bad:
+                raise PeerFault("signature.bad", "forged")
+            yield True
+
+    assert _judge(items(bad=9)) is Verdict.ACCEPT
+    assert looked == [0, 1, 2]
+    assert _judge(items(bad=2)) is Verdict.REJECT
+
+
+def test_orders_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, Book]) -> None:
+    town, book = street
+    (alice,) = town.actors("alice")
+    _, signed = order_by(alice)
+    assert _admit_order(book, codec.encode(signed))
+    _, poor = order_by(alice, deposit=10**12)
+    assert not _admit_order(book, codec.encode(poor)), "peers lag: no blame"
+    with pytest.raises(Malformed):
+        _admit_order(book, b"garbage")
+    _, other = order_by(alice)
+    with pytest.raises(PeerFault):
+        _admit_order(book, codec.encode(replace(other, signature=Signature(bytes(64)))))
+
+
+def test_answers_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, Book]) -> None:
+    town, book = street
+    alice, paul = town.actors("alice", "paul")
+    identity, signed = order_by(alice)
+    book.add_order(signed)
+    raw = codec.encode(paul.bid(signed, 900))
+    assert _admit_answer(book, raw)
+    assert not _admit_answer(book, raw), "nothing new: it is not passed on again"
+    assert not _admit_answer(book, codec.encode(decline_by(alice, identity))), "no provider"
+    with pytest.raises(Malformed):
+        _admit_answer(book, codec.encode(signed))
+
+
+def test_a_validators_sign_state_is_made_with_its_chain_and_never_again(tmp_path: Path) -> None:
+    settings = NodeConfig(home=tmp_path, name="n", listen="", validator=True)
+    settings.data.mkdir()
+    assert _sign_state(settings).last is None
+    assert _sign_state(settings).last is None
+    (settings.data / "sign-state").unlink()
+    (settings.data / "chain.db").touch()
+    with pytest.raises(Refused) as refusal:
+        _sign_state(settings)
+    assert refusal.value.code == "sign.missing"
