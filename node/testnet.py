@@ -87,8 +87,13 @@ class Plan:
         return [member.address for member in self.members]
 
 
-def create(home: Path, *, validators: int, providers: int, params: Params | None = None) -> Plan:
-    """Make keys, genesis and a home for each node. Raises `Refused` `testnet.exists`."""
+def create(
+    home: Path, *, validators: int, providers: int, full_nodes: int = 0, params: Params | None = None
+) -> Plan:
+    """Make keys, genesis and a home for each node; a full node follows and serves the chain, and no more.
+
+    Raises `Refused` `testnet.exists`.
+    """
     if (home / "testnet.json").exists():
         raise Refused("testnet.exists", f"{home} already holds a network", hint="choose another --home")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +102,7 @@ def create(home: Path, *, validators: int, providers: int, params: Params | None
     Keystore(home / "keys").create("tenant", passphrase)
     drafts = [_draft(home, f"validator-{index}", "validator", passphrase) for index in range(validators)]
     drafts += [_draft(home, f"provider-{index}", "provider", passphrase) for index in range(providers)]
+    drafts += [_draft(home, f"full-{index}", "full", passphrase) for index in range(full_nodes)]
     genesis = _genesis(drafts, params or testnet_params())
     document = json.dumps(genesis.to_json(), indent=2).encode()
     write_atomically(home / "genesis.json", document, 0o644)
@@ -148,7 +154,8 @@ def _draft(home: Path, name: str, role: str, passphrase: str) -> _Draft:
     where.mkdir(mode=0o700, parents=True)
     write_atomically(where / "passphrase", passphrase.encode())
     keys = Keystore(where / "keys")
-    node, own = keys.create("node", passphrase), keys.create(role, passphrase)
+    node = keys.create("node", passphrase)
+    own = node if role == "full" else keys.create(role, passphrase)
     api_port = free_port() if name == "validator-0" else 0
     return _Draft(where, name, role, node.public_key, own.public_key, free_port(), api_port)
 

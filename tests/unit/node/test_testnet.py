@@ -123,3 +123,13 @@ def test_the_listing_is_json_for_other_programs(made: Plan) -> None:
     document = json.loads((made.home / "testnet.json").read_text(encoding="utf-8"))
     assert set(document) == {"chain", "members"}
     assert set(document["members"][0]) == {"name", "role", "address", "api"}
+
+
+def test_a_full_node_validates_nothing_provides_nothing_and_is_known_to_all(tmp_path: Path) -> None:
+    plan = testnet.create(tmp_path, validators=1, providers=0, full_nodes=1)
+    home = tmp_path / "nodes" / "full-0"
+    settings = config.load(home)
+    assert (settings.validator, settings.provider, settings.api) == (False, None, "")
+    assert [path.stem for path in (home / "keys").iterdir()] == ["node"]
+    assert config.load(tmp_path / "nodes" / "validator-0").peers == (plan.members[1].address,)
+    assert len(read_genesis(tmp_path / "genesis.json").validators) == 1
