@@ -174,8 +174,10 @@ async def test_real_application_files_are_ordered_and_every_provider_answers_eac
     async with network(tmp_path, validators=1, providers=2) as _, Tenant.connect(tmp_path) as tenant:
         for file in files:
             answers: list[Progress] = []
+            refused = ""
             try:
                 await tenant.plan(file.read_bytes(), report=answers.append)
             except Refused as refusal:
-                assert refusal.code == "bids.none", file.name  # by all, for the auditor it asks for
+                refused = refusal.code
+            assert refused in ("", "bids.none"), "declined by all, for the auditor it asks for"
             assert len([one for one in answers if one.step == "answer"]) == 2, file.name
