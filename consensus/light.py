@@ -235,16 +235,17 @@ class Backwards:
         assert target <= height, "upwards takes signatures"
         self.needs: int | None = height
         """The height to fetch next; None once the header at `target` has been fed."""
-        self._expected = hash
+        self.expected = hash
+        """What the header at `needs` must hash to."""
         self._target = target
 
     def feed(self, header: Header) -> None:
         """Take the header at `needs`. Raises `PeerFault` `light.height` or `light.hash`."""
         if header.height != self.needs:
             raise PeerFault("light.height", f"asked for height {self.needs}, got {header.height}")
-        if header.hash() != self._expected:
+        if header.hash() != self.expected:
             raise PeerFault("light.hash", f"the header at height {header.height} is not the one named above it")
-        self._expected = header.previous
+        self.expected = header.previous
         self.needs = None if header.height == self._target else header.height - 1
 
 

@@ -1,6 +1,6 @@
 """What nodes answer to those who do not follow the chain: headers with their signatures, records with proofs.
 
-Tags 140-149, on `/fondaco/light/1`. Nothing here is trusted for who said it: a light client checks the
+Tags 140-142 and 145, on `/fondaco/light/1`. Nothing here is trusted for who said it: a light client checks the
 signatures against the validators it trusts, and the record against the header's state root.
 """
 
@@ -43,3 +43,17 @@ class TransactionOutcome:
     height: int
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Two headers of one height, each signed by more than two thirds: what proves a light-client attack.
+
+    More than a third of the validators of `common_height` signed both sides.
+    """
+
+    TAG: ClassVar[int] = 145
+    common_height: int
+    """The last height known at which both chains agree; at genesis the one below the first block."""
+    first: LightBlock
+    second: LightBlock

@@ -240,6 +240,12 @@ MESSAGE_WORK = 25
 """Of a message that loads a deployment or checks signatures; 1 for any other. A lease opened counts each bid."""
 DEPLOYMENT_UNITS_BYTES = GOSSIP_ITEM_BYTES
 """Resources offered in all leases of one deployment: they are read again whenever one of its leases is touched."""
+RECORDS_DECODED_BYTES = 1 * MIB
+"""Records kept decoded, counted in the bytes they came in; in memory they take up to twenty times as many."""
+TRANSACTIONS_DECODED_BYTES = 1 * MIB
+"""Transactions kept decoded, counted likewise."""
+MEMO_ITEM_OVERHEAD_BYTES = 64
+"""Counted for every such item besides its bytes, so that many tiny ones are bounded too."""
 
 # Light client
 PROOF_STEPS = 64
@@ -249,3 +255,5 @@ BACKWARD_HEADERS = 1_000
 LIGHT_BLOCKS_KEPT = 64
 """Verified headers a light client remembers, to compare what other nodes show."""
 TRUST_FILE_BYTES = 64 * KIB
+WITNESS_MS = 3_000
+"""Time that other nodes have to confirm a header before something that cannot be taken back."""

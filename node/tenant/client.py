@@ -11,19 +11,17 @@ A tenant is a light node: it holds a genesis, follows signatures, and takes noth
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fondaco.node import testnet
+from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
-from fondaco.node.groups import unwrapped
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.network.host import open_host
 from fondaco.node.tenant import ordering, records
+from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
 from fondaco.node.tenant.ordering import Answers, Draft
@@ -72,8 +70,10 @@ class Tenant:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, home: Path, *, key: str = "tenant") -> AsyncIterator[Tenant]:
-        """Open the network in `home` as a light node.
+    async def connect(
+        cls, home: Path, *, key: str = "tenant", trusted: HeaderId | None = None
+    ) -> AsyncIterator[Tenant]:
+        """Open the network in `home` as a light node, from the newest header verified there, or from `trusted`.
 
         Its peer identity is made for this once: the same key may be at work in several processes, and being
         known is the channel's business.
@@ -82,10 +82,8 @@ class Tenant:
         """
         genesis = read_genesis(home / "genesis.json")
         signer_key = Keystore(home / "keys").load(key, read_passphrase(home))
-        with unwrapped():
-            async with open_host(secrets.token_bytes(32), None) as host:
-                light = await LightClient.connect(genesis, host, network_addresses(home))
-                yield cls(home, light, Wallet(light, signer_key.signer()))
+        async with open_light(home, genesis, trusted=trusted) as light:
+            yield cls(home, light, Wallet(light, signer_key.signer()))
 
     @property
     def address(self) -> str:
@@ -151,6 +149,7 @@ class Tenant:
                 for lease, bid, salt, group in zip(leases, plan.bids(), order.salts, order.manifests, strict=True)
             ),
         )
+        await self.light.cross_check()
         records.save(self.folder, record)  # before the money moves: a crash must not lose the salts
         deposit = order.signed.order.deposit
         height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
@@ -189,11 +188,6 @@ class Tenant:
             for lease in record.leases:
                 found.append((record, lease, await self.light.record(key_lease(lease.lease), Lease)))
         return found
-
-
-def network_addresses(home: Path) -> Sequence[str]:
-    """Addresses of the network's nodes. Raises `Refused` `testnet.missing` or `testnet.malformed`."""
-    return testnet.Plan.load(home).addresses()
 
 
 def read_sdl(file: Path) -> bytes:

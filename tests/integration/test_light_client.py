@@ -24,6 +24,7 @@ from fondaco.consensus.light import Bisection
 from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.node.network.host import open_host
+from fondaco.node.tenant import headers
 from fondaco.node.tenant import light as light_module
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec, limits
@@ -317,7 +318,7 @@ async def test_headers_between_are_fetched_where_trust_has_moved_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forced here by asking for full trust: real sets change too little in a few blocks."""
-    monkeypatch.setattr(light_module, "Bisection", functools.partial(Bisection, trust_level=(1, 1)))
+    monkeypatch.setattr(headers, "Bisection", functools.partial(Bisection, trust_level=(1, 1)))
     async with asking(scene.chain, scene.honest) as asked:
         assert await asked.client.record(scene.key, Account) is not None
         assert asked.client.trusted.height == 4
