@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import msgpack
@@ -100,27 +101,78 @@ def _counter() -> Callable[[list[Plain]], list[Plain]]:
 
 
 def _plain(value: Any) -> Plain:
-    kind = type(value)
-    if kind is int or kind is bytes or kind is str or value is None or kind is bool:
-        return value
-    if kind is tuple:
+    if type(value) is tuple:
         return [_plain(item) for item in value]
-    if isinstance(value, enum.IntEnum):
-        return int(value)
-    return writer(typing.cast(Any, kind))(value)
+    return writer(typing.cast(Any, type(value)))(value)
 
 
 @functools.cache
-def writer(kind: type) -> Writer:
-    """The function that turns a message of `kind` into plain values."""
+def writer(kind: Any) -> Writer:
+    """The function that turns a `kind` into plain values; `_as_is` where msgpack writes it as it is.
+
+    msgpack knows integers, members of an `IntEnum`, text, bytes and None, and writes a tuple as a list: what is
+    made of those alone takes no step for each value.
+    """
+    if isinstance(kind, typing.NewType):
+        return writer(kind.__supertype__)
+    if kind in _PLAIN_KINDS:
+        return _as_is
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _union_writer({argument: writer(argument) for argument in arguments})
+    if origin is tuple:
+        return _tuple_writer(arguments)
+    if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
+        return _as_is
+    return _message_writer(kind)
+
+
+_PLAIN_KINDS = frozenset((int, bool, str, bytes, types.NoneType))
+
+
+def _as_is(value: Plain) -> Plain:
+    return value
+
+
+def _union_writer(members: dict[Any, Writer]) -> Writer:
+    if all(write is _as_is for write in members.values()):
+        return _as_is
+    return lambda value: members[type(value)](value)
+
+
+def _tuple_writer(arguments: tuple[Any, ...]) -> Writer:
+    writers = [writer(argument) for argument in arguments if argument is not Ellipsis]
+    if all(write is _as_is for write in writers):
+        return _as_is
+    if arguments[-1] is Ellipsis:
+        (item,) = writers
+        return lambda value: [item(one) for one in value]
+    return lambda value: [write(one) for write, one in zip(writers, value, strict=True)]
+
+
+def _message_writer(kind: Any) -> Writer:
     assert dataclasses.is_dataclass(kind), f"{kind!r} is not a message"
-    names = tuple(field.name for field in dataclasses.fields(kind))
-    head = [kind.TAG] if hasattr(kind, "TAG") else []
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    head = (kind.TAG,) if hasattr(kind, "TAG") else ()
+    writers = [(place, writer(hints[name])) for place, name in enumerate(names, start=len(head))]
+    others = [(place, write) for place, write in writers if write is not _as_is]
+    fields = _getter(names)
 
     def write(message: Any) -> Plain:
-        return head + [_plain(getattr(message, name)) for name in names]
+        values = [*head, *fields(message)]
+        for place, write_field in others:
+            values[place] = write_field(values[place])
+        return values
 
     return write
+
+
+def _getter(names: list[str]) -> Callable[[Any], Iterable[Any]]:
+    """All these attributes at once; `attrgetter` gives no tuple for fewer than two."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda message: [getattr(message, name) for name in names]
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from functools import partial
 from fondaco.consensus import blocks, merkle, merkle_list
 from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.ledger import accounts, deployments, envelope, messages
+from fondaco.consensus.ledger.memo import Records
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.start import HEAD, Head, genesis_writes, read_head
 from fondaco.consensus.ledger.state import State, Store, Writes
@@ -57,6 +58,7 @@ class Ledger:
 
     def __init__(self, store: Store, chain: ChainId, *, check: Verify = verify) -> None:
         self._store = store
+        self._records = Records()
         self.chain = chain
         self._verify = check
         self._signatures = SignatureCache(chain, check)
@@ -65,7 +67,7 @@ class Ledger:
 
     @property
     def head(self) -> Head:
-        return read_head(self._store)
+        return read_head(self._store, self._records)
 
     @property
     def validators(self) -> ValidatorSet:
@@ -78,7 +80,7 @@ class Ledger:
 
     def state(self) -> State:
         """A view of the newest state; changes to it go nowhere."""
-        return State(self._store)
+        return State(self._store, self._records)
 
     def next_due_moment(self) -> Millis | None:
         """When a block is due though nobody sent a transaction; None if nothing is waiting."""

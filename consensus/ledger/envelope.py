@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from fondaco.consensus.ledger import accounts
+from fondaco.consensus.ledger.memo import Memo
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import State
 from fondaco.protocol import limits
@@ -40,8 +41,8 @@ FORGOTTEN_PER_BLOCK = 2 * limits.BLOCK_TRANSACTIONS
 class Envelopes:
     """Opens transactions; a signature that held once is not checked again.
 
-    Only ids are remembered: whoever can sign can make any number of transactions nobody will ever pay for, and
-    what is decoded takes many times the bytes it came in.
+    Of many only ids are remembered, of the newest all that was decoded: whoever can sign can make any number of
+    transactions nobody will ever pay for, and what is decoded takes many times the bytes it came in.
     """
 
     def __init__(self, chain: ChainId, verify: Verify) -> None:
@@ -49,12 +50,21 @@ class Envelopes:
         self._verify = verify
         self._good: OrderedDict[Hash, TxId] = OrderedDict()
         """By the hash of the full bytes, signature included."""
+        self._opened = Memo[bytes, tuple[TxId, SignedTransaction]](limits.TRANSACTIONS_DECODED_BYTES)
+        """By the full bytes, after every check."""
 
     def open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
         """Decode, and check all that does not depend on the ledger.
 
         Raises `Malformed`, `PeerFault` `signature.bad`, or `Refused` `tx.version`, `tx.chain`, `tx.messages`.
         """
+        opened = self._opened.get(raw)
+        if opened is None:
+            opened = self._open(raw)
+            self._opened.put(raw, opened, len(raw))
+        return opened
+
+    def _open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
         signed = decode_transaction(raw)
         digest = sha256(raw)
         known = self._good.get(digest)

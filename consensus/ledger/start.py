@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fondaco.consensus.ledger import accounts
 from fondaco.consensus.ledger.genesis import STAKE_PER_POWER, Genesis
+from fondaco.consensus.ledger.memo import Records
 from fondaco.consensus.ledger.state import AUX, MemoryStore, State, Store, Writes
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec
@@ -24,10 +25,10 @@ class Head:
     time: Millis
 
 
-def read_head(store: Store) -> Head:
+def read_head(store: Store, records: Records) -> Head:
     raw = store.get(AUX + HEAD)
     assert raw is not None, "the store holds no genesis"
-    return codec.decode(raw, Head)
+    return records.decode(raw, Head)
 
 
 def genesis_writes(genesis: Genesis) -> Writes:

@@ -7,11 +7,12 @@ and what is derived and not proven (transaction ids in use) at `a/<key>`.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 from fondaco.consensus import merkle
-from fondaco.protocol import codec
+from fondaco.consensus.ledger.memo import Records
 from fondaco.protocol.errors import Malformed
 from fondaco.protocol.scalars import Hash
 
@@ -59,27 +60,24 @@ class Overlay:
 
 
 class State:
-    """Typed access to the ledger's records through an overlay."""
+    """Typed access to the ledger's records through an overlay.
 
-    def __init__(self, store: Store, known: dict[bytes, tuple[bytes, object]] | None = None) -> None:
+    States over one store may share what is decoded: each reads many of the same records.
+    """
+
+    def __init__(self, store: Store, records: Records | None = None) -> None:
         self.overlay = Overlay(store)
-        self._known = {} if known is None else known
-        """By key, the bytes last seen there and the record they are: one block reads many records often."""
+        self._records = Records() if records is None else records
 
     def get(self, key: bytes, kind: type[T]) -> T | None:
         raw = self.overlay.get(RECORD + key)
         if raw is None:
             return None
-        seen, record = self._known.get(key, (b"", None))
-        if seen != raw:
-            try:
-                record = codec.decode(raw, kind)
-            except Malformed as fault:
-                # Never a peer's fault: blocks hold transactions, and records are what we made of them.
-                raise AssertionError(f"the record at {key!r} is not a {kind.__name__}: {fault}") from fault
-            self._known[key] = (raw, record)
-        assert isinstance(record, kind), f"the record at {key!r} is not a {kind.__name__}"
-        return record
+        try:
+            return self._records.decode(raw, kind)
+        except Malformed as fault:
+            # Never a peer's fault: blocks hold transactions, and records are what we made of them.
+            raise AssertionError(f"the record at {key!r} is not a {kind.__name__}: {fault}") from fault
 
     def require(self, key: bytes, kind: type[T]) -> T:
         """A record that the ledger's own rules say must be there."""
@@ -88,10 +86,7 @@ class State:
         return record
 
     def put(self, key: bytes, record: object | None) -> None:
-        raw = None if record is None else codec.encode(record)
-        self.overlay.put(RECORD + key, raw)
-        if raw is not None:
-            self._known[key] = (raw, record)
+        self.overlay.put(RECORD + key, None if record is None else self._records.encode(record))
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """The first records whose key starts with `prefix`, as (key, bytes)."""
@@ -115,7 +110,7 @@ class State:
 
     def attempt(self, action: Callable[[State], T]) -> T:
         """Run `action` on a state of its own and keep what it changed only if it does not raise."""
-        trial = State(self.overlay, self._known)
+        trial = State(self.overlay, self._records)
         result = action(trial)
         trial.overlay.fold()
         return result
@@ -152,17 +147,24 @@ class MemoryStore:
 
     def __init__(self, entries: Mapping[bytes, bytes] | None = None) -> None:
         self._entries = dict(entries or {})
+        self._keys = sorted(self._entries)
 
     def get(self, key: bytes) -> bytes | None:
         return self._entries.get(key)
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
-        inside = ((key, value) for key, value in self._entries.items() if start <= key < end)
-        yield from heapq.nsmallest(limit, inside)
+        first = bisect_left(self._keys, start)
+        last = bisect_left(self._keys, end, first)
+        for key in self._keys[first : min(last, first + limit)]:
+            yield key, self._entries[key]
 
     def apply(self, writes: Writes) -> None:
         for key, value in writes.items():
+            known = key in self._entries
             if value is None:
-                self._entries.pop(key, None)
-            else:
-                self._entries[key] = value
+                if known:
+                    del self._entries[key], self._keys[bisect_left(self._keys, key)]
+                continue
+            if not known:
+                insort(self._keys, key)
+            self._entries[key] = value

@@ -158,7 +158,25 @@ def test_a_good_signature_is_checked_once() -> None:
 
     envelopes = Envelopes(world.chain, counting)
     raw = world.sign(a_payment(world))
-    assert envelopes.open(raw) == envelopes.open(raw)
+    first = envelopes.open(raw)
+    assert envelopes.open(raw) is first, "and decoded once, while little was opened since"
+    assert len(asked) == 1
+
+
+def test_of_what_is_no_longer_decoded_the_signature_is_still_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TRANSACTIONS_DECODED_BYTES", 0)
+    asked = []
+    world = World("alice", "bob")
+
+    def counting(*arguments: bytes) -> bool:
+        asked.append(arguments)
+        return verify(*arguments)  # type: ignore[arg-type]
+
+    envelopes = Envelopes(world.chain, counting)
+    raw = world.sign(a_payment(world))
+    first, again = envelopes.open(raw), envelopes.open(raw)
+    assert first == again
+    assert first[1] is not again[1]
     assert len(asked) == 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fondaco.consensus.ledger.genesis import Genesis, GenesisAccount, GenesisValidator, genesis_from
+from fondaco.consensus.ledger.memo import Records
 from fondaco.consensus.ledger.params import Params, params_from
 from fondaco.consensus.ledger.start import genesis_writes, read_head
 from fondaco.consensus.ledger.state import MemoryStore, State
@@ -37,7 +38,7 @@ def test_a_genesis_survives_its_document() -> None:
 
 def test_the_first_state_holds_what_genesis_says() -> None:
     store = MemoryStore({key: value for key, value in genesis_writes(GENESIS).items() if value is not None})
-    head = read_head(store)
+    head = read_head(store, Records())
     assert (head.height, head.hash, head.time) == (4, GENESIS.hash(), 1_000)
     state = State(store)
     assert state.require(SUPPLY, Supply) == Supply(credits=MicroCredits(500), stake=MicroStake(4_000_007))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fondaco.consensus.ledger.memo import Records
 from fondaco.consensus.ledger.state import RECORD, MemoryStore, Overlay, State
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import Supply, UsedOrder
@@ -71,6 +72,25 @@ def test_a_record_read_twice_is_decoded_once_and_again_when_it_changed() -> None
     assert state.require(b"supply", Supply) is first
     state.put(b"supply", supply(2))
     assert state.require(b"supply", Supply) == supply(2)
+
+
+def test_states_of_one_ledger_share_what_is_decoded_and_nothing_else() -> None:
+    store, records = MemoryStore(), Records()
+    one, other = State(store, records), State(store, records)
+    one.put(b"supply", supply(1))
+    assert other.get(b"supply", Supply) is None
+    other.put(b"supply", supply(2))
+    assert one.require(b"supply", Supply) == supply(1)
+    store.apply(one.writes)
+    assert State(store, records).require(b"supply", Supply) is one.require(b"supply", Supply)
+
+
+def test_a_store_in_memory_stays_in_order_whatever_is_written() -> None:
+    store = MemoryStore({b"b": b"2"})
+    store.apply({b"c": b"3", b"a": b"1", b"none": None})
+    store.apply({b"b": None, b"c": b"4"})
+    assert list(store.scan(b"", b"z", 9)) == [(b"a", b"1"), (b"c", b"4")]
+    assert list(store.scan(b"b", b"c", 9)) == list(store.scan(b"c", b"a", 9)) == []
 
 
 def test_a_record_that_is_not_what_it_should_be_stops_the_ledger() -> None:
