@@ -222,8 +222,10 @@ class Headers(Nodes):
             if before.height < wanted.height and self._is_fresh(before):
                 await self._climb(before, peer, block)
             self._anchor_at(block)
+            anchor = self.trusted
             if before.height > wanted.height:
-                await self._climb(self.trusted, peer, self.verified[before.height])
+                await self._climb(anchor, peer, self.verified[before.height])
+                self.trusted = before
         except PeerFault as error:
             raise Refused(
                 "light.anchor",
@@ -231,7 +233,7 @@ class Headers(Nodes):
                 f"{before.height}:{before.hash.hex()}: {error.message}",
                 hint="compare both with a source you trust",
             ) from None
-        self._anchor = self.trusted
+        self._anchor = anchor
 
     async def way(self, peer: PeerId, block: LightBlock, *, start: int | None = None) -> list[FondacoBlock]:
         """Headers by which somebody else can verify `block`, lowest first, `block` the last.
