@@ -10,8 +10,9 @@ import logging
 from pathlib import Path
 
 import pytest
+import trio
 from tests.support.fixtures import fixtures_dir
-from tests.support.perturbations import perturbed
+from tests.support.perturbations import PERTURBATION_S, RECOVERY_S, perturbed
 
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.e2e]
@@ -25,8 +26,8 @@ PLAYED = ("ci", "libp2p-pertub", "long")
 @pytest.mark.timeout(120)
 async def test_a_killed_and_a_frozen_validator_come_back(tmp_path: Path) -> None:
     async with perturbed(tmp_path) as here:
-        assert await here.perturb("validator-1", "kill") < 20
-        assert await here.perturb("validator-3", "pause", for_s=3) < 20
+        assert await here.perturb("validator-1", "kill") < RECOVERY_S
+        assert await here.perturb("validator-3", "pause", for_s=3) < RECOVERY_S
 
 
 @pytest.mark.heavy
@@ -41,6 +42,24 @@ async def test_every_node_of_a_manifest_recovers(manifest: str, tmp_path: Path) 
             for how in sequence:
                 took = await here.perturb(f"{role}-{number}", how)
                 log.info("%s: %s-%d recovered from %s in %.1f s", manifest, role, number, how, took)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(180)
+async def test_without_a_quorum_nothing_is_decided_and_all_go_on_once_it_is_back(tmp_path: Path) -> None:
+    async with perturbed(tmp_path) as here:
+        names = [member.name for member in here.plan.members]
+        for name in ("validator-1", "validator-2"):
+            here.wires.pull(name)
+        await trio.sleep(2)  # what was under way may still be decided
+        before = max(map(here.height_of, names))
+        await trio.sleep(PERTURBATION_S)
+        assert max(map(here.height_of, names)) == before
+        for name in ("validator-1", "validator-2"):
+            here.wires.plug_in(name)
+        with trio.fail_after(RECOVERY_S):
+            while min(map(here.height_of, names)) <= before:
+                await trio.sleep(0.05)
 
 
 def test_no_perturbation_of_any_manifest_is_left_out() -> None:
