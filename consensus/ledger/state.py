@@ -62,14 +62,26 @@ class Overlay:
 class State:
     """Typed access to the ledger's records through an overlay.
 
-    States over one store may share what is decoded: each reads many of the same records.
+    States over one store may share what is decoded: each reads many of the same records. What is put is
+    encoded when its bytes are asked for: most records of a block change several times in it, and of what a check
+    tries out no byte is ever needed.
     """
 
-    def __init__(self, store: Store, records: Records | None = None) -> None:
+    def __init__(self, store: Store, records: Records | None = None, *, around: State | None = None) -> None:
         self.overlay = Overlay(store)
         self._records = Records() if records is None else records
+        self._around = around
+        self._fresh: dict[bytes, object | None] = {}
+        """Put here and not encoded yet, None for a removal; newer than what the overlay has."""
 
     def get(self, key: bytes, kind: type[T]) -> T | None:
+        state: State | None = self
+        while state is not None:
+            if key in state._fresh:
+                record = state._fresh[key]
+                assert record is None or isinstance(record, kind), f"{key!r} is not a {kind.__name__}"
+                return record
+            state = state._around
         raw = self.overlay.get(RECORD + key)
         if raw is None:
             return None
@@ -86,15 +98,17 @@ class State:
         return record
 
     def put(self, key: bytes, record: object | None) -> None:
-        self.overlay.put(RECORD + key, None if record is None else self._records.encode(record))
+        self._fresh[key] = record
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """The first records whose key starts with `prefix`, as (key, bytes)."""
+        self._write()
         start = RECORD + prefix
         return [(key[len(RECORD) :], value) for key, value in self.overlay.scan(start, _after(start), limit)]
 
     def scan_before(self, prefix: bytes, number: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Like `scan`, for keys that go on with eight bytes of a number: those with a smaller one."""
+        self._write()
         start = RECORD + prefix
         found = self.overlay.scan(start, start + number.to_bytes(8, "big"), limit)
         return [(key[len(RECORD) :], value) for key, value in found]
@@ -110,13 +124,15 @@ class State:
 
     def attempt(self, action: Callable[[State], T]) -> T:
         """Run `action` on a state of its own and keep what it changed only if it does not raise."""
-        trial = State(self.overlay, self._records)
+        trial = State(self.overlay, self._records, around=self)
         result = action(trial)
         trial.overlay.fold()
+        self._fresh.update(trial._fresh)
         return result
 
     def seal(self) -> Hash:
         """Bring the tree up to date with the records and return its root."""
+        self._write()
         changed = {
             key[len(RECORD) :]: value for key, value in self.overlay.changes.items() if key.startswith(RECORD)
         }
@@ -127,11 +143,21 @@ class State:
 
     def prove(self, key: bytes) -> tuple[bytes | None, merkle.Proof]:
         """A record's bytes (None: there is none) and the proof of it against the sealed root."""
+        self._write()
         return self.overlay.get(RECORD + key), merkle.prove(self._read_node, key)
 
     @property
     def writes(self) -> Writes:
+        self._write()
         return self.overlay.changes
+
+    def _write(self) -> None:
+        """Encode what is fresh, from the outside in: what an inner state has is newer."""
+        if self._around is not None:
+            self._around._write()
+        for key, record in self._fresh.items():
+            self.overlay.put(RECORD + key, None if record is None else self._records.encode(record))
+        self._fresh.clear()
 
     def _read_node(self, path: bytes) -> bytes | None:
         return self.overlay.get(NODE + path)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fondaco.consensus.ledger.memo import Records
 from fondaco.consensus.ledger.state import RECORD, MemoryStore, Overlay, State
+from fondaco.protocol import codec
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import Supply, UsedOrder
 from fondaco.protocol.scalars import MicroCredits, MicroStake, Millis
@@ -68,10 +72,44 @@ def test_a_record_read_twice_is_decoded_once_and_again_when_it_changed() -> None
     state.put(b"supply", supply(1))
     first = state.require(b"supply", Supply)
     assert state.require(b"supply", Supply) is first
-    state.overlay.put(RECORD + b"supply", state.overlay.get(RECORD + b"supply"))
+    raw = state.writes[RECORD + b"supply"]
+    state.overlay.put(RECORD + b"supply", raw)
     assert state.require(b"supply", Supply) is first
     state.put(b"supply", supply(2))
     assert state.require(b"supply", Supply) == supply(2)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["put", "scan", "enter", "leave", "fail"]), keys, st.none() | st.integers(1, 9))
+    )
+)
+def test_a_scan_and_an_attempt_see_what_was_put_before_them(steps: list[tuple[str, bytes, int | None]]) -> None:
+    """Whatever was encoded by then, and however deep the attempts lie in each other."""
+    left = iter(steps)
+
+    def run(state: State, holds: dict[bytes, int]) -> dict[bytes, int]:
+        for action, key, number in left:
+            if action == "put":
+                state.put(key, None if number is None else supply(number))
+                holds = {one: value for one, value in holds.items() if one != key}
+                holds |= {} if number is None else {key: number}
+            elif action == "scan":
+                found = [(one, codec.decode(raw, Supply).credits) for one, raw in state.scan(key[:1], 99)]
+                assert found == [item for item in sorted(holds.items()) if item[0][:1] == key[:1]]
+            elif action == "enter":
+                with suppress(Refused):
+                    holds = state.attempt(partial(run, holds=holds))
+            elif action == "leave":
+                return holds
+            else:
+                raise Refused("a.reason", "why not")
+            record = state.get(key, Supply)
+            assert (None if record is None else record.credits) == holds.get(key)
+        return holds
+
+    with suppress(Refused):
+        run(State(MemoryStore({RECORD + bytes((1, 1)): codec.encode(supply(7))})), {bytes((1, 1)): 7})
 
 
 def test_states_of_one_ledger_share_what_is_decoded_and_nothing_else() -> None:
