@@ -189,6 +189,22 @@ async def test_an_anchor_must_agree_with_what_is_trusted_and_with_the_network(sc
         assert client.trusted.height == 4
 
 
+async def test_an_anchor_that_no_trusted_validator_signed_is_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash is as the user said, but it does not follow from what was verified: one of the two is wrong."""
+    good = scene.block(scene.chain, 4)
+    unsigned = replace(good.signed.certificate, signatures=(None, None, None, None))
+    bare = replace(good, signed=replace(good.signed, certificate=unsigned))
+
+    async def block(peer: str, params: Any) -> Any:
+        return codec.encode(bare)
+
+    async with asking(scene.chain, Full(scene.chain).methods(block=block)) as asked:
+        with refused("light.anchor", "compare both"):
+            await asked.client.anchor_at(scene.id(4))
+
+
 # Witnesses
 
 

@@ -19,12 +19,12 @@ from tests.support.ledger import RICH
 from tests.support.light import Full, asking
 from tests.support.network import address
 
-from fondaco.consensus.proof import HeaderId
+from fondaco.consensus.proof import HeaderId, ProvenAt
 from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.node.cli import cli
 from fondaco.node.cli import proof as commands
-from fondaco.node.proof_file import KINDS, key_of
+from fondaco.node.proof_file import KINDS, describe, key_of
 from fondaco.node.tenant import records
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
@@ -202,7 +202,7 @@ async def test_checking_needs_neither_network_nor_what_it_is_made_of(scene: Scen
         "import sys; from fondaco.node.cli import cli\n"
         "try: cli(sys.argv[1:])\n"
         "except SystemExit as done: code = done.code\n"
-        "heavy = {'libp2p', 'sqlite3', 'fastapi'} & set(sys.modules)\n"
+        "heavy = {'libp2p', 'sqlite_utils', 'fastapi', 'trio'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else code)"
     )
     command = [sys.executable, "-c", script, "verify", "--trusted", str(scene.genesis), str(file)]
@@ -259,6 +259,13 @@ def test_a_record_that_cannot_be_is_told(kind: str, name: str, code: str) -> Non
     with pytest.raises(Refused) as caught:
         key_of(kind, name)
     assert caught.value.code == code
+
+
+def test_a_record_of_another_kind_is_shown_as_it_is(scene: Scene) -> None:
+    header = scene.chain.store.signed_header(Height(3))
+    assert header is not None
+    found = describe(ProvenAt(header=header.header, key=b"supply", value=b"\x01", steps=1))
+    assert (found["kind"], found["id"], found["record"]) == ("record", b"supply".hex(), "01")
 
 
 def test_the_commands_know_every_kind_there_is() -> None:
