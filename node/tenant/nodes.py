@@ -23,6 +23,9 @@ T = TypeVar("T")
 RETRY_PAUSE_S = 0.2
 """Before nodes of which none answered are asked again."""
 
+SPREAD_GRACE_S = 0.5
+"""After one node took something, how long the others are waited for."""
+
 
 class Nodes:
     """The nodes a light client talks to, none of them trusted."""
@@ -46,6 +49,10 @@ class Nodes:
                 await self._call(peer, method, [raw])
             except FondacoError as error:
                 errors.append(error)
+            else:  # the others get a moment, but one that hangs holds nobody up
+                nursery.cancel_scope.deadline = min(
+                    nursery.cancel_scope.deadline, trio.current_time() + SPREAD_GRACE_S
+                )
 
         async with trio.open_nursery() as nursery:
             for peer in asked:

@@ -221,6 +221,19 @@ async def test_answers_of_no_use_at_all_are_a_fault_and_never_a_crash(scene: Sce
         assert client.peers == []
 
 
+async def test_what_one_node_took_does_not_wait_for_one_that_hangs(scene: Scene) -> None:
+    async def hang(peer: str, params: Any) -> Any:
+        await trio.sleep_forever()
+
+    async def take(peer: str, params: Any) -> bytes:
+        return b""
+
+    deaf, good = scene.full.methods(submit_transaction=hang), scene.full.methods(submit_transaction=take)
+    async with asking(scene.chain, deaf, good) as asked:
+        with trio.fail_after(limits.REQUEST_TIMEOUT_MS / 2_000):
+            await asked.client.submit_transaction(b"anything")
+
+
 async def test_a_node_that_stalls_holds_nobody_up(scene: Scene) -> None:
     async def stall(peer: str, params: Any) -> Any:
         await trio.sleep_forever()
