@@ -137,6 +137,10 @@ def _as_is(value: Plain) -> Plain:
 def _union_writer(members: dict[Any, Writer]) -> Writer:
     if all(write is _as_is for write in members.values()):
         return _as_is
+    others = [write for member, write in members.items() if member is not types.NoneType]
+    if len(others) == 1:
+        (only,) = others
+        return lambda value: None if value is None else only(value)
     return lambda value: members[type(value)](value)
 
 

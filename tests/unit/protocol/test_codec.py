@@ -50,6 +50,11 @@ class Tree:
     pair: tuple[bool, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    arms: tuple[int, Leaf, tuple[Point, ...] | None]
+
+
 LEAF = Leaf(colour=Colour.BLUE)
 TREE = Tree(left=LEAF, right=None, points=(Point(x=1, y=2),), pair=(True, "ok"))
 
@@ -68,6 +73,13 @@ def packed(plain: object) -> bytes:
 def test_a_message_is_its_tag_and_fields_in_order() -> None:
     assert codec.unpack(codec.encode(TREE)) == [2, [1, 300], None, [[1, 2]], [True, "ok"]]
     assert codec.encode(LEAF).hex() == "9201cd012c", "these very bytes are signed: they never change"
+
+
+def test_a_tuple_of_unlike_things_is_a_list_of_them() -> None:
+    for points, plain in ((None, None), ((Point(x=1, y=2),), [[1, 2]])):
+        fork = Fork(arms=(7, LEAF, points))
+        assert codec.unpack(codec.encode(fork)) == [[7, [1, 300], plain]]
+        assert codec.decode(codec.encode(fork), Fork) == fork
 
 
 def test_messages_nest_but_never_in_themselves() -> None:
