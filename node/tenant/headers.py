@@ -151,7 +151,10 @@ class Headers(Nodes):
             elif (held := self.verified.get(height)) is not None:
                 way.feed(held.signed.header)
             else:
-                way.feed(await self._header_named(height, way.expected))
+                try:
+                    way.feed(await self._header_named(height, way.expected))
+                except Refused as error:
+                    raise Unreachable("light.behind", f"no node shows height {height}: {error.message}") from None
 
     async def _header_named(self, height: int, expected: bytes) -> Header:
         async def ask(peer: PeerId) -> Header:

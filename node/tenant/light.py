@@ -83,9 +83,13 @@ class LightClient(Headers):
             with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000):
                 while True:
                     raw = await self._call(peer, "record", [key])
-                    record, header = await self._check(peer, key, raw, kind)
-                    if header.height >= at_least and not self._is_stale(header):
-                        return record
+                    try:
+                        record, header = await self._check(peer, key, raw, kind)
+                        if header.height >= at_least and not self._is_stale(header):
+                            return record
+                    except Unreachable as error:
+                        if error.code != "light.behind":
+                            raise
                     await trio.sleep(LAG_PAUSE_S)
             raise Unreachable("light.behind", f"{peer} shows no block that is new enough")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.support.chains import HOUR_MS, Town
+from tests.support.chains import HOUR_MS, Town, stored
 from tests.support.ledger import RICH
 from tests.support.light import Asked, Full, asking
 
@@ -131,6 +131,23 @@ async def test_a_node_that_lags_is_checked_by_hashes_where_genesis_has_expired(
             monkeypatch.setattr(limits, "BACKWARD_HEADERS", 1)
             with refused("light.behind"):
                 await client._trust(asked.peer(0), scene.block(scene.chain, 1))
+
+
+async def test_a_node_below_what_is_trusted_is_waited_for_where_genesis_has_expired(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    late = scene.town.open(tmp_path / "late.db")
+    first, certificate = stored(scene.chain, 1)
+    late.commit(first, certificate)
+    async with asking(scene.chain, *scene.nodes(late)) as asked:
+        client = anchored(asked, scene, 4)
+        with genesis_expired(monkeypatch), trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.record, scene.key, Account)
+                await trio.sleep(0.1)
+                scene.town.copy(scene.chain, late)
+        assert asked.left_out() == []
+    late.close()
 
 
 async def test_a_node_that_shows_false_headers_on_the_way_down_is_left_out(
