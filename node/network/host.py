@@ -66,6 +66,7 @@ class Host:
         self._on_connected: list[PeerCallback] = []
         self._on_disconnected: list[PeerCallback] = []
         self._dialled: dict[PeerId, Address] = {}
+        self._dialling: dict[PeerId, trio.Lock] = {}
         self._changed = trio.Event()
 
     # Who and where
@@ -118,11 +119,17 @@ class Host:
         reason = self.bans.why(peer, trio.current_time())
         if reason is not None:
             raise Refused("network.banned", f"{peer} is banned: {reason}")
+        # One dial at a time: several at once make several connections, and too many get a peer dropped.
+        lock = self._dialling.setdefault(peer, trio.Lock())
         try:
-            await dial.dial(self._basic, address)
+            async with lock:
+                await dial.dial(self._basic, address)
         except Unreachable:
             self.counters.dial_failures += 1
             raise
+        finally:
+            if not lock.statistics().tasks_waiting:
+                self._dialling.pop(peer, None)
         return peer
 
     def keep_connected(self, address: Address) -> None:

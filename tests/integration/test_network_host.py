@@ -228,3 +228,11 @@ async def test_closing_a_host_with_many_connections_is_quick() -> None:
         await until(lambda: len(hub.peers()) == 7)
         began = trio.current_time()
     assert trio.current_time() - began < 5
+
+
+async def test_many_who_want_the_same_peer_at_once_share_one_connection() -> None:
+    async with hosts(2) as (one, two), trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(one.connect, address(two))
+    assert one.counters.connected == two.counters.connected == 1
+    assert two.counters.drops == 0
