@@ -14,7 +14,19 @@ import pytest
 import trio
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.io.exceptions import ConnectionClosedError
-from tests.support.network import address, echo, echoes, hosts, pair, port, raw_connection, raw_stream, seed, until
+from tests.support.network import (
+    PATIENCE_S,
+    address,
+    echo,
+    echoes,
+    hosts,
+    pair,
+    port,
+    raw_connection,
+    raw_stream,
+    seed,
+    until,
+)
 
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
@@ -117,6 +129,15 @@ ABUSES: dict[str, Attack] = {
 }
 
 
+async def served(honest: Host, node: Host) -> bool:
+    """Whether an honest peer is served, dialling again where a busy machine cut its handshake short."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Unreachable):
+                return await echoes(honest, node)
+            await trio.sleep(0.05)
+
+
 @pytest.mark.parametrize("where", sorted({abuse.partition(":")[0] for abuse in ABUSES}))
 async def test_the_node_outlives_abuse_of(where: str) -> None:
     """Every kind comes from a peer of its own, all at the same time."""
@@ -128,7 +149,7 @@ async def test_the_node_outlives_abuse_of(where: str) -> None:
                 await attacker.connect(address(node))
                 with contextlib.suppress(BaseLibp2pError, Unreachable):  # it may be cut off while at it
                     await ABUSES[name](attacker, node.peer_id)
-                assert await echoes(honest, node), name
+                assert await served(honest, node), name
 
         for number, name in enumerate(ABUSES):
             if name.startswith(where + ":"):

@@ -230,9 +230,14 @@ async def test_closing_a_host_with_many_connections_is_quick() -> None:
     assert trio.current_time() - began < 5
 
 
-async def test_many_who_want_the_same_peer_at_once_share_one_connection() -> None:
+async def test_many_who_want_the_same_peer_at_once_share_one_connection_and_can_all_use_it() -> None:
     async with hosts(2) as (one, two), trio.open_nursery() as nursery:
+        two.handle("/echo/1", echo)
+
+        async def use() -> None:
+            assert await echoes(one, two)
+
         for _ in range(20):
-            nursery.start_soon(one.connect, address(two))
+            nursery.start_soon(use)
     assert one.counters.connected == two.counters.connected == 1
     assert two.counters.drops == 0
