@@ -119,7 +119,7 @@ class Host:
         reason = self.bans.why(peer, trio.current_time())
         if reason is not None:
             raise Refused("network.banned", f"{peer} is banned: {reason}")
-        # One dial at a time: several at once make several connections, and too many get a peer dropped.
+        # One dial at a time: who comes second finds the connection of the first, and makes no other.
         lock = self._dialling.setdefault(peer, trio.Lock())
         try:
             async with lock:
