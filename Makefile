@@ -1,11 +1,13 @@
 # The three commands most people need: `make demo`, `make test`, `make testnet`.
 PYTHON ?= python3
+# Files of tests run side by side; one may start a network of eight processes, so more than four at once gain nothing.
 PYTEST ?= .venv/bin/python -m pytest
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo testnet test test-all coverage check format bench clean
+.PHONY: setup demo testnet test heavy test-all coverage check format bench clean
 
 setup: $(STAMP)
 
@@ -28,10 +30,13 @@ testnet: setup
 	@$(BIN)/fondaco testnet up
 
 test: setup
-	@$(PYTEST) -m "not heavy"
+	@$(PYTEST) $(SPREAD) -m "not heavy"
 
-test-all: setup
-	@$(PYTEST)
+# What takes too long for every day: CI runs it after the rest.
+heavy: setup
+	@$(PYTEST) $(SPREAD) --dist worksteal -m heavy --durations=10
+
+test-all: test heavy
 
 # After `make test PYTEST="$(BIN)/coverage run -m pytest"`: everything together, then what is owed in full.
 coverage:

@@ -8,7 +8,7 @@ block that fails `follows` or the ledger be held against the proposer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fondaco.consensus import merkle_list
 from fondaco.consensus.certificates import Holds, verify_commit
@@ -16,6 +16,7 @@ from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import PROTOCOL_VERSION, Block, CommitCertificate
 from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.events import Event, TransactionApplied
 from fondaco.protocol.scalars import ChainId, Hash, Height, Millis
 
 
@@ -83,3 +84,19 @@ def follows(block: Block, place: Place, holds: Holds) -> bool:
     except PeerFault:
         return False
     return True
+
+
+def events_root(events: Sequence[Event]) -> Hash:
+    """`Header.events_root`."""
+    return merkle_list.root([event_leaf(event) for event in events])
+
+
+def event_leaf(event: Event) -> bytes:
+    """What a header commits to of an event: all but the words of a refusal.
+
+    Those are for people, and change between releases (and, where a name is quoted, between versions of Python);
+    the code is what is agreed.
+    """
+    if isinstance(event, TransactionApplied):
+        event = replace(event, message="")
+    return codec.encode(event)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fondaco.consensus import rounds
 from fondaco.consensus.rounds import Input, Kind, Output, StartRound, State, Step
 from fondaco.consensus.validators import ValidatorSet
-from fondaco.consensus.votes import Added, VoteKeeper
+from fondaco.consensus.votes import VoteKeeper
 from fondaco.protocol.agreement import Block, RoundCertificate, SignedProposal, SignedVote, VoteKind
 from fondaco.protocol.scalars import Hash, PublicKey, Round
 
@@ -66,18 +66,18 @@ class Driver:
         self._entering = Round(0)
         return self._run()
 
-    def add_vote(self, vote: SignedVote) -> tuple[Added, list[Output]]:
-        added = self.keeper.add(vote)
+    def add_vote(self, vote: SignedVote) -> list[Output]:
         # Nothing holds that did not before unless a threshold was crossed; most votes cross none.
-        return added, self._run() if added.thresholds else []
+        return self._run() if self.keeper.add(vote) else []
 
-    def add_certificate(self, certificate: RoundCertificate) -> tuple[list[Added], list[Output]]:
+    def add_certificate(self, certificate: RoundCertificate) -> list[Output]:
         """Take a verified round certificate whole."""
-        added = [self.keeper.add(vote) for vote in certificate.votes]
+        for vote in certificate.votes:
+            self.keeper.add(vote)
         first = certificate.votes[0].vote
         if self.is_quorum(certificate):
             self.keeper.certify(first.kind, first.round, first.value, certificate.votes)
-        return added, self._run()
+        return self._run()
 
     def add_commit(self, round: Round, value: Hash) -> list[Output]:
         """Take a verified commit certificate's word."""

@@ -23,6 +23,7 @@ from fondaco.protocol.agreement import (
     Vote,
 )
 from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.evidence import Amnesia, DuplicateVote
 from fondaco.protocol.scalars import Hash, Height, Millis, PublicKey, Round
 
 
@@ -176,10 +177,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class ReportEvidence:
-    """Two votes of one validator that no honest one casts both."""
+    """Somebody broke its word. After a restart it is said again."""
 
-    first: SignedVote
-    second: SignedVote
+    evidence: DuplicateVote | Amnesia
 
 
 @dataclass(frozen=True, slots=True)

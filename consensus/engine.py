@@ -29,6 +29,7 @@ from fondaco.consensus.effects import (
     Punish,
     Received,
     Record,
+    ReportEvidence,
     RequestSync,
     Send,
     Signed,
@@ -51,6 +52,7 @@ from fondaco.consensus.journal_entries import (
     decode_entry,
 )
 from fondaco.consensus.outbox import Outbox
+from fondaco.consensus.watch import Watch
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     CommitCertificate,
@@ -81,6 +83,8 @@ class Engine:
         self._signatures = SignatureCache(chain, verify)
         self._outbox = Outbox()
         self._here: AtHeight | None = None
+        self._below: Watch | None = None
+        """Of the height below: what is said of it late may still break a word."""
         self._replaying_here = False
 
     @property
@@ -182,7 +186,9 @@ class Engine:
         earliest = min(event.previous_time, self._outbox.now) + self.config.min_block_interval_ms
         here.not_before = Millis(earliest)
         self._outbox.set_timer(Timer.REBROADCAST, self.config.rebroadcast_ms)
+        self._below = None
         if before is not None and before.place.height == event.height - 1:
+            self._below = before.driver.keeper.watch
             for message, sender, received in before.ahead.waiting():
                 self._receive(message, sender, received, here)
 
@@ -235,12 +241,16 @@ class Engine:
         try:
             height = height_of(message)
             if height == here.place.height:
-                if here.decided is None and self._admit(message, here):
+                if here.decided is not None:
+                    self._hear_late(message, here.driver.keeper.watch)
+                elif self._admit(message, here):
                     self._take_message(message, received, here)
             elif height > here.place.height:
                 self._receive_ahead(message, sender, received, here)
-            elif height == here.place.height - 1 and not isinstance(message, CommitCertificate):
-                self._help(sender, here)
+            elif height == here.place.height - 1:
+                self._hear_late(message, self._below)
+                if not isinstance(message, CommitCertificate):
+                    self._help(sender, here)
         except PeerFault as fault:
             if sender is not None:
                 self._outbox.emit(Punish(sender, fault))
@@ -255,7 +265,7 @@ class Engine:
             case RoundCertificate():
                 return admission.admit_round(message, here.driver, holds)
             case CommitCertificate():
-                return admission.admit_commit(message, here.driver, holds)
+                return not here.knows(message) and admission.admit_commit(message, here.driver, holds)
             case _:
                 assert_never(message)
 
@@ -264,6 +274,16 @@ class Engine:
             # Somebody had a reason to begin; waiting for one of our own would only cost them a round.
             self._take(RoundZeroEntry(time=self._outbox.now), here)
         self._take(MessageEntry(time=received, message=message, own=False), here)
+        if isinstance(message, SignedProposal) and message.block.previous_certificate is not None:
+            # What its proposer was told of the height below, and we perhaps were not.
+            self._hear_late(message.block.previous_certificate, self._below)
+
+    def _hear_late(self, message: ConsensusMessage, watch: Watch | None) -> None:
+        """Of a height that is decided only broken words are news. Raises `PeerFault` for a bad signature."""
+        if watch is not None:
+            watch.note_late(message, self._signatures.holds)
+            for evidence in watch.take():
+                self._outbox.emit(ReportEvidence(evidence))
 
     def _receive_ahead(
         self, message: ConsensusMessage, sender: PublicKey | None, received: Millis, here: AtHeight

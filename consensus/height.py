@@ -43,7 +43,6 @@ from fondaco.consensus.rounds import (
     StartTimeout,
     Step,
 )
-from fondaco.consensus.votes import Added
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,
@@ -119,7 +118,10 @@ class AtHeight:
 
     def resume(self) -> None:
         """After a replay: say the last again, and ask again what was left open."""
-        emit = self._outbox.emit
+        emit, watch = self._outbox.emit, self.driver.keeper.watch
+        watch.untake()
+        for evidence in watch.take():
+            emit(ReportEvidence(evidence))
         if self.decided is not None:
             emit(Broadcast(self.decided.certificate))
             emit(self.decided)
@@ -162,6 +164,10 @@ class AtHeight:
             if not stale:
                 emit(Broadcast(message))
 
+    def knows(self, certificate: CommitCertificate) -> bool:
+        """Whether it was taken before."""
+        return (certificate.round, certificate.value) in self._certificates
+
     def lags(self) -> bool:
         """Whether others show this height to be decided while we have not."""
         certain = bool(self._certificates) or self.place.validators.has_third(self.ahead.weight())
@@ -175,18 +181,15 @@ class AtHeight:
             self._note_said(message)
         match message:
             case SignedVote():
-                added, outputs = driver.add_vote(message)
-                self._report([added])
-                self._carry_out(outputs)
+                self._carry_out(driver.add_vote(message))
             case SignedProposal():
                 self._apply_proposal(message, entry.time)
             case RoundCertificate():
-                several, outputs = driver.add_certificate(message)
-                self._report(several)
-                self._carry_out(outputs)
+                self._carry_out(driver.add_certificate(message))
             case CommitCertificate():
                 self._certificates[(message.round, message.value)] = message
                 self.final = True
+                driver.keeper.watch.note_certificate(message)
                 self._carry_out(driver.add_commit(message.round, message.value))
                 if self.decided is None and message.value not in driver.blocks:
                     self._outbox.emit(RequestSync(message.height))
@@ -215,14 +218,12 @@ class AtHeight:
         self.unsigned = [request for request in self.unsigned if request.statement != statement]
         self._outbox.emit(Broadcast(message))
 
-    def _report(self, several: list[Added]) -> None:
-        for added in several:
-            if added.conflict is not None:
-                self._outbox.emit(ReportEvidence(*added.conflict))
-
     # Outputs of the rules
 
     def _carry_out(self, outputs: list[Output]) -> None:
+        """What the driver answered, after what it found out on the way."""
+        for evidence in self.driver.keeper.watch.take():
+            self._outbox.emit(ReportEvidence(evidence))
         for output in outputs:
             match output:
                 case StartRound():

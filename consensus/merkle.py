@@ -6,15 +6,26 @@ one is thirty-two zero bytes. So a proof is about log2(records) hashes, for pres
     leaf  = sha256(0x00 || sha256(key) || sha256(value))
     inner = sha256(0x01 || left || right)
 
-Nodes live in the ledger's store under their path and are overwritten in place: only the newest state can be
-proven, which is all that anybody asks a running node for.
+It is stored in pages of four levels, one for each hexadecimal prefix of a path under which more than one record
+lies. A page says for each of the sixteen next digits what is there: nothing, one record's leaf, or the hash of a
+subtree that has a page of its own. The hashes between are worked out when they are needed: fifteen of them cost
+less than one row more to read and write.
+
+    page = sixteen bits for the digits with a leaf, sixteen for those with a subtree, the lowest for digit 0;
+           then in the order of the digits sha256(key) || sha256(value) of a leaf, or the hash of a subtree
+
+Pages lie in the ledger's store and are overwritten in place: only the newest state can be proven, which is all
+that anybody asks a running node for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from itertools import groupby
+from typing import ClassVar
 
 from fondaco.protocol.scalars import Hash
 from fondaco.protocol.signing import sha256
@@ -24,11 +35,22 @@ LEAF = b"\x00"
 INNER = b"\x01"
 DEPTH_MAX = 256
 
-ReadNode = Callable[[bytes], bytes | None]
-"""From a node's path to its bytes: a tag and two hashes."""
-Change = tuple[Hash, Hash | None]
-"""Path of a record, and the hash of its new value or None for its removal."""
-C = TypeVar("C", bound=tuple[Hash, Hash | None])
+DIGIT_BITS = 4
+DIGITS = 16
+NOTHING = b""
+LEAF_BYTES, HASH_BYTES = 64, 32
+"""What stands at a digit is told by its length: nothing, a leaf's path and value hash, or a subtree's hash."""
+
+_VALUE = {digit: int(digit, DIGITS) for digit in "0123456789abcdef"}
+_ALL = (1 << DIGITS) - 1
+_HEAD_BYTES = 4
+_SUBTREES_ONLY = _ALL.to_bytes(_HEAD_BYTES, "big")
+_hash = hashlib.sha256
+
+ReadPage = Callable[[bytes], bytes | None]
+"""From a page's key to its bytes."""
+Change = tuple[str, bytes | None]
+"""Path of a record in hexadecimal, and its leaf or None for its removal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,135 +64,224 @@ class Proof:
     """(path, value hash) of the leaf found there; None where the subtree is empty."""
 
 
-def node_path(depth: int, path: bytes) -> bytes:
-    """Where a node is stored: its depth and the bits above it, the rest zeroed."""
-    whole, bits = divmod(depth, 8)
-    prefix = path[:whole]
-    if bits:
-        prefix += bytes((path[whole] & (0xFF00 >> bits) & 0xFF,))
-    return depth.to_bytes(2, "big") + prefix
+def page_key(prefix: str) -> bytes:
+    """Where the page of a prefix is stored.
+
+    Two lengths of prefix at a time, so that a page lies beside those below it, where most of a walk's end is, and
+    the few that all walks pass lie together.
+    """
+    return bytes((len(prefix) >> 1,)) + prefix.encode("ascii")
 
 
-def root_of(read: ReadNode) -> Hash:
-    return _hash(read(node_path(0, b"")))
+def root_of(read: ReadPage) -> Hash:
+    return Hash(_hash_of(_fold(_unpack(read(page_key(""))))))
 
 
-def update(read: ReadNode, changes: Mapping[bytes, bytes | None]) -> dict[bytes, bytes | None]:
-    """The nodes to write (None: remove) so that the tree holds `changes`, a value or None for each record key."""
-    hashed = sorted((sha256(key), None if value is None else sha256(value)) for key, value in changes.items())
+def update(
+    read: ReadPage,
+    changes: Mapping[bytes, bytes | None],
+    prefetch: Callable[[list[bytes]], None] = lambda _keys: None,
+) -> dict[bytes, bytes | None]:
+    """The pages to write (None: remove) so that the tree holds `changes`, a value or None for each record key.
+
+    `prefetch` is told which pages will be read next, one level after the other.
+    """
     writes: dict[bytes, bytes | None] = {}
-    top = node_path(0, b"")
-    before = read(top)
-    after = _Update(read, writes).subtree(0, b"", before, hashed)
-    if after != before:
-        writes[top] = after
+    if changes:
+        pages = _descend(read, prefetch, sorted(map(_change, changes.items())))
+        _Update(pages, writes).page("", NOTHING)
     return writes
 
 
-class _Update:
-    """One walk down the tree with all changes at once: shared upper nodes are hashed once."""
+def _change(item: tuple[bytes, bytes | None]) -> Change:
+    key, value = item
+    path = _hash(key).digest()
+    return path.hex(), None if value is None else path + _hash(value).digest()
 
-    def __init__(self, read: ReadNode, writes: dict[bytes, bytes | None]) -> None:
-        self.read = read
+
+@dataclass(slots=True)
+class _Page:
+    """A page on the way of a walk."""
+
+    key: bytes
+    before: bytes | None
+    slots: list[bytes]
+    parts: list[tuple[int, list[Change]]]
+    """The changes below it, by the next digit."""
+
+
+def _descend(read: ReadPage, prefetch: Callable[[list[bytes]], None], changes: list[Change]) -> dict[str, _Page]:
+    """All pages that stand above the changes, by their prefix."""
+    pages: dict[str, _Page] = {}
+    wanted, depth = {"": changes}, 0
+    while wanted:
+        keys = list(map(page_key, wanted))
+        prefetch(keys)
+        below: dict[str, list[Change]] = {}
+        for key, (prefix, here) in zip(keys, wanted.items(), strict=True):
+            before = read(key)
+            assert before is not None or not prefix, "the tree names a page that the store does not hold"
+            slots, parts = _unpack(before), _split(depth, here)
+            pages[prefix] = _Page(key, before, slots, parts)
+            for digit, part in parts:
+                if len(slots[digit]) == HASH_BYTES:
+                    below[part[0][0][: depth + 1]] = part
+        wanted, depth = below, depth + 1
+    return pages
+
+
+class _Update:
+    """The way back up with all changes at once: each page is written once."""
+
+    def __init__(self, pages: dict[str, _Page], writes: dict[bytes, bytes | None]) -> None:
+        self.pages = pages
         self.writes = writes
 
-    def subtree(self, depth: int, prefix: bytes, node: bytes | None, changes: list[Change]) -> bytes | None:
-        """The node standing at `prefix` after the changes; its descendants are written on the way."""
-        if not changes:
-            return node
-        if node is None or node[:1] == LEAF:
-            return self._build(depth, _merge(node, changes))
-        return self._descend(depth, prefix, node, changes)
+    def page(self, prefix: str, known: bytes) -> bytes:
+        """What stands at `prefix` after the changes; before, it was the page's subtree, whose hash is `known`."""
+        page, below = self.pages[prefix], len(prefix) + 1
+        slots, same_kinds = page.slots, page.before is not None
+        for digit, part in page.parts:
+            slot = slots[digit]
+            if len(slot) == HASH_BYTES:
+                after = self.page(part[0][0][:below], slot)
+            else:
+                after = self.build(below, _merge(slot, part))
+            slots[digit] = after
+            same_kinds = same_kinds and len(after) == len(slot)
+        packed = page.before[:_HEAD_BYTES] + b"".join(slots) if same_kinds and page.before else _pack(slots)
+        if packed == page.before:
+            return known
+        if not same_kinds and prefix:
+            held = [slot for slot in slots if slot]
+            if len(held) < 2 and (not held or len(held[0]) == LEAF_BYTES):
+                self.writes[page.key] = None
+                return held[0] if held else NOTHING
+        self.writes[page.key] = packed
+        if not prefix:
+            return NOTHING
+        if packed is not None and packed.startswith(_SUBTREES_ONLY):
+            return _fold_hashes(packed[_HEAD_BYTES:])
+        return _fold(slots)
 
-    def _descend(self, depth: int, prefix: bytes, node: bytes, changes: list[Change]) -> bytes | None:
-        hashes = [node[1:33], node[33:65]]
-        kept: list[bytes | None] = [None, None]
-        for side, part in enumerate(_split(depth, changes)):
-            if not part:
-                continue
-            where = node_path(depth + 1, part[0][0])
-            before = None if hashes[side] == EMPTY else self.read(where)
-            after = self.subtree(depth + 1, where[2:], before, part)
-            if after != before:
-                self.writes[where] = after
-            kept[side] = after
-            hashes[side] = _hash(after)
-        if EMPTY in hashes:
-            return self._collapse(depth, prefix, hashes, kept)
-        return INNER + hashes[0] + hashes[1]
-
-    def _collapse(self, depth: int, prefix: bytes, hashes: list[bytes], kept: list[bytes | None]) -> bytes | None:
-        """A subtree left with one record is that record's leaf, moved up from below."""
-        if hashes == [EMPTY, EMPTY]:
-            return None
-        side = 0 if hashes[1] == EMPTY else 1
-        where = node_path(depth + 1, _child(depth, prefix, side))
-        only = kept[side] or self.read(where)
-        assert only is not None, "the tree names a node that the store does not hold"
-        if only[:1] == INNER:
-            return INNER + hashes[0] + hashes[1]
-        self.writes[where] = None
-        return only
-
-    def _build(self, depth: int, leaves: list[tuple[Hash, Hash]]) -> bytes | None:
-        """A fresh subtree over sorted leaves."""
-        if not leaves:
-            return None
-        if len(leaves) == 1:
-            return LEAF + leaves[0][0] + leaves[0][1]
-        hashes: list[bytes] = []
-        for part in _split(depth, leaves):
-            child = self._build(depth + 1, part)
-            if child is not None:
-                self.writes[node_path(depth + 1, part[0][0])] = child
-            hashes.append(_hash(child))
-        return INNER + hashes[0] + hashes[1]
+    def build(self, depth: int, leaves: list[Change]) -> bytes:
+        """As `page`, where no page is yet: what stands there with just these leaves."""
+        if len(leaves) < 2:
+            return leaves[0][1] or NOTHING if leaves else NOTHING
+        slots = [NOTHING] * DIGITS
+        for digit, part in _split(depth, leaves):
+            slots[digit] = self.build(depth + 1, part)
+        self.writes[page_key(leaves[0][0][:depth])] = _pack(slots)
+        return _fold(slots)
 
 
-def _child(depth: int, prefix: bytes, side: int) -> bytes:
-    padded = bytearray(prefix.ljust(depth // 8 + 1, b"\x00"))
-    if side:
-        padded[depth // 8] |= 0x80 >> depth % 8
-    return bytes(padded)
+def _split(depth: int, changes: list[Change]) -> list[tuple[int, list[Change]]]:
+    """Sorted changes by the digit they have at `depth`."""
+    if len(changes) == 1:
+        return [(_VALUE[changes[0][0][depth]], changes)]
+    parts = groupby(changes, key=lambda change: change[0][depth])
+    return [(_VALUE[digit], list(part)) for digit, part in parts]
 
 
-def _split(depth: int, sorted_by_path: list[C]) -> tuple[list[C], list[C]]:
-    for index, change in enumerate(sorted_by_path):
-        if _bit(change[0], depth):
-            return sorted_by_path[:index], sorted_by_path[index:]
-    return sorted_by_path, []
+def _merge(slot: bytes, changes: list[Change]) -> list[Change]:
+    """The leaves where there was one or none, sorted; a removal alone stays for `build` to see."""
+    if len(changes) == 1 and (not slot or slot[:HASH_BYTES].hex() == changes[0][0]):
+        return changes
+    leaves = dict(changes)
+    if slot:
+        leaves.setdefault(slot[:HASH_BYTES].hex(), slot)
+    return sorted((path, leaf) for path, leaf in leaves.items() if leaf is not None)
 
 
-def _merge(leaf: bytes | None, changes: list[Change]) -> list[tuple[Hash, Hash]]:
-    values = {} if leaf is None else {Hash(leaf[1:33]): Hash(leaf[33:65])}
-    for path, value in changes:
-        if value is None:
-            values.pop(path, None)
-        else:
-            values[path] = value
-    return sorted(values.items())
+def _pack(slots: list[bytes]) -> bytes | None:
+    """A page's bytes; None where it would hold nothing."""
+    leaves = subtrees = 0
+    for digit, slot in enumerate(slots):
+        if len(slot) == HASH_BYTES:
+            subtrees |= 1 << digit
+        elif slot:
+            leaves |= 1 << digit
+    if not leaves | subtrees:
+        return None
+    return (leaves << DIGITS | subtrees).to_bytes(_HEAD_BYTES, "big") + b"".join(slots)
+
+
+def _unpack(page: bytes | None) -> list[bytes]:
+    """What stands at each digit."""
+    if page is None:
+        return [NOTHING] * DIGITS
+    head = page[:_HEAD_BYTES]
+    if head == _SUBTREES_ONLY:
+        return [page[at : at + HASH_BYTES] for at in range(_HEAD_BYTES, len(page), HASH_BYTES)]
+    masks, at, slots = int.from_bytes(head, "big"), _HEAD_BYTES, [NOTHING] * DIGITS
+    leaves, remaining = masks >> DIGITS, (masks | masks >> DIGITS) & _ALL
+    while remaining:
+        lowest = remaining & -remaining
+        end = at + (LEAF_BYTES if leaves & lowest else HASH_BYTES)
+        slots[lowest.bit_length() - 1] = page[at:end]
+        at, remaining = end, remaining ^ lowest
+    return slots
+
+
+def _fold(slots: list[bytes]) -> bytes:
+    """What stands where these sixteen are below."""
+    while len(slots) > 1:
+        slots = _pairs(slots)
+    return slots[0]
+
+
+def _fold_hashes(level: bytes) -> bytes:
+    """As `_fold`, of sixteen hashes in a row: a third of all pages that a walk through a large tree meets."""
+    while len(level) > HASH_BYTES:
+        pairs = range(0, len(level), 2 * HASH_BYTES)
+        level = b"".join([_hash(INNER + level[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
+    return level
+
+
+def _pairs(slots: list[bytes]) -> list[bytes]:
+    """One level higher up."""
+    one = iter(slots)
+    return [
+        # Where there are two, or a subtree, there is a node; a leaf alone moves up, as nothing does.
+        _hash(
+            INNER
+            + (left if len(left) == HASH_BYTES else _hash_of(left))
+            + (right if len(right) == HASH_BYTES else _hash_of(right))
+        ).digest()
+        if (left and right) or len(left) == HASH_BYTES or len(right) == HASH_BYTES
+        else left or right
+        for left, right in zip(one, one, strict=True)
+    ]
+
+
+def _hash_of(slot: bytes) -> bytes:
+    if len(slot) == HASH_BYTES:
+        return slot
+    return _hash(LEAF + slot).digest() if slot else EMPTY
+
+
+def prove(read: ReadPage, key: bytes) -> Proof:
+    """Show what the tree holds at `key`: its record's hash, or that there is none."""
+    digits = sha256(key).hex()
+    siblings: list[Hash] = []
+    depth, found = 0, _fold(_unpack(read(page_key(""))))
+    while len(found) == HASH_BYTES:
+        levels = [_unpack(read(page_key(digits[:depth])))]
+        while len(levels[-1]) > 2:
+            levels.append(_pairs(levels[-1]))
+        for bits, level in enumerate(reversed(levels), start=1):
+            place = _VALUE[digits[depth]] >> DIGIT_BITS - bits
+            siblings.append(Hash(_hash_of(level[place ^ 1])))
+            found = level[place]
+            if len(found) != HASH_BYTES:
+                break
+        depth += 1
+    leaf = (Hash(found[:HASH_BYTES]), Hash(found[HASH_BYTES:])) if found else None
+    return Proof(siblings=tuple(siblings), leaf=leaf)
 
 
 def _bit(path: bytes, depth: int) -> int:
     return path[depth // 8] >> (7 - depth % 8) & 1
-
-
-def _hash(node: bytes | None) -> Hash:
-    return EMPTY if node is None else sha256(node)
-
-
-def prove(read: ReadNode, key: bytes) -> Proof:
-    """Show what the tree holds at `key`: its record's hash, or that there is none."""
-    path = sha256(key)
-    siblings: list[Hash] = []
-    node = read(node_path(0, b""))
-    while node is not None and node[:1] == INNER:
-        depth = len(siblings)
-        ours, theirs = (33, 1) if _bit(path, depth) else (1, 33)
-        siblings.append(Hash(node[theirs : theirs + 32]))
-        node = None if node[ours : ours + 32] == EMPTY else read(node_path(depth + 1, path))
-    leaf = None if node is None else (Hash(node[1:33]), Hash(node[33:65]))
-    return Proof(siblings=tuple(siblings), leaf=leaf)
 
 
 def holds(root: Hash, key: bytes, value: bytes | None, proof: Proof) -> bool:
@@ -183,7 +294,7 @@ def holds(root: Hash, key: bytes, value: bytes | None, proof: Proof) -> bool:
         return False
     if value is None and proof.leaf is not None:
         found = proof.leaf[0]
-        if found == path or node_path(depth, found) != node_path(depth, path):
+        if found == path or not _agree(found, path, depth):
             return False
     reached = EMPTY if proof.leaf is None else sha256(LEAF + proof.leaf[0] + proof.leaf[1])
     for level in range(depth - 1, -1, -1):
@@ -191,3 +302,24 @@ def holds(root: Hash, key: bytes, value: bytes | None, proof: Proof) -> bool:
         pair = sibling + reached if _bit(path, level) else reached + sibling
         reached = sha256(INNER + pair)
     return reached == root
+
+
+def _agree(one: bytes, other: bytes, bits: int) -> bool:
+    """Whether two paths begin with the same so many bits."""
+    differing = int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
+    return differing >> (DEPTH_MAX - bits) == 0
+
+
+def root_over(records: Iterable[tuple[bytes, bytes]]) -> Hash:
+    """The root of a tree over just these records, worked out without its nodes: of a record 64 bytes are kept."""
+    leaves = sorted((sha256(key), sha256(value)) for key, value in records)
+
+    def hash_of(first: int, end: int, depth: int) -> Hash:
+        if first == end:
+            return EMPTY
+        if end - first == 1:
+            return sha256(LEAF + leaves[first][0] + leaves[first][1])
+        middle = bisect_left(leaves, 1, first, end, key=lambda leaf: _bit(leaf[0], depth))
+        return sha256(INNER + hash_of(first, middle, depth + 1) + hash_of(middle, end, depth + 1))
+
+    return hash_of(0, len(leaves), 0)

@@ -241,8 +241,16 @@ def _in_prevote(state: State, event: Input) -> Transition:
 
 
 def _prevote(state: State, value: Hash | None, valid_round: Round | None = None) -> Transition:
-    vote = CastVote(VoteKind.PREVOTE, state.round, value, valid_round if value is not None else None)
-    return replace(state, step=Step.PREVOTE), vote
+    """A prevote, saying the latest polka known for its value: the proposal's, or the one that locked us on it.
+
+    Whoever precommitted another value in between and names no polka since has forgotten its lock; an honest
+    validator that was locked anew can say so, and cannot be taken for one (`consensus.evidence`).
+    """
+    if value is None:
+        valid_round = None
+    elif state.locked is not None and state.locked.value == value:
+        valid_round = state.locked.round if valid_round is None else max(state.locked.round, valid_round)
+    return replace(state, step=Step.PREVOTE), CastVote(VoteKind.PREVOTE, state.round, value, valid_round)
 
 
 def _precommit(state: State, value: Hash | None) -> Transition:

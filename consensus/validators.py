@@ -13,7 +13,7 @@ next height is `advance(1)`, whatever round decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,6 +99,25 @@ class ValidatorSet:
         for _ in range(turns):
             priorities, _chosen = self._turn(priorities)
         return self._with(priorities)
+
+    def updated(self, powers: Mapping[PublicKey, Power]) -> ValidatorSet:
+        """The set with some powers changed: 0 removes, an unknown key joins. Priorities stay as they are.
+
+        Who joins starts 1.125 totals behind, so that leaving and coming back wins no turn; the total is the one
+        before anybody leaves (CometBFT, proposer selection). The next `advance` scales and centres.
+        Raises `Malformed` as the constructor does.
+        """
+        before = {member.public_key: member for member in self.members}
+        merged = {**{key: member.power for key, member in before.items()}, **powers}
+        total = sum(power or before[key].power for key, power in merged.items())
+        late = Priority(-(total + (total >> 3)))
+        return ValidatorSet(
+            members=tuple(
+                Validator(public_key=key, power=power, priority=before[key].priority if key in before else late)
+                for key, power in sorted(merged.items())
+                if power
+            )
+        )
 
     @cached_property
     def _proposers(self) -> list[PublicKey]:

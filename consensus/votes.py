@@ -3,7 +3,7 @@
 What is kept is bounded (consensus.md, Shape):
 
 * of every validator, per kind and round, the first vote and at most one that contradicts it, which is evidence
-  and carries no weight;
+  (`consensus.watch`) and carries no weight;
 * whole rounds up to the current one + 1; of later rounds only each sender's highest, which is all that
   the skip rule (L55) needs, and which is weighed in full once that round comes within reach.
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fondaco.consensus.validators import ValidatorSet
+from fondaco.consensus.watch import Watch
 from fondaco.protocol.agreement import SignedVote, Vote, VoteKind
 from fondaco.protocol.scalars import Hash, PublicKey, Round
 
@@ -42,15 +43,6 @@ class Threshold:
     value: Hash | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What became of a vote."""
-
-    thresholds: tuple[Threshold, ...] = ()
-    conflict: tuple[SignedVote, SignedVote] | None = None
-    """The earlier and the later of two votes that no honest validator casts both."""
-
-
 @dataclass(slots=True)
 class _Tally:
     """Votes of one kind in one round."""
@@ -72,6 +64,8 @@ class VoteKeeper:
         self.current = Round(0)
         self.commits: list[tuple[Round, Hash]] = []
         """Every (round, value) with more than two thirds of the precommits, in the order they were seen."""
+        self.watch = Watch(validators)
+        """Finds what no honest validator says."""
         self._tallies: dict[tuple[VoteKind, Round], _Tally] = {}
         self._far: dict[PublicKey, dict[VoteKind, SignedVote]] = {}
         self._skips: set[Round] = set()
@@ -84,7 +78,7 @@ class VoteKeeper:
         reached: list[Threshold] = []
         for vote in near:
             self._far.pop(vote.validator, None)
-            reached.extend(self.add(vote).thresholds)
+            reached.extend(self.add(vote))
         return tuple(reached)
 
     def wants(self, vote: SignedVote) -> bool:
@@ -107,23 +101,24 @@ class VoteKeeper:
         tally = self._tallies.get((vote.vote.kind, vote.vote.round))
         return tally is not None and (tally.first.get(key) == vote or tally.second.get(key) == vote)
 
-    def add(self, vote: SignedVote) -> Added:
-        """Weigh one vote."""
+    def add(self, vote: SignedVote) -> tuple[Threshold, ...]:
+        """Weigh one vote; what that brought about."""
         if not self.wants(vote):
-            return Added()
+            return ()
         kind, round, key = vote.vote.kind, vote.vote.round, vote.validator
         if round > self.current + 1:
             return self._add_far(vote)
         tally = self._tallies.setdefault((kind, round), _Tally())
+        self.watch.note(vote)
         if key in tally.first:
             tally.second[key] = vote
-            return Added(conflict=(tally.first[key], vote))
+            return ()
         tally.first[key] = vote
         power = self.validators.power_of(key)
         tally.total += power
         value = vote.vote.value
         tally.weights[value] = tally.weights.get(value, 0) + power
-        return Added(thresholds=(*self._weigh(tally, vote.vote), *self._weigh_skip(round)))
+        return (*self._weigh(tally, vote.vote), *self._weigh_skip(round))
 
     def can_certify(self, kind: VoteKind, round: Round, value: Hash | None) -> bool:
         """Whether a certificate for this would be news, and is within reach or decides."""
@@ -196,12 +191,12 @@ class VoteKeeper:
         }
         return sum(self.validators.power_of(key) for key in senders)
 
-    def _add_far(self, vote: SignedVote) -> Added:
+    def _add_far(self, vote: SignedVote) -> tuple[Threshold, ...]:
         held = self._far.get(vote.validator, {})
         if any(other.vote.round < vote.vote.round for other in held.values()):
             held = {}
         self._far[vote.validator] = {**held, vote.vote.kind: vote}
-        return Added(thresholds=self._weigh_skip(vote.vote.round))
+        return self._weigh_skip(vote.vote.round)
 
     def _weigh(self, tally: _Tally, vote: Vote) -> Iterable[Threshold]:
         prevote = vote.kind is VoteKind.PREVOTE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import trio
@@ -40,8 +40,10 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
+from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
+from fondaco.node.evidence_pool import EvidencePool
 from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
@@ -58,6 +60,7 @@ from fondaco.protocol.agreement import (
     Vote,
 )
 from fondaco.protocol.errors import PeerFault, Refused
+from fondaco.protocol.evidence import Evidence
 from fondaco.protocol.scalars import Height, Millis
 from fondaco.protocol.signing import Signer
 
@@ -81,6 +84,12 @@ class Finality:
 
     commit_ms: deque[int] = field(default_factory=lambda: deque(maxlen=1_000))
     """From the header's time, when its proposer began, to the commit here."""
+    decided: int = 0
+    """How many heights that were; those fetched from peers are not among them."""
+
+    def note(self, took_ms: int) -> None:
+        self.commit_ms.append(took_ms)
+        self.decided += 1
 
 
 class Agreement:
@@ -92,6 +101,7 @@ class Agreement:
         mempool: Mempool,
         engine: Engine,
         journal: Journal,
+        evidence: EvidencePool,
         *,
         signer: Signer | None = None,
         sign_state: SignState | None = None,
@@ -100,8 +110,13 @@ class Agreement:
         self._mempool = mempool
         self._engine = engine
         self._journal = journal
+        self._evidence = evidence
+        evidence.spread = self._spread
+        chain.listeners.append(lambda execution: evidence.after_commit(execution.block.evidence))
         self._signer = signer
         self._sign_state = sign_state
+        self._silent_through = Height(0)
+        """Nothing is signed up to this height: what we signed there we do not remember."""
         self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt](limits.AGREEMENT_INBOX)
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -118,9 +133,23 @@ class Agreement:
         self._blame = blame
         self._request_sync = request_sync
 
+    @property
+    def links(self) -> Links | None:
+        """The streams that votes and proposals travel on; None before `attach`."""
+        return self._links
+
+    def on_up(self, peer: PeerId) -> None:
+        """Tell a peer that has just been linked of the evidence that waits."""
+        if self._links is not None:
+            for raw in self._evidence.candidates():
+                self._links.send(peer, raw)
+
     async def on_frame(self, peer: PeerId, frame: bytes) -> None:
-        """Take a peer's message in. Raises `Malformed` for what is none."""
-        message: ConsensusMessage = codec.decode_union(frame, ConsensusMessage)
+        """Take a peer's message in. Raises `PeerFault` for what is none, and for evidence that is made up."""
+        message: ConsensusMessage | Evidence = codec.decode_union(frame, ConsensusMessage | Evidence)
+        if isinstance(message, Evidence):
+            self._evidence.add_from_peer(frame)
+            return
         try:
             self._send_inbox.send_nowait(Received(message, public_key_of(peer)))
         except trio.WouldBlock:
@@ -151,16 +180,35 @@ class Agreement:
         if self._journal.height != start.height:
             self._begin_segment(start.height)
         self._carry_out(self._engine.step(start, clock.now()))
+        entries = 0
         for entry in self._journal.entries(start.height):
             self._engine.replay(entry)
+            entries += 1
+        self._notice_loss(start.height, journaled=entries > 0)
         return self._engine.resume(clock.now())
+
+    def _notice_loss(self, height: Height, *, journaled: bool) -> None:
+        """Stay silent where the sign state knows of more than the journal and the chain: we may have been locked.
+
+        The journal is flushed before anything is signed, so no crash leaves it behind: somebody removed it, or
+        put back an older copy.
+        """
+        last = None if self._sign_state is None else self._sign_state.last
+        if last is None or last.statement.height < height or (last.statement.height == height and journaled):
+            return
+        self._silent_through = last.statement.height
+        log.error(
+            "the journal of height %d is lost: this validator signs nothing until the others have decided it",
+            self._silent_through,
+        )
 
     def _begin_segment(self, height: Height) -> None:
         self._journal.begin(height)
         self._journal.prune(Height(max(0, height - limits.JOURNAL_HEIGHTS)))
 
     def _start_height(self) -> StartHeight:
-        head = self._chain.head
+        head, params = self._chain.head, self._chain.ledger.params
+        self._engine.config = replace(self._engine.config, min_block_interval_ms=params.min_block_interval_ms)
         return StartHeight(
             height=Height(head.height + 1),
             validators=self._chain.ledger.validators,
@@ -173,17 +221,18 @@ class Agreement:
     async def _wake(self) -> None:
         """Ring the engine when there is something to agree on; idle blocks are skipped until the heartbeat."""
         while True:
-            committed, arrived = self._chain.news.next, self._mempool.news.next
+            committed = self._chain.news.next
+            arrived = self._mempool.news.next, self._evidence.news.next
             due = self._chain.head.time + self._chain.ledger.params.heartbeat_ms
             if self._chain.is_empty:
                 due = Millis(0)  # nothing can be proven before there is a block
             moment = self._chain.due_moment()
             if moment is not None:
                 due = min(due, moment)
-            wait_ms = 0 if len(self._mempool) else due - clock.now()
+            wait_ms = 0 if len(self._mempool) or len(self._evidence) else due - clock.now()
             if wait_ms > 0:
                 with trio.move_on_after(wait_ms / 1_000):
-                    await _either(committed, arrived)
+                    await _any_of(committed, *arrived)
                 continue
             await self._send_inbox.send(Wake())
             await committed.wait()
@@ -230,9 +279,12 @@ class Agreement:
                 )
             case Commit(block, certificate):
                 self._journal.flush()
-                return self._commit(block, certificate)
-            case ReportEvidence(first, second):
-                log.warning("validator %s voted twice: %s and %s", first.validator.hex(), first.vote, second.vote)
+                start = self._commit(block, certificate)
+                self.finality.note(clock.now() - block.header.time)
+                return start
+            case ReportEvidence(evidence):
+                log.warning("validator %s broke its word at height %d", culprit(evidence).hex(), evidence.height)
+                self._report(evidence)
             case RequestSync():
                 self._request_sync()
             case Punish(peer, fault):
@@ -246,6 +298,8 @@ class Agreement:
         """Sign unless it would contradict what was signed before; then stay silent."""
         assert self._signer is not None, "a node without a key was asked to sign"
         assert self._sign_state is not None, "a validator keeps a sign state"
+        if statement.height <= self._silent_through:
+            return None
         try:
             signature = self._sign_state.sign(self._signer, self._chain.id, statement)
         except Refused as refusal:
@@ -258,6 +312,16 @@ class Agreement:
             SignedProposal(proposal=statement, block=block, proposer=self._signer.public_key, signature=signature)
         )
 
+    def _report(self, evidence: Evidence) -> None:
+        try:
+            self._evidence.report(evidence)
+        except Refused as refusal:
+            log.warning("this evidence is not kept: %s", refusal)
+
+    def _spread(self, raw: bytes) -> None:
+        if self._links is not None:
+            self._links.broadcast(raw)
+
     def _build(self, time: Millis) -> Block:
         assert self._signer is not None, "a node without a key was asked to propose"
         return self._chain.ledger.prepare_proposal(
@@ -265,6 +329,7 @@ class Agreement:
             proposer=self._signer.public_key,
             previous_certificate=self._chain.certificate(),
             candidates=self._mempool.candidates(),
+            evidence=self._evidence.candidates(),
         )
 
     def _is_valid(self, block: Block) -> bool:
@@ -277,7 +342,6 @@ class Agreement:
 
     def _commit(self, block: Block, certificate: CommitCertificate) -> Event:
         self._chain.commit(block, certificate)
-        self.finality.commit_ms.append(clock.now() - block.header.time)
         start = self._start_height()
         self._begin_segment(start.height)
         return start
@@ -304,13 +368,13 @@ class Agreement:
             await self._send_inbox.send(fired)
 
 
-async def _either(first: trio.Event, second: trio.Event) -> None:
-    """Return when one of two events is set."""
+async def _any_of(*events: trio.Event) -> None:
+    """Return when one of them is set."""
 
     async def wait(event: trio.Event) -> None:
         await event.wait()
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait, first)
-        nursery.start_soon(wait, second)
+        for event in events:
+            nursery.start_soon(wait, event)

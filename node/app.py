@@ -13,36 +13,44 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import trio
 
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.engine import Engine
+from fondaco.consensus.ledger.application import Execution
 from fondaco.node import agreement as agreement_module
+from fondaco.node import snapshot_sync
 from fondaco.node import sync as sync_module
 from fondaco.node.agreement import Agreement
 from fondaco.node.book import Book
 from fondaco.node.chain import Chain, read_genesis
 from fondaco.node.config import NodeConfig
+from fondaco.node.evidence_pool import EvidencePool, attack_of, judge_by
 from fondaco.node.files import DirectoryLock
+from fondaco.node.genesis_file import state_path
 from fondaco.node.gossip import Gossip, Topic
 from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
+from fondaco.node.market.service import Market
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.sign_state import SignState
+from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
-from fondaco.protocol import codec, light, limits
+from fondaco.protocol import codec, light, limits, snapshots
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.router import Verdict
+from fondaco.protocol.light import Fork
 from fondaco.protocol.market import Answer, SignedOrder
-from fondaco.protocol.scalars import OrderId, TxId
+from fondaco.protocol.scalars import Hash, Height, OrderId, TxId
 from fondaco.protocol.signing import verify
 
 log = logging.getLogger("fondaco.node")
@@ -55,12 +63,16 @@ class Node:
     config: NodeConfig
     chain: Chain
     mempool: Mempool
+    evidence: EvidencePool
     book: Book
     host: Host
     gossip: Gossip
     agreement: Agreement
     sync: Sync
+    snapshots: Snapshots
     keys: dict[str, Key]
+    market: Market | None = None
+    """Where the node keeps one."""
     ready: trio.Event = field(default_factory=trio.Event)
     """Set once the node does all it is there for: a provider, once it is registered and answers orders."""
 
@@ -84,6 +96,12 @@ class Node:
             with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 2_000):
                 await self.gossip.wait_for_subscribers(topic)
 
+    async def report_fork(self, fork: Fork) -> Hash:
+        """Take in what a light client was shown. Raises `Refused` if it proves nothing."""
+        return self.evidence.report(
+            attack_of(fork, self.chain.store.signed_header(fork.first.signed.header.height))
+        )
+
     def publish_answer(self, signed: Answer) -> None:
         """Put our own bid or decline into the book and pass it on."""
         self.book.add_answer(signed)
@@ -106,6 +124,7 @@ class Node:
             "validator": self.config.validator,
             "provider": self.config.provider is not None,
             "finality_p50_ms": commits[len(commits) // 2] if commits else None,
+            "market_height": None if self.market is None else self.market.height,
         }
 
 
@@ -121,7 +140,9 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(DirectoryLock(config.data))
         sign_state = _sign_state(config) if config.validator else None
-        chain = Chain.open(genesis, config.data / "chain.db")
+        if config.join_by_snapshot:
+            await snapshot_sync.join(config, genesis, keys["node"].seed)
+        chain = Chain.open(genesis, config.data / "chain.db", state_path(config.genesis))
         stack.callback(chain.close)
         journal = Journal.open(config.data / "journal")
         stack.callback(journal.close)
@@ -166,11 +187,12 @@ def _assemble(
     signer = keys["validator"].signer() if config.validator else None
     engine = Engine(
         chain.id,
-        EngineConfig(min_block_interval_ms=chain.ledger.params.min_block_interval_ms),
+        EngineConfig(),
         verify,
         None if signer is None else signer.public_key,
     )
-    agreement = Agreement(chain, mempool, engine, journal, signer=signer, sign_state=sign_state)
+    evidence = EvidencePool(config.data / "evidence", judge_by(chain))
+    agreement = Agreement(chain, mempool, engine, journal, evidence, signer=signer, sign_state=sign_state)
 
     async def call(peer: str, method: str, params: list[Any]) -> Any:
         return await client.call(PeerId(peer), method, params, timeout_ms=limits.REQUEST_TIMEOUT_MS)
@@ -179,22 +201,30 @@ def _assemble(
         host.blame(PeerId(peer), fault)
 
     sync = Sync(chain, lambda: list(host.peers()), call, agreement.adopt, blame)
-    return Node(config, chain, mempool, book, host, gossip, agreement, sync, keys)
+    snapshots = Snapshots.open(config.data / "snapshots")
+    market = Market(chain, book, config.market_home, config.market_days) if config.market else None
+    return Node(config, chain, mempool, evidence, book, host, gossip, agreement, sync, snapshots, keys, market)
 
 
 def _serve(node: Node, nursery: trio.Nursery) -> None:
     """Start the services."""
     greeting = hello(node.chain.id)
+
+    def on_up(peer: PeerId) -> None:
+        node.sync.request()
+        node.agreement.on_up(peer)
+
     links = Links(
         node.host,
         agreement_module.PROTOCOL,
         node.agreement.on_frame,
         hello=greeting,
-        on_up=lambda _peer: node.sync.request(),
+        on_up=on_up,
     )
     node.agreement.attach(links, node.host.blame, node.sync.request)
     RpcServer(node.host, sync_module.PROTOCOL, SyncService(node.chain).methods(), hello=greeting)
-    service = LightService(node.chain, node.book, node.submit, node.submit_order)
+    RpcServer(node.host, snapshots.PROTOCOL, SnapshotService(node.snapshots).methods(), hello=greeting)
+    service = LightService(node.chain, node.book, node.submit, node.submit_order, node.report_fork)
     RpcServer(node.host, light.PROTOCOL, service.methods(), hello=greeting)
 
     async def on_transactions(items: list[bytes], source: PeerId) -> Verdict:
@@ -213,6 +243,23 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     nursery.start_soon(links.run)
     nursery.start_soon(node.agreement.run)
     nursery.start_soon(node.sync.run)
+    if node.config.snapshot_interval:
+        nursery.start_soon(SnapshotMaker(node.chain, node.snapshots, node.config.snapshot_interval).run)
+    if node.market is not None:
+        nursery.start_soon(node.market.run)
+    if node.config.keep_blocks:
+        node.chain.listeners.append(partial(_prune, node))
+
+
+def _prune(node: Node, execution: Execution) -> None:
+    """With each block forget some that are older than the node was told to keep.
+
+    Those stay that come after a snapshot here, or are not in the market's log yet.
+    """
+    below = execution.block.header.height - node.config.keep_blocks + 1
+    needed = [node.snapshots.oldest(), None if node.market is None else node.market.needs]
+    below = min([below, *(height for height in needed if height is not None)])
+    node.chain.store.prune(Height(below), limit=limits.PRUNED_PER_BLOCK)
 
 
 def _judge(admitted: Iterable[bool]) -> Verdict:

@@ -7,7 +7,7 @@ what only the ledger's state forbids is ignored without blame, because honest pe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from fondaco.consensus.ledger.accounts import account_of, params_of
@@ -22,6 +22,7 @@ from fondaco.protocol.market import (
     Answer,
     Bid,
     Decline,
+    GossipItem,
     SignedBid,
     SignedOrder,
     check_bid,
@@ -68,6 +69,8 @@ class Book:
         """By tenant, the sum of its open orders' deposits."""
         self.news = News()
         """Rings when an order came in."""
+        self.listeners: list[Callable[[GossipItem], None]] = []
+        """Called with whatever is taken in: they must not wait and must not fail."""
         chain.listeners.append(self._after_commit)
 
     def add_order(self, signed: SignedOrder) -> OrderId:
@@ -90,6 +93,7 @@ class Book:
         self._arrivals[self._count] = identity
         tenant = signed.order.tenant
         self._promised[tenant] = self._promised.get(tenant, 0) + signed.order.deposit
+        self._tell(signed)
         self.news.ring()
         return identity
 
@@ -114,8 +118,13 @@ class Book:
             raise Refused("book.full", "this order has as many answers as are kept")
         entry.answers[place] = signed
         entry.due = min(entry.due, answer.expires_at)
+        self._tell(signed)
         entry.news.ring()
         return True
+
+    def _tell(self, item: GossipItem) -> None:
+        for listener in self.listeners:
+            listener(item)
 
     def _check_answer(self, answer: Bid | Decline, entry: Entry | None) -> None:
         now = self._chain.head.time

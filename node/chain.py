@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from fondaco.consensus.ledger.application import Execution, Head, Ledger, genesis_writes
-from fondaco.consensus.ledger.genesis import Genesis, genesis_from
+from fondaco.consensus.ledger.application import Execution, Head, Ledger
+from fondaco.consensus.ledger.genesis import Genesis
+from fondaco.consensus.ledger.state import Writes
 from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.genesis_file import first_writes, read_genesis
+from fondaco.node.market.log import pack_events
 from fondaco.node.news import News
 from fondaco.node.storage import ChainStore
 from fondaco.protocol import codec, limits
@@ -21,6 +23,10 @@ from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.records import VALIDATORS, ValidatorSets
 from fondaco.protocol.scalars import ChainId, Height, Millis, TxId
 
+__all__ = ["Chain", "Inclusion", "begin", "read_genesis"]
+
+CHAIN = b"a/chain"
+"""Where a database says which chain it holds."""
 OnCommit = Callable[[Execution], None]
 
 
@@ -44,20 +50,27 @@ class Chain:
         self.ledger = Ledger(store, genesis.chain)
         self.news = News()
         """Rings after each commit."""
+        self.keeps_events = False
+        """Whether blocks are stored with their events, for the market's log."""
         self.listeners: list[OnCommit] = []
         """Called in order, within the commit: they must not wait and must not fail."""
         self._inclusions: OrderedDict[TxId, Inclusion] = OrderedDict()
 
     @classmethod
-    def open(cls, genesis: Genesis, path: Path) -> Self:
+    def open(cls, genesis: Genesis, path: Path, state: Path | None = None) -> Self:
         """Open the chain database, starting it from genesis if it is new.
 
-        Raises `Refused` `chain.other` if it holds another chain.
+        `state` is the file of the records that a genesis may commit to.
+        Raises `Refused` `chain.other` if it holds another chain, `genesis.*` if it cannot begin.
         """
         store = ChainStore.open(path)
-        recorded = store.get(b"a/chain")
+        recorded = store.get(CHAIN)
         if recorded is None:
-            store.commit({**genesis_writes(genesis), b"a/chain": genesis.chain.encode()})
+            try:
+                begin(store, genesis, state)
+            except Refused:
+                store.close()
+                raise
         elif recorded.decode() != genesis.chain:
             store.close()
             raise Refused(
@@ -99,7 +112,11 @@ class Chain:
         execution = self.ledger.finalize_block(block)
         sets = self.ledger.state().require(VALIDATORS, ValidatorSets)
         self.store.commit_block(
-            block, certificate, execution.writes, {block.header.height: codec.encode(sets.next)}
+            block,
+            certificate,
+            execution.writes,
+            {block.header.height: codec.encode(sets.next)},
+            pack_events(execution.events) if self.keeps_events else None,
         )
         self.ledger.committed()
         self._index(execution)
@@ -125,12 +142,11 @@ class Chain:
             self._inclusions.popitem(last=False)
 
 
-def read_genesis(path: Path) -> Genesis:
-    """Read a genesis file. Raises `Refused` `genesis.missing`, `genesis.malformed` or `genesis.params`."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused("genesis.missing", f"there is no genesis file at {path}") from None
-    except (OSError, ValueError) as error:
-        raise Refused("genesis.malformed", f"{path}: {error}") from None
-    return genesis_from(document)
+def begin(store: ChainStore, genesis: Genesis, state: Path | None) -> None:
+    """Fill a new store with what the chain begins with: all of it, or after a crash nothing."""
+
+    def batches() -> Iterator[Writes]:
+        yield from first_writes(genesis, state, store)
+        yield {CHAIN: genesis.chain.encode()}
+
+    store.commit_all(batches())

@@ -4,7 +4,7 @@ HOME/
   node.toml       this file
   genesis.json    the chain
   keys/           the keystore: `node`, and `validator` or `provider` where it is one
-  data/           chain.db, journal/, sign-state
+  data/           chain.db, journal/, evidence/, snapshots/, sign-state, market/
   provider/       hand-offs, images, workloads
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 
 PASSPHRASE_VARIABLE = "FONDACO_PASSPHRASE"
@@ -65,6 +66,18 @@ class NodeConfig:
     provider: ProviderConfig | None = None
     api: str = ""
     """Loopback address of the HTTP API, host:port; empty: none."""
+    snapshot_interval: int = 1_000
+    """A snapshot of the state is made at every height that this divides; 0: none."""
+    keep_blocks: int = 0
+    """So many of the newest blocks are kept, and what the snapshots here need; 0: all."""
+    join_by_snapshot: bool = False
+    """Begin with a snapshot from peers instead of with all blocks. Of no effect once there are blocks."""
+    market: bool = False
+    """Whether it keeps an event log and a market database."""
+    market_days: int = 90
+    """So many days of blocks the event log keeps at least; 0: all that fit."""
+    trust: str = ""
+    """HEIGHT:HASH of a header that the operator vouches for; needed to join where genesis is too old."""
 
     @property
     def genesis(self) -> Path:
@@ -81,6 +94,11 @@ class NodeConfig:
     @property
     def provider_home(self) -> Path:
         return self.home / "provider"
+
+    @property
+    def market_home(self) -> Path:
+        """log.db, market.db and market.metadata.json."""
+        return self.data / "market"
 
     def passphrase(self) -> str:
         return read_passphrase(self.home)
@@ -123,6 +141,12 @@ def load(home: Path) -> NodeConfig:
     if provider is not None:
         provider = _provider(provider, path)
     config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, peers=tuple(peers))
+    if config.snapshot_interval < 0:
+        raise Refused("config.field", f"{path}: snapshot_interval must be 0 or more")
+    if config.market_days < 0:
+        raise Refused("config.field", f"{path}: market_days must be 0 or more")
+    if config.keep_blocks and config.keep_blocks < limits.KEEP_BLOCKS:
+        raise Refused("config.field", f"{path}: keep_blocks must be 0, or {limits.KEEP_BLOCKS} at least")
     return config
 
 
@@ -164,6 +188,12 @@ def dump(config: NodeConfig) -> str:
         f"peers = {_toml(list(config.peers))}",
         f"validator = {_toml(config.validator)}",
         f"api = {_toml(config.api)}",
+        f"snapshot_interval = {_toml(config.snapshot_interval)}",
+        f"keep_blocks = {_toml(config.keep_blocks)}",
+        f"join_by_snapshot = {_toml(config.join_by_snapshot)}",
+        f"market = {_toml(config.market)}",
+        f"market_days = {_toml(config.market_days)}",
+        f"trust = {_toml(config.trust)}",
     ]
     if config.provider is not None:
         lines += ["", "[provider]"]

@@ -21,9 +21,9 @@ from fondaco.node import image, testnet
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.testnet import Testnet
 from fondaco.protocol.errors import FondacoError
+from fondaco.protocol.messages import Transfer
 from fondaco.protocol.records import SUPPLY, TOTALS, Supply, Totals
 from fondaco.protocol.scalars import MicroCredits
-from fondaco.protocol.transactions import Transfer
 
 HELLO = Path(__file__).with_name("hello.yaml")
 FINALITY_SAMPLES = 20

@@ -91,9 +91,7 @@ class Gossip:
         self._chain = chain
         self.router = Router(now=self._now())
         framing = Framing(encode=wire.delimit, reader=wire.DelimitedReader)
-        self._links = Links(
-            host, PROTOCOL, self._on_rpc, hello=None, on_up=self._on_up, framing=framing
-        )  # fmt: skip
+        self.links = Links(host, PROTOCOL, self._on_rpc, hello=None, on_up=self._on_up, framing=framing)
         self._topics: dict[str, _Topic] = {}
         self._nursery: trio.Nursery | None = None
         self._subscriptions_changed = trio.Event()
@@ -104,11 +102,13 @@ class Gossip:
 
     def peers(self) -> list[PeerId]:
         """Neighbours that gossip can be sent to now."""
-        return self._links.peers()
+        return self.links.peers()
 
     def subscribers(self, topic: str) -> list[PeerId]:
-        """Neighbours that want `topic`."""
-        return [PeerId(peer) for peer in self.router.subscribers(topic_name(self._chain, topic))]
+        """Neighbours that want `topic` and can be sent to: one may say so before our own stream to it is up."""
+        linked = set(self.links.peers())
+        wanting = self.router.subscribers(topic_name(self._chain, topic))
+        return [PeerId(peer) for peer in wanting if PeerId(peer) in linked]
 
     async def wait_for_subscribers(self, topic: str, count: int = 1) -> None:
         """Until so many neighbours want `topic`: what is published before reaches fewer."""
@@ -153,7 +153,7 @@ class Gossip:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._host.on_disconnected(self._on_gone)
-            nursery.start_soon(self._links.run)
+            nursery.start_soon(self.links.run)
             nursery.start_soon(self._heartbeat)
             for state in self._topics.values():
                 self._start(state)
@@ -199,6 +199,7 @@ class Gossip:
 
     def _on_up(self, peer: PeerId) -> None:
         self._perform(self.router.peer_added(Peer(peer)))
+        self._ring()
 
     def _on_gone(self, peer: PeerId) -> None:
         self._perform(self.router.peer_removed(Peer(peer)))
@@ -211,14 +212,18 @@ class Gossip:
             self._perform(self.router.peer_added(Peer(peer)))  # it speaks before our own stream to it is up
         self._perform(self.router.received(Peer(peer), rpc))
         if rpc.subscriptions:
-            self._subscriptions_changed.set()
-            self._subscriptions_changed = trio.Event()
+            self._ring()
+
+    def _ring(self) -> None:
+        """Wake who waits for subscribers."""
+        self._subscriptions_changed.set()
+        self._subscriptions_changed = trio.Event()
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case SendRpc():
-                    self._links.send_many([PeerId(peer) for peer in effect.peers], wire.encode(effect.rpc))
+                    self.links.send_many([PeerId(peer) for peer in effect.peers], wire.encode(effect.rpc))
                 case Deliver():
                     self._enqueue(effect)
                 case Punish():

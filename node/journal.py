@@ -22,6 +22,7 @@ import mmap
 import os
 import secrets
 import struct
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Journal:
         self.recovered: Recovered | None = None
         """The last segment as it was found; None if there was none."""
         self.height: Height | None = None
+        self._segments: deque[Height] = deque()
+        """The heights that have one, lowest first, so that pruning need not list them."""
         self._descriptor = -1
         self._marker = b""
         self._buffer = bytearray()
@@ -80,6 +83,7 @@ class Journal:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if heights := journal.heights():
+                journal._segments.extend(heights)
                 journal._recover(heights[-1])
         except OSError as error:
             journal._fail("open the journal", error)
@@ -99,6 +103,7 @@ class Journal:
             self._create(height)
         except OSError as error:
             self._fail("start a segment", error)
+        self._segments.append(height)
 
     def append(self, payload: bytes) -> None:
         """Add an entry; it counts only after `flush`. Raises `JournalFailed`."""
@@ -141,10 +146,9 @@ class Journal:
     def prune(self, below: Height) -> int:
         """Delete the segments of heights under `below`, except the current; returns how many."""
         pruned = 0
-        for height in self.heights():
-            if height < below and height != self.height:
-                self._path(height).unlink()
-                pruned += 1
+        while self._segments and self._segments[0] < min(below, self._segments[-1]):
+            self._path(self._segments.popleft()).unlink(missing_ok=True)
+            pruned += 1
         return pruned
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ transaction         [id]                                    `TransactionOutcome`
 submit_order        [bytes of a `SignedOrder`]              its id
 watch_order         [order id]                              each answer as it comes
 providers           []                                      the keys of registered providers
+auditors            [provider's key]                        the keys of auditors that speak of it
+report_fork         [bytes of a `Fork`]                     the hash of the evidence that it is
 =================== ======================================= ==============================================
 """
 
@@ -23,27 +25,32 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from fondaco.consensus.ledger.trust import KEY_BYTES, attestations_of
 from fondaco.node.book import Book
 from fondaco.node.chain import Chain
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import SignedHeader, Validator
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
+from fondaco.protocol.light import Fork, LightBlock, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import SignedOrder
-from fondaco.protocol.scalars import Height, OrderId, TxId
+from fondaco.protocol.scalars import Hash, Height, OrderId, PublicKey, TxId
 
 Submit = Callable[[bytes], Awaitable[TxId]]
 SubmitOrder = Callable[[SignedOrder], Awaitable[OrderId]]
+ReportFork = Callable[[Fork], Awaitable[Hash]]
 
 
 class LightService:
     """The methods of `/fondaco/light/1`, over this node's chain and book."""
 
-    def __init__(self, chain: Chain, book: Book, submit: Submit, submit_order: SubmitOrder) -> None:
+    def __init__(
+        self, chain: Chain, book: Book, submit: Submit, submit_order: SubmitOrder, report_fork: ReportFork
+    ) -> None:
         self._chain = chain
         self._book = book
         self._submit = submit
         self._submit_order = submit_order
+        self._report_fork = report_fork
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Method name -> handler, as the request server takes them."""
@@ -58,6 +65,8 @@ class LightService:
             "submit_order": self.submit_order,
             "watch_order": self.watch_order,
             "providers": self.providers,
+            "auditors": self.auditors,
+            "report_fork": self.report_fork,
         }
 
     async def genesis(self, peer: str, params: Any) -> bytes:
@@ -121,16 +130,37 @@ class LightService:
         found = self._chain.ledger.state().scan(b"provider/", limits.PROVIDERS_LISTED)
         return [key.removeprefix(b"provider/") for key, _ in found]
 
+    async def auditors(self, peer: str, params: Any) -> list[bytes]:
+        (provider,) = _arguments(params, bytes)
+        if len(provider) != KEY_BYTES:
+            raise Refused("request.params", "a provider is named by its key")
+        said = attestations_of(self._chain.ledger.state(), PublicKey(provider))
+        return [one.auditor for one in said]
+
+    async def report_fork(self, peer: str, params: Any) -> bytes:
+        (raw,) = _arguments(params, bytes)
+        return await self._report_fork(codec.decode(raw, Fork, limit=limits.FORK_BYTES))
+
     def _light_block(self, height: Height) -> LightBlock:
-        if not 0 <= height <= self._chain.head.height:
-            raise Refused("block.unknown", f"this node does not hold block {height}")
+        if not 0 <= height <= self._chain.head.height:  # the database takes no greater numbers than these
+            raise self._absent(height)
         signed: SignedHeader | None = self._chain.store.signed_header(height)
         validators = self._chain.validators_at(height)
         following = self._chain.validators_at(Height(height + 1))
         if signed is None or validators is None or following is None:
-            raise Refused("block.unknown", f"this node does not hold block {height}")
+            raise self._absent(height)
         members: tuple[Validator, ...] = validators.members
         return LightBlock(signed=signed, validators=members, next_validators=following.members)
+
+    def _absent(self, height: Height) -> Refused:
+        first = self._chain.store.first_height()
+        if first is not None and self._chain.genesis.initial_height <= height < first:
+            return Refused(
+                "block.pruned",
+                f"blocks below height {first} are not kept here",
+                hint="ask a node that keeps all blocks",
+            )
+        return Refused("block.unknown", f"this node does not hold block {height}")
 
     def _proven(self, key: bytes) -> ProvenRecord:
         value, proof = self._chain.ledger.prove(key)

@@ -23,10 +23,12 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import (
     PARAMS,
     Account,
+    Attestation,
     Deployment,
     Lease,
     Provider,
     key_account,
+    key_attestation,
     key_deployment,
     key_lease,
     key_provider,
@@ -48,9 +50,13 @@ KINDS = {
     "lease": Kind(prefix=b"lease/", record=Lease),
     "account": Kind(prefix=b"account/", record=Account),
     "provider": Kind(prefix=b"provider/", record=Provider),
+    "attestation": Kind(prefix=b"attestation/", record=Attestation),
     "deployment": Kind(prefix=b"deployment/", record=Deployment),
     "param": Kind(prefix=PARAMS, record=Params),
 }
+
+KEYS_NAMED = {"account": 1, "provider": 1, "attestation": 2}
+"""Of how many keys the id of a record is made, where it is."""
 
 
 def key_of(kind: str, text: str) -> bytes:
@@ -67,6 +73,9 @@ def key_of(kind: str, text: str) -> bytes:
             return key_account(addresses.decode(text))
         case "provider":
             return key_provider(addresses.decode(text))
+        case "attestation":
+            provider, _, auditor = text.partition("/")
+            return key_attestation(addresses.decode(provider), addresses.decode(auditor))
         case _:
             if text not in {field.name for field in dataclasses.fields(Params)}:
                 raise Refused(
@@ -126,8 +135,9 @@ def describe(found: ProvenAt) -> dict[str, Any]:
     record: Any = None if found.value is None else found.value.hex()
     if kind is not None:
         rest = found.key.removeprefix(kind.prefix)
-        is_key = name in ("account", "provider") and len(rest) == ID_BYTES
-        identity = addresses.encode(PublicKey(rest)) if is_key else rest.hex()
+        whole = len(rest) == ID_BYTES * KEYS_NAMED.get(name, 0)
+        keys = [PublicKey(rest[start : start + ID_BYTES]) for start in range(0, len(rest), ID_BYTES)]
+        identity = "/".join(map(addresses.encode, keys)) if keys and whole else rest.hex()
         if found.value is not None:
             record = plain(codec.decode(found.value, kind.record))
     header = found.header

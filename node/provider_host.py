@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import trio
 
+from fondaco.consensus.ledger import trust
 from fondaco.node import clock
 from fondaco.node.app import Node
 from fondaco.node.chain import Chain
@@ -18,6 +19,7 @@ from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
 from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.messages import Message, RegisterProvider
 from fondaco.protocol.records import Lease, LeaseState, Provider, key_lease, key_provider
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import (
@@ -31,7 +33,7 @@ from fondaco.protocol.scalars import (
     TxId,
 )
 from fondaco.protocol.signing import Signer
-from fondaco.protocol.transactions import Message, RegisterProvider, sign_transaction, transaction_id
+from fondaco.protocol.transactions import sign_transaction, transaction_id
 from fondaco.provider.agent import Agent
 from fondaco.provider.bids import AgentConfig
 from fondaco.provider.capacity import Load
@@ -72,8 +74,16 @@ class ProviderChain:
     def now(self) -> Millis:
         return self._node.chain.head.time
 
+    def alive_every_ms(self) -> Millis:
+        # One sign may come late or be lost, and nothing is missed.
+        return Millis(self._node.chain.ledger.params.alive_cover_ms // 2)
+
     def provider(self, key: PublicKey) -> Provider | None:
         return self._node.chain.ledger.state().get(key_provider(key), Provider)
+
+    def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
+        said, now = trust.attestations_of(self._node.chain.ledger.state(), provider), Millis(self.now() + 1)
+        return {one.auditor: one.attributes for one in said if trust.holds(one, now=now)}
 
     def lease(self, lease: LeaseId) -> Lease | None:
         return self._node.chain.ledger.state().get(key_lease(lease), Lease)

@@ -21,8 +21,8 @@ _INTRODUCTION = """\
 
 Every number of the market that a chain may choose. A chain sets them in the `params` object of its genesis
 document; what is left out takes the default, and an unknown name or a value outside its bounds is refused. Their
-hash stands in every header. "Set by" says who may change a parameter: genesis means that nobody can once the chain
-has started.
+hash stands in every header. "Set by" says who may change a parameter once the chain has started: votes
+(`fondaco gov propose params`), and the authority where the genesis names one (`fondaco params set`).
 
 This page is generated from `consensus/ledger/params.py` by `{command}`; change it there.
 
@@ -39,7 +39,7 @@ def parameters_page() -> str:
 def _row(field: dataclasses.Field[int]) -> str:
     facts = field.metadata
     bounds = f"{facts['low']:,} .. {facts['high']:,}"
-    cells = (f"`{field.name}`", f"{field.default:,}", facts["unit"], bounds, "genesis", facts["meaning"])
+    cells = (f"`{field.name}`", f"{field.default:,}", facts["unit"], bounds, "genesis, votes", facts["meaning"])
     return f"| {' | '.join(cells)} |\n"
 
 

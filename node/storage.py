@@ -14,37 +14,22 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
+from fondaco.node.schema import SCHEMA, migrations
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Block, CommitCertificate, Header, SignedHeader
 from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.scalars import Hash, Height
 
 CACHE_KIB = 16 * 1024
-
-
-def first(db: Any) -> None:
-    """Records, blocks and validator sets. Keys and values of records are small: the tree is the table."""
-    db.execute("CREATE TABLE records (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID")
-    # The body comes last: reading a header then never walks the pages of a large block.
-    db.execute(
-        "CREATE TABLE blocks (height INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, header BLOB NOT NULL,"
-        " certificate BLOB NOT NULL, body BLOB NOT NULL)"
-    )
-    db.execute("CREATE TABLE validator_sets (height INTEGER PRIMARY KEY, value BLOB NOT NULL)")
-
-
-SCHEMA = (first,)
-"""Every step from an empty file to the present schema, in order; a step once released never changes."""
-migrations = Migrations("chain")
-for _step in SCHEMA:
-    migrations()(_step)
+READ_AT_ONCE = 200
+"""Rows that one statement asks for."""
 
 
 class StorageFailed(FondacoError):
@@ -88,13 +73,7 @@ class ChainStore:
         try:
             db = Database(path, execute_plugins=False)
             _configure(db)
-            unknown = {one.name for one in migrations.applied(db)} - {step.__name__ for step in SCHEMA}
-            if unknown:
-                raise Refused(
-                    "storage.newer",
-                    f"{path} was written by a newer program (it has {', '.join(sorted(unknown))})",
-                    hint="update fondaco, or choose another --home",
-                )
+            _missing(path, db)
             migrations.apply(db)
             store = cls(path, db)
             store.head()
@@ -102,6 +81,39 @@ class ChainStore:
             if db is not None:
                 db.close()
             raise _unopened(path, error) from None
+        except Refused:
+            db.close()
+            raise
+        return store
+
+    @classmethod
+    def view(cls, path: Path) -> Self:
+        """Open a store to read it, be it a running node's or a copy; nothing is written.
+
+        It may be used in another thread than this, if not in two at once.
+
+        Raises `Refused` `storage.corrupt`, `storage.unusable`, `storage.newer`, or `storage.older` where its node
+        must first bring it up to date.
+        """
+        # Without a log beside it nobody writes, and a database that is only looked at must not get one.
+        still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+        try:
+            db = Database(
+                sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro{still}", uri=True, check_same_thread=False)
+            )
+            missing = _missing(path, db)
+            if missing:
+                raise Refused(
+                    "storage.older",
+                    f"{path} was written by an older program (it lacks {', '.join(missing)})",
+                    hint="start its node once with this program",
+                )
+            store = cls(path, db)
+            store.head()
+        except (sqlite3.DatabaseError, StorageFailed) as error:
+            cause = error if isinstance(error, sqlite3.DatabaseError) else error.__cause__
+            assert isinstance(cause, sqlite3.DatabaseError), "only SQLite fails here"
+            raise _unopened(path, cause) from None
         except Refused:
             db.close()
             raise
@@ -120,6 +132,18 @@ class ChainStore:
             raise _failed(error) from error
         return None if row is None else row[0]
 
+    def get_all(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values of those of `keys` that there are."""
+        found: dict[bytes, bytes] = {}
+        ordered = sorted(keys)  # neighbours share pages
+        try:
+            for first in range(0, len(ordered), READ_AT_ONCE):
+                asked = ordered[first : first + READ_AT_ONCE]
+                found |= self._execute(_select(len(asked)), asked).fetchall()
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        return found
+
     def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
         """Records with `start <= key < end` in key order, at most `limit`. A later commit does not disturb it."""
         limit = min(limit, limits.SCAN_RECORDS)
@@ -135,6 +159,26 @@ class ChainStore:
         with _fail_stop(), self._db.atomic():
             self._write(batch)
 
+    def commit_all(self, batches: Iterable[Mapping[bytes, bytes | None]]) -> None:
+        """`commit` for more than memory should hold: a batch is written, and seen here, before the next is made.
+
+        After a crash all of them are there or none.
+        """
+        with _fail_stop(), self._db.atomic():
+            for batch in batches:
+                self._write(batch)
+
+    @contextlib.contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Everything read within is of one moment, whatever a running node commits meanwhile."""
+        with _fail_stop():
+            self._execute("BEGIN")
+            self.head()  # SQLite takes its view with the first read
+        try:
+            yield
+        finally:
+            self._execute("ROLLBACK")
+
     # Blocks
 
     def commit_block(
@@ -143,8 +187,9 @@ class ChainStore:
         certificate: CommitCertificate,
         records: Mapping[bytes, bytes | None],
         validator_sets: Mapping[Height, bytes] | None = None,
+        events: bytes | None = None,
     ) -> None:
-        """Make a decided block, what it did to the state, and new validator sets durable together."""
+        """Make a decided block, what it did to the state, new validator sets and its events durable together."""
         header = block.header
         digest = header.hash()
         head = self.head()
@@ -157,6 +202,8 @@ class ChainStore:
             )
             if validator_sets:
                 self._db.conn.executemany("REPLACE INTO validator_sets VALUES (?, ?)", validator_sets.items())
+            if events is not None:
+                self._execute("INSERT INTO events VALUES (?, ?)", (header.height, events))
             self._write(records)
 
     def head(self) -> Head | None:
@@ -217,12 +264,37 @@ class ChainStore:
             row = self._execute("SELECT value FROM validator_sets WHERE height = ?", (height,)).fetchone()
         return None if row is None else row[0]
 
-    def prune(self, below: Height) -> int:
-        """Delete blocks and validator sets under `below`, never the head; returns how many blocks."""
-        head = self.head()
-        if head is None:
+    # Events
+
+    def events(self, height: Height) -> bytes | None:
+        """The events of the block at `height`, if they are kept here."""
+        with _fail_stop():
+            row = self._execute("SELECT value FROM events WHERE height = ?", (height,)).fetchone()
+        return None if row is None else row[0]
+
+    def first_events(self) -> Height | None:
+        """The height from which on every block up to the newest has its events here; None if that has not."""
+        with _fail_stop():
+            row = self._execute(
+                "SELECT height FROM events WHERE height > coalesce((SELECT height FROM blocks"
+                " WHERE height NOT IN (SELECT height FROM events) ORDER BY height DESC LIMIT 1), -1)"
+                " ORDER BY height LIMIT 1"
+            ).fetchone()
+        return None if row is None else Height(row[0])
+
+    def forget_events(self, below: Height) -> None:
+        """Delete the events of the blocks under `below`: they are durable elsewhere."""
+        with _fail_stop(), self._db.atomic():
+            self._execute("DELETE FROM events WHERE height < ?", (below,))
+
+    def prune(self, below: Height, *, limit: int | None = None) -> int:
+        """Delete blocks and validator sets under `below`, the oldest first, never the head; how many blocks."""
+        head, oldest = self.head(), self.first_height()
+        if head is None or oldest is None:
             return 0
         below = min(below, head.height)
+        if limit is not None:
+            below = Height(min(below, oldest + limit))
         with _fail_stop(), self._db.atomic():
             pruned: int = self._execute("DELETE FROM blocks WHERE height < ?", (below,)).rowcount
             self._execute("DELETE FROM validator_sets WHERE height < ?", (below,))
@@ -240,6 +312,24 @@ class ChainStore:
         kept = [(key, value) for key, value in ordered if value is not None]
         self._db.conn.executemany("DELETE FROM records WHERE key = ?", gone)
         self._db.conn.executemany("REPLACE INTO records VALUES (?, ?)", kept)
+
+
+def _select(count: int) -> str:
+    # SQLite looks the keys up one by one, as `get` does, but without a step of Python for each.
+    return f"SELECT key, value FROM records WHERE key IN ({','.join('?' * count)})"
+
+
+def _missing(path: Path, db: Any) -> list[str]:
+    """Steps the database has not taken. Raises `Refused` `storage.newer` if it has taken some we do not know."""
+    applied, known = {one.name for one in migrations.applied(db)}, [step.__name__ for step in SCHEMA]
+    unknown = applied - set(known)
+    if unknown:
+        raise Refused(
+            "storage.newer",
+            f"{path} was written by a newer program (it has {', '.join(sorted(unknown))})",
+            hint="update fondaco, or choose another --home",
+        )
+    return [name for name in known if name not in applied]
 
 
 def _configure(db: Any) -> None:

@@ -50,6 +50,9 @@ class SyncService:
         if type(params) is not list or len(params) != 2 or not all(type(one) is int for one in params):
             raise Refused("request.params", "wanted [from, to]")
         start, end = params
+        first = self._chain.store.first_height()
+        if first is not None and self._chain.genesis.initial_height <= start < first:
+            raise Refused("sync.pruned", f"blocks below height {first} are not kept here")
         stored = self._chain.store.range(
             Height(start), Height(min(end, start + limits.SYNC_BATCH_BLOCKS)), limits.SYNC_BATCH_BYTES
         )

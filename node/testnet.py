@@ -5,7 +5,8 @@
       genesis.json     the chain
       passphrase       protects the keys in here; readable by the owner alone
       images/          OCI image layout that the providers take images from
-      keys/            the tenant's key, `tenant`
+      keys/            the tenant's key, `tenant`; `authority`, which may change parameters; `issuer`, which may
+                       mint and burn; and `auditor`, whom SDL files mean by the name of Akash's
       nodes/NAME/      one home for each node (see `node.config`)
 
 A node stops when its standard input closes, so no process outlives the supervisor, not even after kill -9.
@@ -23,7 +24,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +49,7 @@ POWER = Power(10)
 IMAGES = Path("..", "..", "images")
 """Where a node finds the network's images, from its own home: so that a network's folder can be moved."""
 AKASH_AUDITOR = "akash1365yvmc4s7awdyj3n2sav7xfx76adc6dnmlx63"
-"""The auditor that most SDL files name; on a test network its place is taken by a key nobody holds."""
+"""The auditor that most SDL files name; on a test network its place is taken by the key `auditor`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +89,19 @@ class Plan:
 
 
 def create(
-    home: Path, *, validators: int, providers: int, full_nodes: int = 0, params: Params | None = None
+    home: Path,
+    *,
+    validators: int,
+    providers: int,
+    full_nodes: int = 0,
+    params: Params | None = None,
+    initial_height: int = 1,
+    every_api: bool = False,
+    market: bool = True,
 ) -> Plan:
     """Make keys, genesis and a home for each node; a full node follows and serves the chain, and no more.
+
+    The first node has an API, with `every_api` all have; and a market database, unless told otherwise.
 
     Raises `Refused` `testnet.exists`.
     """
@@ -99,16 +110,28 @@ def create(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     passphrase = secrets.token_urlsafe(24)
     write_atomically(home / "passphrase", passphrase.encode())
-    Keystore(home / "keys").create("tenant", passphrase)
-    drafts = [_draft(home, f"validator-{index}", "validator", passphrase) for index in range(validators)]
-    drafts += [_draft(home, f"provider-{index}", "provider", passphrase) for index in range(providers)]
-    drafts += [_draft(home, f"full-{index}", "full", passphrase) for index in range(full_nodes)]
-    genesis = _genesis(drafts, params or testnet_params())
+    keys = Keystore(home / "keys")
+    keys.create("tenant", passphrase)
+    authority, issuer, auditor = (
+        keys.create(name, passphrase).public_key for name in ("authority", "issuer", "auditor")
+    )
+    counts = {"validator": validators, "provider": providers, "full": full_nodes}
+    names = [(role, f"{role}-{index}") for role, count in counts.items() for index in range(count)]
+    drafts = [
+        _draft(home, name, role, passphrase, api=every_api or number == 0, market=market and number == 0)
+        for number, (role, name) in enumerate(names)
+    ]
+    genesis = replace(
+        _genesis(drafts, params or testnet_params(), Height(initial_height)),
+        authority=authority,
+        issuer=issuer,
+        auditors=((AKASH_AUDITOR, auditor),),
+    )
     document = json.dumps(genesis.to_json(), indent=2).encode()
     write_atomically(home / "genesis.json", document, 0o644)
-    for number, draft in enumerate(drafts):
+    for draft in drafts:
         peers = tuple(other.address for other in drafts if other is not draft)
-        _write_node(draft, document, peers, api=number == 0)
+        _write_node(draft, document, peers)
     plan = Plan(home, genesis.chain, [draft.member for draft in drafts])
     listing = {
         "chain": plan.chain,
@@ -138,6 +161,7 @@ class _Draft:
     role_key: PublicKey
     port: int
     api_port: int
+    market: bool
 
     @property
     def address(self) -> str:
@@ -149,15 +173,15 @@ class _Draft:
         return Member(name=self.name, role=self.role, address=self.address, api=api)
 
 
-def _draft(home: Path, name: str, role: str, passphrase: str) -> _Draft:
+def _draft(home: Path, name: str, role: str, passphrase: str, *, api: bool, market: bool) -> _Draft:
     where = home / "nodes" / name
     where.mkdir(mode=0o700, parents=True)
     write_atomically(where / "passphrase", passphrase.encode())
     keys = Keystore(where / "keys")
     node = keys.create("node", passphrase)
     own = node if role == "full" else keys.create(role, passphrase)
-    api_port = free_port() if name == "validator-0" else 0
-    return _Draft(where, name, role, node.public_key, own.public_key, free_port(), api_port)
+    api_port = free_port() if api else 0
+    return _Draft(where, name, role, node.public_key, own.public_key, free_port(), api_port, market)
 
 
 _handed_out: set[int] = set()
@@ -174,12 +198,11 @@ def free_port() -> int:
             return port
 
 
-def _genesis(drafts: Sequence[_Draft], params: Params) -> Genesis:
-    nobody = PublicKey(bytes(31) + b"\x01")
+def _genesis(drafts: Sequence[_Draft], params: Params, initial_height: Height) -> Genesis:
     return Genesis(
         name="fondaco-local",
         time=Millis(clock.now()),
-        initial_height=Height(1),
+        initial_height=initial_height,
         params=params,
         validators=tuple(
             GenesisValidator(key=draft.role_key, power=POWER) for draft in drafts if draft.role == "validator"
@@ -189,16 +212,16 @@ def _genesis(drafts: Sequence[_Draft], params: Params) -> Genesis:
             for draft in drafts
             if draft.role == "provider"
         ),
-        auditors=((AKASH_AUDITOR, nobody),),
+        auditors=(),
     )
 
 
-def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...], *, api: bool) -> None:
+def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...]) -> None:
     provider = None
     if draft.role == "provider":
         index = int(draft.name.rpartition("-")[2])
         provider = ProviderConfig(
-            attributes={"host": "fondaco", "region": ("eu-south", "us-west", "ap-east")[index % 3]},
+            attributes={"host": "akash", "region": ("eu-south", "us-west", "ap-east")[index % 3]},
             price_cpu=10_000 + 1_000 * index,
             images=IMAGES,
             stop_workloads=True,
@@ -210,7 +233,8 @@ def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...], *, api: b
         peers=peers,
         validator=draft.role == "validator",
         provider=provider,
-        api=f"127.0.0.1:{draft.api_port}" if api else "",
+        api=f"127.0.0.1:{draft.api_port}" if draft.api_port else "",
+        market=draft.market,
     )
     write_atomically(draft.home / "node.toml", config.dump(settings).encode(), 0o644)
     write_atomically(draft.home / "genesis.json", genesis, 0o644)

@@ -44,7 +44,7 @@ class Vote:
     value: Hash | None
     """The header hash voted for; None is nil."""
     valid_round: Round | None
-    """Prevotes only: the polka round that justified it, so that amnesia is provable (accountable Tendermint)."""
+    """Prevotes only: the latest polka known for the value, which makes amnesia provable (accountable BFT)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ Plain = Any
 """What msgpack knows: None, bool, int, str, bytes, list."""
 Reader = Callable[[Plain], Any]
 Writer = Callable[[Any], Plain]
+_PACKER = msgpack.Packer(use_bin_type=True)
+"""One for all: to make one costs more than to pack a small message, and packing is one step to all threads."""
 
 
 def encode(message: object) -> bytes:
@@ -53,7 +55,7 @@ def decode_union(data: bytes, kinds: object, *, limit: int = limits.MESSAGE_BYTE
 
 def pack(plain: Plain) -> bytes:
     """Pack plain values; the shortest form msgpack has."""
-    packed = msgpack.packb(plain, use_bin_type=True)
+    packed = _PACKER.pack(plain)
     assert isinstance(packed, bytes)
     return packed
 

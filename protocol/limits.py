@@ -97,8 +97,21 @@ BID_ADDRESSES = 8
 VALIDATORS = 64
 BLOCK_BYTES = 1 * MIB
 BLOCK_TRANSACTIONS = 5_000
+BLOCK_EVIDENCE = 32
+"""Pieces of evidence in one block; what does not fit waits for the next."""
+UNBONDINGS = 16
+"""Amounts of one validator that may be on their way out at once."""
+PARAMETER_CHANGES = 64
+EVIDENCE_BYTES = 32 * KIB
+"""The largest is a light-client attack on 64 validators: two headers, two rows of signatures, one set."""
 VOTES_PER_VALIDATOR = 2
 """Kept per (validator, kind, round): the first, and one that contradicts it as evidence."""
+FORENSIC_VOTES = 500_000
+"""Different votes of one height that are looked through for misbehaviour."""
+FORK_BYTES = 64 * KIB
+"""Two headers of a height with their signatures and sets, as a light client reports them."""
+EVIDENCE_PENDING = 256
+"""Pieces of evidence a node keeps until they are in a block."""
 VERIFIED_SIGNATURES = 8_192
 """Good signatures remembered, so that a vote met again in a certificate is not verified again."""
 COMMIT_REPLIES = 256
@@ -133,6 +146,35 @@ RESERVATIONS_PER_TENANT = 32
 RESERVATIONS = 4_096
 RECLAMATION_WINDOW_MS = (3_600_000, 720 * 3_600_000)
 DEPOSITORS = 16
+RETIREMENT_LEASES = 16
+"""That one message of a retiring provider ends at most."""
+
+# Trust
+AUDITORS_PER_PROVIDER = 32
+"""Auditors whose word on one provider is kept at once."""
+AUDITORS_PER_PLACEMENT = 16
+"""Auditors that one group may name in each of all_of and any_of."""
+ATTESTATION_LIFE_MS = 366 * 86_400_000
+"""An auditor looks again after a year at the latest."""
+ATTESTATIONS_FORGOTTEN_PER_BLOCK = 500
+AUDITOR_ALIASES = 1_000
+"""Foreign addresses that genesis, or a file of one's own, may give a meaning to."""
+
+# Governance and templates
+PROPOSALS_OPEN = 16
+"""Proposals voted on at once; each stake that grows is noted for every one of them."""
+PROPOSAL_TITLE_BYTES = 128
+PROPOSAL_TEXT_BYTES = 2 * KIB
+PROPOSALS_PER_BLOCK = 4
+"""Proposals that are decided or forgotten in one block at most; the rest follow in the next."""
+PROPOSAL_KEPT_MS = 7 * 86_400_000
+"""So long after its end it stays on the ledger; older headers prove it from then on."""
+BALLOTS_FORGOTTEN_PER_BLOCK = 200
+TEMPLATE_TITLE_BYTES = 128
+TEMPLATE_FORKS = 4
+"""How many times over a template may be made of another one."""
+ROYALTY_BASIS_POINTS = 2_000
+"""Of a payment, for all authors of a template together."""
 
 # Files a person hands in
 SDL_BYTES = 256 * KIB
@@ -194,6 +236,40 @@ RANGE_BLOCKS = 256
 SYNC_BATCH_BLOCKS = 50
 SYNC_BATCH_BYTES = 1 * MIB
 
+# Snapshots and pruning
+KEEP_BLOCKS = 100
+"""A node keeps so many blocks at least, for peers that are a little behind."""
+PRUNED_PER_BLOCK = 100
+"""Old blocks that are deleted with each new one, at most."""
+SNAPSHOT_CHUNK_BYTES = 1 * MIB
+SNAPSHOT_CHUNK_ENTRIES = 8_192
+"""Records and ids in one chunk, since a message may hold only so many parts."""
+SNAPSHOT_CHUNKS = 16_384
+SNAPSHOTS_LISTED = 8
+"""Snapshots that one peer may offer."""
+SNAPSHOT_REQUESTS = 4
+"""Chunks fetched at once."""
+
+# Market database
+MARKET_HEARD = 10_000
+"""Orders and answers heard that may wait to be logged; beyond it newcomers are shed and counted."""
+MARKET_STEP_BLOCKS = 50
+"""Blocks logged and indexed between two looks at whether the node shall stop."""
+MARKET_EVENTS_KEPT = 256
+"""Blocks whose events are logged, before they are deleted from the chain's database, all at once."""
+MARKET_LOG_BYTES = 4 * GIB
+"""What the event log may take; beyond it its oldest quarter goes."""
+MARKET_ROWS = 1_000
+"""Rows of one answer."""
+MARKET_QUERY_MS = 2_000
+"""Time one question may take."""
+MARKET_QUERIES = 8
+"""Questions answered at once."""
+WHY_CANDIDATES = 20
+"""Ids shown for a prefix that many have."""
+WHY_EVENTS = 200
+"""Events in one causal chain; beyond it those in the middle are left out."""
+
 # Runtimes: images
 IMAGE_MANIFEST_BYTES = 4 * MIB
 """Largest manifest, index or image configuration that is read."""
@@ -244,8 +320,18 @@ RECORDS_DECODED_BYTES = 1 * MIB
 """Records kept decoded, counted in the bytes they came in; in memory they take up to twenty times as many."""
 TRANSACTIONS_DECODED_BYTES = 1 * MIB
 """Transactions kept decoded, counted likewise."""
+ORDERS_JUDGED_BYTES = 1 * MIB
+"""Orders with their bids whose signatures and limits were found good, counted likewise."""
 MEMO_ITEM_OVERHEAD_BYTES = 64
 """Counted for every such item besides its bytes, so that many tiny ones are bounded too."""
+
+# Genesis
+GENESIS_BYTES = 64 * MIB
+"""A genesis document; what is larger begins with records in a file of their own."""
+GENESIS_RECORD_BYTES = MESSAGE_BYTES
+"""The largest record of the state that a chain begins with; its key counts, too."""
+GENESIS_BATCH_RECORDS = 5_000
+"""Records that are put into the tree together when a chain begins; what an import takes in memory."""
 
 # Light client
 PROOF_STEPS = 64

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fondaco.protocol import limits
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.resources import Group, ResourceUnit, check_group
 from fondaco.protocol.scalars import (
     ChainId,
@@ -24,8 +24,9 @@ from fondaco.protocol.scalars import (
     PublicKey,
     Salt,
     Signature,
+    TemplateId,
 )
-from fondaco.protocol.signing import Verify, message_id, require, sha256, verify
+from fondaco.protocol.signing import Verify, message_id, require, sha256, signing_bytes, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class Order:
     """Peers that bids are also sent to directly."""
     expires_at: Millis
     salt: Salt
+    template: TemplateId | None = None
+    """What it runs was made of this template: its authors get a share of what the leases pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +164,15 @@ def check_order(chain: ChainId, signed: SignedOrder, *, check: Verify = verify) 
         raise Refused("order.reply_peers", f"at most {limits.REPLY_PEERS} reply peers")
     if len({group.name for group in order.groups}) != len(order.groups):
         raise Refused("order.groups", "two groups share a name")
+    low, high = limits.RECLAMATION_WINDOW_MS
+    if order.reclamation_window_ms and not low <= order.reclamation_window_ms <= high:
+        raise Refused("order.reclamation", f"a reclamation window is none, or {low}..{high} ms")
     for group in order.groups:
         check_group(group)
-    require(chain, order, order.tenant, signed.signature, check=check)
-    return order_id(chain, order)
+    data = signing_bytes(chain, order)
+    if not check(order.tenant, data, signed.signature):
+        raise PeerFault("signature.bad", "the signature on this Order does not hold")
+    return OrderId(sha256(data))  # as `order_id` has it
 
 
 def check_bid(chain: ChainId, signed: SignedBid, *, check: Verify = verify) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fondaco.protocol import addresses
 from fondaco.protocol.market import Reason
 from fondaco.protocol.resources import (
     Attribute,
@@ -32,6 +33,7 @@ GPU_PREFIX = "vendor/"
 STORAGE_CAPABILITY = "capabilities/storage/"
 GPU_CAPABILITY = "capabilities/gpu/"
 ANY = "*"
+AUDITORS_NAMED = 3
 
 
 # --- Attributes --------------------------------------------------------------------------------------------------
@@ -63,13 +65,13 @@ def match_placement(placement: Placement, own: Attributes, attested: Attested) -
             reasons.append(_auditor_reason(auditor, "attested nothing"))
             continue
         for one in missing_attributes(placement.attributes, said):
-            reasons.append(_attribute_reason(one, said, f"auditor {auditor.hex()[:12]}"))
+            reasons.append(_attribute_reason(one, said, f"auditor {addresses.encode(auditor)}"))
     if placement.any_of and not any(
         auditor in attested and not missing_attributes(placement.attributes, attested[auditor])
         for auditor in placement.any_of
     ):
         known = sum(auditor in attested for auditor in placement.any_of)
-        asked = f"one of {len(placement.any_of)} auditors for {len(placement.attributes)} attributes"
+        asked = f"{len(placement.attributes)} attributes by {_any_of(placement.any_of)}"
         reasons.append(Reason(dimension="signed_by any_of", asked=asked, available=f"{known} attested, none all"))
     return tuple(reasons)
 
@@ -80,7 +82,14 @@ def _attribute_reason(asked: Attribute, own: Attributes, source: str) -> Reason:
 
 
 def _auditor_reason(auditor: PublicKey, available: str) -> Reason:
-    return Reason(dimension="signed_by all_of", asked=auditor.hex(), available=available)
+    return Reason(dimension="signed_by all_of", asked=addresses.encode(auditor), available=available)
+
+
+def _any_of(auditors: tuple[PublicKey, ...]) -> str:
+    """The first few by name: a reason is read by people."""
+    named = " or ".join(map(addresses.encode, auditors[:AUDITORS_NAMED]))
+    more = len(auditors) - AUDITORS_NAMED
+    return f"{named} or one of {more} more" if more > 0 else named
 
 
 # --- GPUs --------------------------------------------------------------------------------------------------------
@@ -164,10 +173,13 @@ def storage_capabilities(own: Attributes) -> tuple[Attributes, ...]:
 
 def match_capabilities(units: Iterable[ResourceUnit], own: Attributes) -> Reasons:
     """Reasons why the capabilities a provider lists do not cover what the units ask of storage and GPUs."""
+    asking = [unit for unit in units if unit.resources.gpu_units or unit.resources.volumes]
+    if not asking:  # mostly; and attributes of a provider may be many
+        return ()
     classes = storage_capabilities(own)
     models = gpu_models(one for one in own if one.key.startswith(GPU_CAPABILITY))
     reasons: list[Reason] = []
-    for unit in units:
+    for unit in asking:
         resources = unit.resources
         for volume in resources.volumes:
             if volume_class(volume) and not any(not missing_attributes(volume.attributes, one) for one in classes):
@@ -199,7 +211,20 @@ def check_offer(asked: tuple[ResourceUnit, ...], offered: tuple[ResourceUnit, ..
             reasons.append(
                 Reason(dimension=f"unit {want.id} count", asked=str(want.count), available=str(have.count))
             )
-        _check_resources(reasons, f"unit {want.id}", want.resources, have.resources)
+        plain = not (want.resources.gpu_units or want.resources.volumes)
+        if not (plain and want.resources == have.resources):  # mostly offered as asked
+            _check_resources(reasons, f"unit {want.id}", want.resources, have.resources)
+    return tuple(reasons)
+
+
+def check_bid_units(asked: tuple[ResourceUnit, ...], offered: tuple[ResourceUnit, ...]) -> Reasons:
+    """As `check_offer`, for what a lease would be made of: one GPU model a unit, for all its replicas alike."""
+    reasons = list(check_offer(asked, offered))
+    for unit in offered:
+        models = gpu_models(unit.resources.gpu_attributes)
+        if unit.resources.gpu_units and (len(models) > 1 or any(model.model == ANY for model in models)):
+            has = " or ".join(_short(model) for model in models)
+            reasons.append(Reason(dimension=f"unit {unit.id} gpu model", asked="one for all", available=has))
     return tuple(reasons)
 
 

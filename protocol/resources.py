@@ -120,6 +120,9 @@ def check_group(group: Group) -> None:
     if group.max_price_per_hour <= 0:
         raise Refused("price.too_small", f"group {group.name!r} asks for a maximum price of zero")
     _check_attributes(group, group.placement.attributes)
+    for auditors in (group.placement.all_of, group.placement.any_of):
+        if len(auditors) > limits.AUDITORS_PER_PLACEMENT:
+            _out_of_range(group, "auditors", len(auditors), (0, limits.AUDITORS_PER_PLACEMENT))
     _check_unique(group, "unit id", [unit.id for unit in group.units])
     for unit in group.units:
         _check_unit(group, unit)

@@ -26,6 +26,10 @@ OrderId = NewType("OrderId", bytes)
 DeploymentId = NewType("DeploymentId", bytes)
 LeaseId = NewType("LeaseId", bytes)
 TxId = NewType("TxId", bytes)
+TemplateId = NewType("TemplateId", bytes)
+
+ProposalNumber = NewType("ProposalNumber", int)
+"""Proposals are counted from 1."""
 
 Height = NewType("Height", int)
 Round = NewType("Round", int)
@@ -55,6 +59,7 @@ BOUNDS: dict[object, tuple[int, int]] = {
     DeploymentId: (32, 32),
     LeaseId: (32, 32),
     TxId: (32, 32),
+    TemplateId: (32, 32),
     Round: (0, 2**31 - 1),
     Priority: (-INT_MAX, INT_MAX),
     GroupIndex: (0, 255),

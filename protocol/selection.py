@@ -153,7 +153,7 @@ def _why_not(group: Group, one: Candidate, *, now: Millis, tenant: PublicKey | N
     if bid.price_per_hour > group.max_price_per_hour:
         price, maximum = show_credits(bid.price_per_hour), show_credits(group.max_price_per_hour)
         return f"{price}/h is above the maximum, {maximum}/h"
-    return "; ".join(str(reason) for reason in matching.check_offer(group.units, bid.units))
+    return "; ".join(str(reason) for reason in matching.check_bid_units(group.units, bid.units))
 
 
 def _name(one: Candidate) -> str:

@@ -14,10 +14,10 @@ import trio
 
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, Refused, Unreachable
+from fondaco.protocol.messages import Alive, Withdraw
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import Height, LeaseId
 from fondaco.protocol.signing import Signer
-from fondaco.protocol.transactions import Withdraw
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
@@ -29,6 +29,7 @@ from fondaco.provider.runtimes.port import Runtime, parse_workload_id
 from fondaco.provider.together import closing
 
 log = logging.getLogger("fondaco.provider")
+ALIVE_RETRY_S = 10.0
 LEASE_WAIT_S = 3.0
 """A tenant may know of its lease a few blocks before its provider does."""
 
@@ -82,6 +83,7 @@ class Agent:
             nursery.start_soon(self._follow_chain)
             nursery.start_soon(self._answer_orders)
             nursery.start_soon(self._withdraw)
+            nursery.start_soon(self._stay_alive)
             task_status.started(plan)
 
     # --- Looking, for the gateway
@@ -211,6 +213,18 @@ class Agent:
                 await self._bidder.answer(order_id, signed.order)
                 await self._save()
 
+    async def _stay_alive(self) -> None:
+        """While anything is served the ledger hears of us, or nothing of it would be paid."""
+        while True:
+            wait_s = self.chain.alive_every_ms() / 1000
+            if self._active():
+                try:
+                    await self.chain.submit((Alive(),))
+                except (Refused, Unreachable) as error:
+                    log.warning("the sign of life was not taken", extra={"code": error.code})
+                    wait_s = min(wait_s, ALIVE_RETRY_S)
+            await trio.sleep(wait_s)
+
     async def _withdraw(self) -> None:
         while True:
             await trio.sleep(self.config.withdraw_interval_ms / 1000)
@@ -218,12 +232,14 @@ class Agent:
 
     async def withdraw(self) -> None:
         """Take what every active lease has earned so far."""
-        active = [
-            lease.id for lease in self.chain.leases_of(self.signer.public_key) if lease.state is LeaseState.ACTIVE
-        ]
+        active = self._active()
         for start in range(0, len(active), limits.TX_MESSAGES):
             batch = active[start : start + limits.TX_MESSAGES]
             try:
                 await self.chain.submit(tuple(Withdraw(lease=lease) for lease in batch))
             except (Refused, Unreachable) as error:
                 log.warning("withdrawal failed", extra={"leases": len(batch), "code": error.code})
+
+    def _active(self) -> list[LeaseId]:
+        leases = self.chain.leases_of(self.signer.public_key)
+        return [lease.id for lease in leases if lease.state is LeaseState.ACTIVE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused, Unreachable
@@ -41,6 +41,7 @@ class AgentConfig:
     """The peer id that serves the channel."""
     addresses: tuple[str, ...]
     profile: Profile = field(default_factory=lambda: Profile(attributes=()))
+    """But for what auditors say, which the ledger knows."""
     bid_life_ms: Millis = Millis(60_000)  # noqa: RUF009 - a NewType is its integer
     """How long a bid binds, in block time; at most `limits.BID_LIFE_MS`."""
     reclamation_window_ms: Millis = Millis(0)  # noqa: RUF009
@@ -92,7 +93,7 @@ class Bidder:
             tenant=order.tenant,
             now=now,
             order_expires_at=order.expires_at,
-            profile=config.profile,
+            profile=replace(config.profile, attested=self._chain.attested(self._signer.public_key)),
             pricing=config.pricing,
             inventory=self.inventory,
             reclamation_window_ms=order.reclamation_window_ms,

@@ -25,7 +25,7 @@ log = logging.getLogger("fondaco.provider")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredHandOff:
-    TAG: ClassVar[int] = 150
+    TAG: ClassVar[int] = 250
     lease: LeaseId
     height: Height
     """Of the provider's view when it was taken: a view that is older cannot say that the lease is over."""

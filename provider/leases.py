@@ -17,14 +17,14 @@ from functools import partial
 
 import trio
 
-from fondaco.protocol import limits
+from fondaco.protocol import limits, reasons
 from fondaco.protocol.channel_calls import Progress, PutManifest, ServiceStatus, Status, Step
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.market import SignedReceipt
+from fondaco.protocol.messages import Activate, CloseLease, Reclaim
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import LeaseId
-from fondaco.protocol.transactions import Activate, CloseLease
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff
 from fondaco.provider.ports import ChainView, Sealer
 from fondaco.provider.probes import Restarts, probe_all, watch_all
@@ -44,8 +44,6 @@ RETRY_S = (1.0, 30.0)
 """First and longest pause between attempts."""
 ATTEMPTS = 3
 """Failed attempts to bring a paid workload back, after which the provider offers to end the lease."""
-UNSTABLE = 10_000
-"""The reason it then gives."""
 
 
 class Phase(enum.StrEnum):
@@ -154,11 +152,14 @@ class LeaseWork:
         self._accept(attempt)
         return attempt
 
-    def _judge(self, sealed: bytes, receipt: SignedReceipt) -> Attempt:
+    def _judge(self, sealed: bytes, receipt: SignedReceipt, *, stored: bool = False) -> Attempt:
         services, record = self._services, self._record()
         if record is None or self._over:
             raise Refused("lease.closed", "the lease is over")
-        group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer)
+        # A receipt serves to activate the lease. What we stored outlives it: where the chain goes on as another,
+        # the signature is one for the chain before.
+        needed = not stored or record.activated_at is None
+        group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer, signature_counts=needed)
         specs_of(self.id, group)
         return Attempt(group=group, receipt=receipt)
 
@@ -236,7 +237,7 @@ class LeaseWork:
     def _resume(self, stored: StoredHandOff) -> None:
         """Go on with what the provider before us was handed."""
         try:
-            attempt = self._judge(stored.sealed, stored.receipt)
+            attempt = self._judge(stored.sealed, stored.receipt, stored=True)
         except Refused as error:
             # Left on the disk and running: whatever is wrong with it, it is paid for.
             log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
@@ -305,9 +306,12 @@ class LeaseWork:
         await trio.sleep(min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10)))
 
     async def _offer_to_end(self) -> None:
-        """Nobody should pay for what does not run; within a promised window only the tenant can end it."""
+        """Nobody should pay for what does not run; where notice was promised, this gives it."""
+        record = self._record()
+        promised = record is not None and record.reclamation_window_ms > 0
+        message = (Reclaim if promised else CloseLease)(lease=self.id, reason=reasons.UNSTABLE)
         try:
-            await self._services.chain.submit((CloseLease(lease=self.id, reason=UNSTABLE),))
+            await self._services.chain.submit((message,))
         except (Refused, Unreachable) as error:
             self._log("could not end the lease", code=error.code)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.messages import Message
 from fondaco.protocol.records import Lease, Provider
+from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import ChainId, Height, LeaseId, Millis, OrderId, PublicKey, TxId
-from fondaco.protocol.transactions import Message
 
 
 class ChainView(Protocol):
@@ -26,7 +27,15 @@ class ChainView(Protocol):
         """The time of the newest committed block."""
         ...
 
+    def alive_every_ms(self) -> Millis:
+        """How often a provider with leases should give a sign of life."""
+        ...
+
     def provider(self, key: PublicKey) -> Provider | None: ...
+
+    def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
+        """What each auditor says of a provider that still holds in the next block."""
+        ...
 
     def lease(self, lease: LeaseId) -> Lease | None:
         """The record, also of a closed lease for as long as the ledger keeps it."""

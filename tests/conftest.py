@@ -1,8 +1,15 @@
-"""What is common to all tests: one flag."""
+"""What is common to all tests: the same examples every time, and one flag."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+from hypothesis import settings
+
+settings.load_profile("ci")  # the same everywhere; look for new examples with `--hypothesis-profile=default`
+# A shell that runs us in the background has us ignore it, and whoever we start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

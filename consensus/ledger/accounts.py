@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields
+from operator import attrgetter
 
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import State
@@ -11,6 +12,8 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import PARAMS, SUPPLY, TOTALS, Account, Supply, Totals, key_account
 from fondaco.protocol.scalars import MicroCredits, MicroStake, PublicKey
 
+_TOTALS = tuple(field.name for field in fields(Totals))
+_totals = attrgetter(*_TOTALS)
 NOTHING = Account(credits=MicroCredits(0), stake=MicroStake(0))
 
 
@@ -43,7 +46,11 @@ def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0) 
 def shift(state: State, **deltas: int) -> None:
     """Move the running totals, field by field."""
     before = state.require(TOTALS, Totals)
-    state.put(TOTALS, replace(before, **{name: getattr(before, name) + delta for name, delta in deltas.items()}))
+    # As `dataclasses.replace`, at a third of its price: this is what ledgers do most.
+    totals = dict(zip(_TOTALS, _totals(before), strict=True))
+    for name, delta in deltas.items():
+        totals[name] += delta
+    state.put(TOTALS, Totals(**totals))
 
 
 def mint(state: State, owner: PublicKey, *, credits: MicroCredits, stake: MicroStake) -> None:
@@ -64,5 +71,5 @@ def check_supply(state: State) -> None:
     supply, totals = state.require(SUPPLY, Supply), state.require(TOTALS, Totals)
     held = totals.account_credits + totals.escrow_credits + totals.pool_credits
     assert held == supply.credits, f"{held} ucredit are held, {supply.credits} were made"
-    bonded = totals.account_stake + totals.bonded_stake
-    assert bonded == supply.stake, f"{bonded} ustake are held, {supply.stake} were made"
+    stake = totals.account_stake + totals.bonded_stake + totals.pool_stake
+    assert stake == supply.stake, f"{stake} ustake are held, {supply.stake} were made"

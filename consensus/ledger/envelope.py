@@ -7,25 +7,35 @@ later keeps its place, its fee and its id.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 from fondaco.consensus.ledger import accounts
 from fondaco.consensus.ledger.memo import Memo
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import State
 from fondaco.protocol import limits
-from fondaco.protocol.errors import PeerFault, Refused
-from fondaco.protocol.records import UsedIds, key_used_ids, key_used_order
-from fondaco.protocol.scalars import ChainId, Hash, MicroCredits, Millis, PublicKey, TxId
+from fondaco.protocol.errors import FondacoError, PeerFault, Refused
+from fondaco.protocol.messages import (
+    Alive,
+    Burn,
+    Faucet,
+    Message,
+    Mint,
+    OpenLease,
+    Retire,
+    SetParams,
+    Transfer,
+    Unjail,
+)
+from fondaco.protocol.records import UsedIds, key_account, key_used_ids, key_used_order
+from fondaco.protocol.scalars import ChainId, Hash, MicroCredits, Millis, OrderId, PublicKey, TxId
 from fondaco.protocol.signing import Verify, require, sha256
 from fondaco.protocol.transactions import (
     VERSION,
-    Faucet,
-    Message,
-    OpenLease,
-    RegisterProvider,
     SignedTransaction,
     Transaction,
-    Transfer,
     decode_transaction,
     transaction_id,
 )
@@ -33,9 +43,16 @@ from fondaco.protocol.transactions import (
 USED = b"used/"
 USED_IDS = b"used-ids/"
 USED_ORDER_EXPIRY = b"used-order-expiry/"
+NO_IDS = UsedIds(count=0, digest=Hash(bytes(32)))
+POSITION_BYTES = 4
+"""An id is stored with its place in the bucket, so that the bucket's running hash can be checked again."""
 BUCKETS_PER_BLOCK = 16
 FORGOTTEN_PER_BLOCK = 2 * limits.BLOCK_TRANSACTIONS
 """More than a block can add, so that what is remembered stays bounded under full load."""
+
+Opened = tuple[TxId, SignedTransaction] | Refused | PeerFault
+"""A transaction that is good by itself, or why it is not."""
+OPENED_AHEAD = 256
 
 
 class Envelopes:
@@ -52,6 +69,8 @@ class Envelopes:
         """By the hash of the full bytes, signature included."""
         self._opened = Memo[bytes, tuple[TxId, SignedTransaction]](limits.TRANSACTIONS_DECODED_BYTES)
         """By the full bytes, after every check."""
+        self.judged = Memo[OpenLease, OrderId](limits.ORDERS_JUDGED_BYTES)
+        """Orders and bids that were found good by themselves, which no block changes."""
 
     def open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
         """Decode, and check all that does not depend on the ledger.
@@ -63,6 +82,20 @@ class Envelopes:
             opened = self._open(raw)
             self._opened.put(raw, opened, len(raw))
         return opened
+
+    def open_ahead(self, state: State, candidates: Iterable[bytes]) -> Iterator[tuple[bytes, Opened]]:
+        """Each with its bytes; some are opened at a time, and what they will surely read is read at once."""
+        remaining = iter(candidates)
+        while batch := list(islice(remaining, OPENED_AHEAD)):
+            opened = list(map(self._try, batch))
+            _prefetch(state, [one for one in opened if not isinstance(one, FondacoError)])
+            yield from zip(batch, opened, strict=True)
+
+    def _try(self, raw: bytes) -> Opened:
+        try:
+            return self.open(raw)
+        except (Refused, PeerFault) as fault:
+            return fault
 
     def _open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
         signed = decode_transaction(raw)
@@ -82,12 +115,23 @@ class Envelopes:
         return identity, signed
 
 
+def _prefetch(state: State, opened: Iterable[tuple[TxId, SignedTransaction]]) -> None:
+    """Read at once what these transactions will surely ask for: their ids, who pays, and who is paid."""
+    keys, ids = set[bytes](), list[bytes]()
+    for identity, signed in opened:
+        transaction = signed.transaction
+        ids.append(_key_used(bucket_of(transaction), identity))
+        keys.add(key_account(transaction.sender))
+        keys.update(key_account(message.to) for message in transaction.messages if isinstance(message, Transfer))
+    state.prefetch(keys, aux=ids)
+
+
 class Room:
     """What a block still has room for: transactions, bytes and work are all bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, taken: int = 0) -> None:
         self._transactions = limits.BLOCK_TRANSACTIONS
-        self._bytes = limits.BLOCK_BYTES
+        self._bytes = limits.BLOCK_BYTES - taken
         self._work = limits.BLOCK_WORK
 
     def has(self, raw: bytes, transaction: Transaction) -> bool:
@@ -106,10 +150,12 @@ def work_of(transaction: Transaction) -> int:
 
 def _message_work(message: Message) -> int:
     match message:
-        case Transfer() | Faucet() | RegisterProvider():
+        case Transfer() | Faucet() | Alive() | Unjail() | SetParams() | Mint() | Burn():
             return 1
         case OpenLease():
             return limits.MESSAGE_WORK + len(message.bids)
+        case Retire():
+            return limits.MESSAGE_WORK * limits.RETIREMENT_LEASES
         case _:
             return limits.MESSAGE_WORK
 
@@ -146,28 +192,47 @@ def reward(state: State, transaction: Transaction, fee: MicroCredits, proposer: 
 
 def mark_used(state: State, transaction: Transaction, identity: TxId) -> None:
     """Remember an id until it expires. Raises `Refused` `tx.used` for one that is remembered."""
-    bucket = transaction.expires_at // limits.TX_ID_BUCKET_MS
-    key = USED + bucket.to_bytes(8, "big") + identity
-    if state.has_aux(key):
+    bucket = bucket_of(transaction)
+    if state.has_aux(_key_used(bucket, identity)):
         raise Refused("tx.used", "this transaction has already been included")
-    state.put_aux(key, b"")
-    before = state.get(key_used_ids(bucket), UsedIds) or UsedIds(count=0, digest=Hash(bytes(32)))
-    state.put(key_used_ids(bucket), UsedIds(count=before.count + 1, digest=sha256(before.digest + identity)))
+    before = state.get(key_used_ids(bucket), UsedIds) or NO_IDS
+    state.put(key_used_ids(bucket), place(state, bucket, identity, before))
+
+
+def place(state: State, bucket: int, identity: TxId, before: UsedIds) -> UsedIds:
+    """Store an id behind those that its bucket has; what the bucket's record says from then on."""
+    state.put_aux(_key_used(bucket, identity), before.count.to_bytes(POSITION_BYTES, "big"))
+    return UsedIds(count=before.count + 1, digest=sha256(before.digest + identity))
+
+
+def bucket_of(transaction: Transaction) -> int:
+    """Which ids it is remembered among."""
+    return transaction.expires_at // limits.TX_ID_BUCKET_MS
+
+
+def _key_used(bucket: int, identity: TxId) -> bytes:
+    return USED + bucket.to_bytes(8, "big") + identity
+
+
+def first_live_bucket(now: Millis) -> int:
+    """Ids in buckets before this one have expired: they are only still to be forgotten."""
+    return now // limits.TX_ID_BUCKET_MS
 
 
 def forget_expired(state: State, *, now: Millis, limit: int = FORGOTTEN_PER_BLOCK) -> None:
     """Drop ids and orders whose time is over, at most `limit` of each."""
     left = limit
-    for key, _ in state.scan_before(USED_IDS, now // limits.TX_ID_BUCKET_MS, BUCKETS_PER_BLOCK):
-        bucket = int.from_bytes(key[len(USED_IDS) :], "big")
-        start, end = (USED + (bucket + step).to_bytes(8, "big") for step in (0, 1))
-        ids = state.scan_aux(start, end, left)
-        for aux in ids:
-            state.put_aux(aux, None)
-        left -= len(ids)
+    for key, _ in state.scan_before(USED_IDS, first_live_bucket(now), BUCKETS_PER_BLOCK):
         if not left:
             break
-        state.put(key, None)
+        # By what the record counts: a node that began with a snapshot never had these ids.
+        before, prefix = state.require(key, UsedIds), USED + key[len(USED_IDS) :]
+        dropped = min(left, before.count)
+        for aux, _ in state.scan_aux(prefix, dropped):
+            state.put_aux(aux, None)
+        left -= dropped
+        rest = before.count - dropped
+        state.put(key, replace(before, count=rest) if rest else None)
     for key, _ in state.scan_before(USED_ORDER_EXPIRY, now, limit):
         state.put(key, None)
         state.put(key_used_order(key[len(USED_ORDER_EXPIRY) + 8 :]), None)

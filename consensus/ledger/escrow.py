@@ -1,12 +1,14 @@
 """What leases owe, when an escrow runs dry, and how the last money is shared. Pure arithmetic.
 
 Accrual is cumulative: a lease owes `price * active_ms // 3_600_000 - paid`, so that settling often pays what
-settling once pays. An escrow is dry from the first millisecond in which its leases owe all it holds.
+settling once pays. Time is told by the provider's clock, which stands while the provider is silent (`alive`): a
+`Clock` gives what it shows at a moment. An escrow is dry from the first millisecond in which its leases owe all it
+holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fondaco.protocol import limits
@@ -14,34 +16,45 @@ from fondaco.protocol.records import EscrowDeposit, Lease
 from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
 
 HOUR_MS = 3_600_000
+Clock = Callable[[PublicKey, Millis], Millis]
+"""What the clock of a provider shows at a moment, in ms; never less for a later one."""
 
 
-def owed(lease: Lease, *, at: Millis) -> MicroCredits:
+def owed(lease: Lease, clock: Clock, *, at: Millis) -> MicroCredits:
     """Ucredit that an active lease has served until `at` and was not yet paid."""
-    active_ms = lease.active_ms + at - lease.accrued_to
+    active_ms = lease.active_ms + clock(lease.provider, at) - lease.reading
     return MicroCredits(lease.price_per_hour * active_ms // HOUR_MS - lease.paid)
 
 
-def accrue(lease: Lease, *, at: Millis) -> Lease:
+def accrue(lease: Lease, clock: Clock, *, at: Millis) -> Lease:
     """An active lease with its time counted until `at`."""
-    return replace(lease, active_ms=Millis(lease.active_ms + at - lease.accrued_to), accrued_to=at)
+    shown = clock(lease.provider, at)
+    active_ms = Millis(lease.active_ms + shown - lease.reading)
+    return replace(lease, active_ms=active_ms, accrued_to=at, reading=shown)
 
 
-def dry_moment(funds: MicroCredits, active: Sequence[Lease], *, now: Millis) -> Millis | None:
-    """The first moment, `now` or later, at which the active leases owe all of `funds`.
+def dry_moment(
+    funds: MicroCredits,
+    active: Sequence[Lease],
+    clock: Clock,
+    *,
+    now: Millis,
+    until: Millis = Millis(limits.BLOCK_TIME_MS),  # noqa: B008 - a NewType is its integer
+) -> Millis | None:
+    """The first moment from `now` to `until` at which the active leases owe all of `funds`; None if there is none.
 
-    None if that is never: nothing is active, or it lies beyond the last moment a ledger knows. Owing grows with
-    time, so it is found by bisection: O(log time) for any number of leases.
+    Owing grows with time, so it is found by bisection: O(log time) for any number of leases.
     """
 
     def dry(at: int) -> bool:
-        return sum(owed(lease, at=Millis(at)) for lease in active) >= funds
+        return sum(owed(lease, clock, at=Millis(at)) for lease in active) >= funds
 
     rate = sum(lease.price_per_hour for lease in active)
-    if rate == 0 or not dry(limits.BLOCK_TIME_MS):
+    if rate == 0 or not dry(until):
         return None
-    low = int(now)
-    high = min(now + (funds + len(active)) * HOUR_MS // rate + 1, limits.BLOCK_TIME_MS)
+    low, high = int(now), min(now + (funds + len(active)) * HOUR_MS // rate + 1, int(until))
+    if not dry(high):  # some clock stood still on the way
+        high = int(until)
     while low < high:
         middle = (low + high) // 2
         if dry(middle):

@@ -1,4 +1,9 @@
-"""The document a chain starts from. Its hash is part of the chain id, so nothing signed here holds elsewhere."""
+"""The document a chain starts from. Its hash is part of the chain id, so nothing signed here holds elsewhere.
+
+A chain starts with accounts, which the document lists; or with the records of another chain, which lie in a file
+of their own (`node.genesis_file`) and to whose root the document commits. So the document stays small enough for
+everybody who only needs to know the chain, and the chain id still names every record.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from fondaco.consensus.ledger.params import Params, params_from
 from fondaco.protocol import addresses, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import (
+    BOUNDS,
     INT_MAX,
     ChainId,
     Hash,
@@ -26,7 +32,22 @@ from fondaco.protocol.signing import sha256
 
 STAKE_PER_POWER = 1_000_000
 NAME_LENGTH = 40
-ROOT_FIELDS = ("name", "time_ms", "initial_height", "params", "validators", "accounts", "auditors")
+ROOT_FIELDS = (
+    "name",
+    "time_ms",
+    "initial_height",
+    "params",
+    "validators",
+    "accounts",
+    "auditors",
+    "authority",
+    "issuer",
+    "state",
+)
+
+
+Auditors = tuple[tuple[str, PublicKey], ...]
+"""(address as SDL files name it, key here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +64,16 @@ class GenesisAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenesisState:
+    """The records that a chain starts with, which lie in a file beside the document."""
+
+    records: int
+    """How many they are."""
+    root: Hash
+    """Of the tree over them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis:
     name: str
     time: Millis
@@ -50,12 +81,19 @@ class Genesis:
     params: Params
     validators: tuple[GenesisValidator, ...]
     accounts: tuple[GenesisAccount, ...]
-    auditors: tuple[tuple[str, PublicKey], ...]
+    auditors: Auditors
     """What foreign auditor addresses in SDL files (`akash1...`) stand for on this chain."""
+    authority: PublicKey | None = None
+    """Who may change parameters; None: nobody."""
+    issuer: PublicKey | None = None
+    """Who may mint and burn credits; None: nobody."""
+    state: GenesisState | None = None
+    """Where the chain goes on from another one. `accounts` is empty then; validators, parameters, authority
+    and issuer are those of the records."""
 
     def to_json(self) -> dict[str, Any]:
         """The document, as it is written to `genesis.json`; every field, so that the hash covers every field."""
-        return {
+        document: dict[str, Any] = {
             "name": self.name,
             "time_ms": self.time,
             "initial_height": self.initial_height,
@@ -73,7 +111,13 @@ class Genesis:
                 for account in self.accounts
             ],
             "auditors": {alias: addresses.encode(key) for alias, key in self.auditors},
+            "authority": None if self.authority is None else addresses.encode(self.authority),
         }
+        if self.issuer is not None:
+            document["issuer"] = addresses.encode(self.issuer)
+        if self.state is not None:
+            document["state"] = {"records": self.state.records, "root": self.state.root.hex()}
+        return document
 
     def hash(self) -> Hash:
         return sha256(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode())
@@ -88,6 +132,8 @@ class Genesis:
             raise _malformed(f"name must be 1 to {NAME_LENGTH} printable ASCII characters")
         if max(self.time, self.initial_height) > limits.BLOCK_TIME_MS:
             raise _malformed(f"time_ms and initial_height lie below {limits.BLOCK_TIME_MS}")
+        if len(self.auditors) > limits.AUDITOR_ALIASES:
+            raise _malformed(f"at most {limits.AUDITOR_ALIASES} auditors have an alias")
         if not 1 <= len(self.validators) <= limits.VALIDATORS:
             raise _malformed(f"a chain starts with 1..{limits.VALIDATORS} validators")
         for what, keys in (
@@ -96,6 +142,10 @@ class Genesis:
         ):
             if len(set(keys)) != len(keys):
                 raise _malformed(f"{what} names an address twice")
+        if self.state is not None:
+            if self.accounts:
+                raise _malformed("a genesis with a state has its accounts there")
+            return
         bonded = sum(validator.power for validator in self.validators) * STAKE_PER_POWER
         for what, total in (
             ("ucredit", sum(account.credits for account in self.accounts)),
@@ -128,9 +178,17 @@ def genesis_from(document: object) -> Genesis:
         auditors=tuple(
             (alias, addresses.decode(str(key))) for alias, key in sorted(root.mapping("auditors").items())
         ),
+        authority=root.optional_address("authority"),
+        issuer=root.optional_address("issuer"),
+        state=_state(root),
     )
     genesis.check()
     return genesis
+
+
+def _state(root: _Reader) -> GenesisState | None:
+    found = root.optional("state", ("records", "root"))
+    return None if found is None else GenesisState(records=found.integer("records"), root=found.hash("root"))
 
 
 def _malformed(message: str) -> Refused:
@@ -168,6 +226,23 @@ class _Reader:
 
     def address(self, name: str) -> PublicKey:
         return addresses.decode(self.text(name))
+
+    def optional_address(self, name: str) -> PublicKey | None:
+        return None if self._value.get(name) is None else self.address(name)
+
+    def hash(self, name: str) -> Hash:
+        text = self.text(name)
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raw = b""
+        if len(raw) != BOUNDS[Hash][0] or raw.hex() != text:
+            raise _malformed(f"{self._where}.{name} is not a hash in hexadecimal")
+        return Hash(raw)
+
+    def optional(self, name: str, fields: Collection[str]) -> _Reader | None:
+        value = self._value.get(name)
+        return None if value is None else _Reader(value, f"{self._where}.{name}", fields)
 
     def mapping(self, name: str) -> Mapping[str, object]:
         value = self._field(name)

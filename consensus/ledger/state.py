@@ -1,6 +1,6 @@
 """Records over a store, with an overlay that can be kept or dropped.
 
-The store is one ordered key space. Records under the root are at `r/<key>`, the tree's nodes at `m/<path>`,
+The store is one ordered key space. Records under the root are at `r/<key>`, the tree's pages at `m/<place>`,
 and what is derived and not proven (transaction ids in use) at `a/<key>`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from fondaco.consensus import merkle
@@ -22,8 +22,8 @@ Writes = Mapping[bytes, bytes | None]
 """What a block changes in the store; None removes the key."""
 
 
-class Store(Protocol):
-    """The port the node implements on its database."""
+class Readable(Protocol):
+    """An ordered key space to look into."""
 
     def get(self, key: bytes) -> bytes | None: ...
 
@@ -32,10 +32,40 @@ class Store(Protocol):
         ...
 
 
-class Overlay:
-    """Changes on top of a store (or of another overlay), visible through it, written nowhere."""
+class Store(Readable, Protocol):
+    """The port the node implements on its database."""
+
+    def get_all(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Those of `keys` that there are, with their values: as many `get`s, at half the price."""
+        ...
+
+
+class Seen:
+    """A store that is asked for each key once. It grows with what is read, so it lives for one block."""
 
     def __init__(self, below: Store) -> None:
+        self._below = below
+        self._known: dict[bytes, bytes | None] = {}
+        self.scan = below.scan
+
+    def get(self, key: bytes) -> bytes | None:
+        known = self._known
+        if key not in known:
+            known[key] = self._below.get(key)
+        return known[key]
+
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        """Read what will be asked for, all at once."""
+        missing = [key for key in keys if key not in self._known]
+        if missing:
+            self._known |= dict.fromkeys(missing)
+            self._known |= self._below.get_all(missing)
+
+
+class Overlay:
+    """Changes on top of what was read of a store (or of another overlay), visible through it, written nowhere."""
+
+    def __init__(self, below: Readable) -> None:
         self.below = below
         self.changes: dict[bytes, bytes | None] = {}
 
@@ -68,7 +98,9 @@ class State:
     """
 
     def __init__(self, store: Store, records: Records | None = None, *, around: State | None = None) -> None:
-        self.overlay = Overlay(store)
+        self._seen: Seen = Seen(store) if around is None else around._seen
+        self.overlay: Overlay = Overlay(self._seen if around is None else around.overlay)
+        self._store = store
         self._records = Records() if records is None else records
         self._around = around
         self._fresh: dict[bytes, object | None] = {}
@@ -102,16 +134,15 @@ class State:
 
     def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """The first records whose key starts with `prefix`, as (key, bytes)."""
-        self._write()
-        start = RECORD + prefix
-        return [(key[len(RECORD) :], value) for key, value in self.overlay.scan(start, _after(start), limit)]
+        return self._scan(prefix, _after(prefix), limit)
 
     def scan_before(self, prefix: bytes, number: int, limit: int) -> list[tuple[bytes, bytes]]:
         """Like `scan`, for keys that go on with eight bytes of a number: those with a smaller one."""
-        self._write()
-        start = RECORD + prefix
-        found = self.overlay.scan(start, start + number.to_bytes(8, "big"), limit)
-        return [(key[len(RECORD) :], value) for key, value in found]
+        return self._scan(prefix, prefix + number.to_bytes(8, "big"), limit)
+
+    def scan_from(self, prefix: bytes, number: int, limit: int) -> list[tuple[bytes, bytes]]:
+        """Like `scan_before`, for those with this number or a greater one."""
+        return self._scan(prefix + number.to_bytes(8, "big"), _after(prefix), limit)
 
     def has_aux(self, key: bytes) -> bool:
         return self.overlay.get(AUX + key) is not None
@@ -119,12 +150,18 @@ class State:
     def put_aux(self, key: bytes, value: bytes | None) -> None:
         self.overlay.put(AUX + key, value)
 
-    def scan_aux(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
-        return [key[len(AUX) :] for key, _ in self.overlay.scan(AUX + start, AUX + end, limit)]
+    def scan_aux(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """As `scan`, for what is not proven."""
+        start = AUX + prefix
+        return [(key[len(AUX) :], value) for key, value in self.overlay.scan(start, _after(start), limit)]
+
+    def prefetch(self, keys: Iterable[bytes], *, aux: Iterable[bytes] = ()) -> None:
+        """Read these records, and what is not proven, at once: they are about to be asked for."""
+        self._seen.prefetch([*(RECORD + key for key in keys), *(AUX + key for key in aux)])
 
     def attempt(self, action: Callable[[State], T]) -> T:
         """Run `action` on a state of its own and keep what it changed only if it does not raise."""
-        trial = State(self.overlay, self._records, around=self)
+        trial = State(self._store, self._records, around=self)
         result = action(trial)
         trial.overlay.fold()
         self._fresh.update(trial._fresh)
@@ -136,36 +173,44 @@ class State:
         changed = {
             key[len(RECORD) :]: value for key, value in self.overlay.changes.items() if key.startswith(RECORD)
         }
-        writes = merkle.update(self._read_node, changed)
-        for path, node in writes.items():
-            self.overlay.put(NODE + path, node)
-        return merkle.root_of(self._read_node)
+        writes = merkle.update(self._read_page, changed, self._prefetch_pages)
+        for place, page in writes.items():
+            self.overlay.put(NODE + place, page)
+        return merkle.root_of(self._read_page)
 
     def prove(self, key: bytes) -> tuple[bytes | None, merkle.Proof]:
         """A record's bytes (None: there is none) and the proof of it against the sealed root."""
         self._write()
-        return self.overlay.get(RECORD + key), merkle.prove(self._read_node, key)
+        return self.overlay.get(RECORD + key), merkle.prove(self._read_page, key)
 
     @property
     def writes(self) -> Writes:
         self._write()
         return self.overlay.changes
 
-    def _write(self) -> None:
-        """Encode what is fresh, from the outside in: what an inner state has is newer."""
-        if self._around is not None:
-            self._around._write()
-        for key, record in self._fresh.items():
-            self.overlay.put(RECORD + key, None if record is None else self._records.encode(record))
-        self._fresh.clear()
+    def _scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        self._write(start, end)
+        found = self.overlay.scan(RECORD + start, RECORD + end, limit)
+        return [(key[len(RECORD) :], value) for key, value in found]
 
-    def _read_node(self, path: bytes) -> bytes | None:
-        return self.overlay.get(NODE + path)
+    def _write(self, start: bytes = b"", end: bytes = b"\xff") -> None:
+        """Encode what is fresh from `start` up to `end`, from the outside in: what an inner state has is newer."""
+        if self._around is not None:
+            self._around._write(start, end)
+        for key in [key for key in self._fresh if start <= key < end]:
+            record = self._fresh.pop(key)
+            self.overlay.put(RECORD + key, None if record is None else self._records.encode(record))
+
+    def _read_page(self, place: bytes) -> bytes | None:
+        return self.overlay.get(NODE + place)
+
+    def _prefetch_pages(self, places: list[bytes]) -> None:
+        self._seen.prefetch([NODE + place for place in places])
 
 
 def _after(prefix: bytes) -> bytes:
-    """The first key behind all that start with `prefix`; ours never end in 0xff."""
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
+    """The first key behind all that start with `prefix`, which begins with a letter."""
+    return (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix), "big")
 
 
 class MemoryStore:
@@ -177,6 +222,9 @@ class MemoryStore:
 
     def get(self, key: bytes) -> bytes | None:
         return self._entries.get(key)
+
+    def get_all(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        return {key: self._entries[key] for key in keys if key in self._entries}
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
         first = bisect_left(self._keys, start)

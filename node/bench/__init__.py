@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,17 @@ class Result:
         }
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that `percent` of the others do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
 Bench = Callable[[], Result]
+NODES = (4, 7, 10)
+"""Networks of how many validators `bench all` measures agreement in."""
+RECORDS = (1_000, 100_000, 1_000_000)
+"""Sizes of the state that blocks are measured over."""
 
 
 def _crypto() -> Result:
@@ -56,4 +66,36 @@ def _light() -> Result:
     return measure()
 
 
-BENCHES: dict[str, Bench] = {"crypto": _crypto, "e2e": _e2e, "light": _light}
+def _simulate() -> Result:
+    from fondaco.node.bench.simulate import measure
+
+    return measure()
+
+
+def _sdl() -> Result:
+    from fondaco.node.bench.sdl import measure
+
+    return measure()
+
+
+def measure_consensus(nodes: int = NODES[0]) -> Result:
+    from fondaco.node.bench.consensus import measure
+
+    return measure(nodes)
+
+
+def measure_ledger(records: tuple[int, ...] = RECORDS) -> Result:
+    from fondaco.node.bench.ledger import measure
+
+    return measure(records)
+
+
+BENCHES: dict[str, Bench] = {
+    "crypto": _crypto,
+    "e2e": _e2e,
+    "light": _light,
+    "consensus": measure_consensus,
+    "simulate": _simulate,
+    "sdl": _sdl,
+    "ledger": measure_ledger,
+}

@@ -138,8 +138,10 @@ def _lease(number: int) -> Lease:
         activated_at=Millis(START),
         active_ms=Millis(0),
         accrued_to=Millis(START),
+        reading=Millis(0),
         paid=MicroCredits(0),
         debt=MicroCredits(0),
+        reclamation=None,
         closed_at=None,
         reason=None,
     )

@@ -13,7 +13,10 @@ from fondaco.node.cli.output import json_option, print_json, say
 if TYPE_CHECKING:
     from fondaco.node.bench import Result
 
-NAMES = ("crypto", "e2e", "light", "all")
+NAMES = ("crypto", "e2e", "light", "consensus", "simulate", "ledger", "sdl", "all")
+NODES_MOST = 32
+"""More processes than that no machine for benchmarks runs at once."""
+RECORDS_LEAST, RECORDS_MOST = 100, 10_000_000
 
 
 @click.command()
@@ -23,28 +26,57 @@ NAMES = ("crypto", "e2e", "light", "all")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the figures as a Markdown table to this file.",
 )
+@click.option(
+    "--nodes",
+    metavar="N,...",
+    callback=lambda _context, _option, text: _numbers(text, 1, NODES_MOST),
+    help="For consensus: validators of each network measured. 4 unless given; with all 4, 7 and 10.",
+)
+@click.option(
+    "--records",
+    metavar="N,...",
+    callback=lambda _context, _option, text: _numbers(text, RECORDS_LEAST, RECORDS_MOST),
+    help="For ledger: records in the states measured, the largest last. 1000,100000,1000000 unless given.",
+)
 @json_option
-def bench(name: str, table: Path | None, as_json: bool) -> None:
+def bench(name: str, table: Path | None, nodes: tuple[int, ...], records: tuple[int, ...], as_json: bool) -> None:
     """Measure NAME, or all there is, on this machine."""
+    from fondaco.node import bench as benches
     from fondaco.node import logs
-    from fondaco.node.bench import BENCHES
 
     logs.configure_quiet()
     results = []
-    for each in BENCHES if name == "all" else (name,):
-        say(f"measuring {each}")
-        results.append(BENCHES[each]())
+    for each in benches.BENCHES if name == "all" else (name,):
+        if each == "ledger":
+            say("measuring ledger, for some minutes")
+            results.append(benches.measure_ledger(records or benches.RECORDS))
+            continue
+        if each != "consensus":
+            say(f"measuring {each}")
+            results.append(benches.BENCHES[each]())
+            continue
+        for count in nodes or (benches.NODES if name == "all" else benches.NODES[:1]):
+            say(f"measuring {each} of {count} validators")
+            results.append(benches.measure_consensus(count))
     if table is not None:
         table.write_text(_markdown(results), encoding="utf-8")
     if as_json:
         found = [result.to_json() for result in results]
-        print_json({"benches": found} if name == "all" else found[0])
+        print_json({"benches": found} if name == "all" or len(found) > 1 else found[0])
         return
     for result in results:
         click.echo(f"{result.bench}  {result.parameters}")
         for kind in (result.figures, result.limit):
             for figure, one in kind.items():
                 click.echo(f"  {figure:<28} {one.value:>12,.10g} {one.unit}")
+
+
+def _numbers(text: str | None, least: int, most: int) -> tuple[int, ...]:
+    """The numbers in "4,7,10"."""
+    parts = [] if text is None else text.split(",")
+    if not all(part.isascii() and part.isdigit() and least <= int(part) <= most for part in parts):
+        raise click.BadParameter(f"numbers from {least} to {most}, with commas between them")
+    return tuple(map(int, parts))
 
 
 def _markdown(results: list[Result]) -> str:
@@ -56,7 +88,8 @@ def _markdown(results: list[Result]) -> str:
         "",
     ]
     for result in results:
-        lines += [f"## {result.bench}", "", f"Parameters: {result.parameters}", ""]
+        nodes = f", {result.parameters['nodes']} validators" if "nodes" in result.parameters else ""
+        lines += [f"## {result.bench}{nodes}", "", f"Parameters: {result.parameters}", ""]
         lines += ["| figure | value | unit |", "|---|---:|---|"]
         lines += [f"| {name} | {one.value:,.10g} | {one.unit} |" for name, one in result.figures.items()]
         lines += [f"| limit: {name} | {one.value:,.10g} | {one.unit} |" for name, one in result.limit.items()]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fondaco.node.cli.output import json_option, print_json
+from fondaco.node.cli.output import json_option, print_json, progress
 
 node_home = click.option(
     "--home",
@@ -27,21 +28,31 @@ def node() -> None:
 @node.command()
 @node_home
 @click.option("--stop-with-stdin", is_flag=True, help="Stop when standard input closes, as supervisors want.")
+@click.option("--join-by-snapshot", is_flag=True, help="Begin with peers' newest snapshot, not with all blocks.")
+@click.option("--trust", help="HEIGHT:HASH of a header you vouch for; needed to join where genesis is too old.")
 @click.option("--verbose", is_flag=True, help="Log every step.")
-def run(home: Path, stop_with_stdin: bool, verbose: bool) -> None:
+def run(home: Path, stop_with_stdin: bool, join_by_snapshot: bool, trust: str | None, verbose: bool) -> None:
     """Run the node in HOME until Ctrl-C or SIGTERM.
 
     When it serves (a provider: once it is registered) it prints one line of JSON: name, chain, height, address.
     """
+    from dataclasses import replace
+
     import trio
 
     from fondaco.node import config, logs
 
     logs.configure(verbose=verbose)
-    trio.run(_run, config.load(home), stop_with_stdin)
+    settings = config.load(home)
+    if join_by_snapshot:
+        settings = replace(settings, join_by_snapshot=True)
+    if trust is not None:
+        settings = replace(settings, trust=trust)
+    trio.run(_run, settings, stop_with_stdin)
 
 
 async def _run(settings: Any, stop_with_stdin: bool) -> None:
+    import gc
     import signal
 
     import trio
@@ -54,6 +65,7 @@ async def _run(settings: Any, stop_with_stdin: bool) -> None:
         nursery.start_soon(_stop_at_signal, nursery, (signal.SIGTERM, signal.SIGINT))
         async with open_node(settings) as node:
             await node.ready.wait()
+            gc.freeze()  # what is loaded by now stays: looking through it took a node up to 50 ms each time
             status = node.status()
             ready = {key: status[key] for key in ("name", "chain", "height", "peer")}
             click.echo(json.dumps({**ready, "addresses": node.host.addresses()}))
@@ -101,4 +113,106 @@ def status(home: Path, as_json: bool) -> None:
         print_json(answer)
         return
     for key, value in answer.items():
+        click.echo(f"{key:<16} {value}")
+
+
+@node.command()
+@node_home
+@click.option("--to", type=click.IntRange(min=0), help="Stop at this height instead of the newest block.")
+@json_option
+@click.pass_context
+def replay(context: click.Context, home: Path, to: int | None, as_json: bool) -> None:
+    """Execute all blocks of the node in HOME again from genesis, and compare what comes of each.
+
+    The node may be running; nothing is changed. At the first height where the database says something else the
+    command ends with exit code 1.
+    """
+    import tempfile
+
+    from fondaco.node import config
+    from fondaco.node.genesis_file import read_genesis, state_path
+    from fondaco.node.replay import Differs
+    from fondaco.node.replay import replay as execute
+    from fondaco.node.storage import ChainStore
+    from fondaco.protocol.scalars import Height
+
+    settings = config.load(home)
+    genesis, source = read_genesis(settings.genesis), ChainStore.view(settings.data / "chain.db")
+    with ExitStack() as closing:
+        closing.callback(source.close)
+        folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="fondaco-replay-"))
+        into = ChainStore.open(Path(folder, "chain.db"))
+        closing.callback(into.close)
+        last = None if to is None else Height(to)
+        try:
+            found = execute(
+                source, genesis, state_path(settings.genesis), into, to=last, progress=progress("replayed")
+            )
+        except Differs as difference:
+            if not as_json:
+                raise
+            print_json(
+                {
+                    "equal": False,
+                    "height": difference.height,
+                    "code": difference.code,
+                    "message": difference.message,
+                }
+            )
+            context.exit(1)
+    answer = {
+        "chain": genesis.chain,
+        "first": found.first,
+        "last": found.last,
+        "blocks": found.blocks,
+        "transactions": found.transactions,
+        "hash": found.hash.hex(),
+        "state_root": found.state_root.hex(),
+        "state_compared": found.state_compared,
+    }
+    if as_json:
+        print_json({"equal": True, **answer})
+        return
+    for key, value in answer.items():
+        click.echo(f"{key:<16} {value}")
+
+
+@node.command()
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), required=True, help="The node's folder.")
+@click.option(
+    "--genesis",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="What the chain begins with; its records' file, if there is one, lies beside it.",
+)
+@click.option("--name", default="node", show_default=True, help="What the node calls itself.")
+@click.option("--listen", default="127.0.0.1:4001", show_default=True, help="Address for other nodes, host:port.")
+@click.option("--peer", "peers", multiple=True, help="Multiaddress of a node to keep connected; may be repeated.")
+@click.option("--validator", is_flag=True, help="Take part in agreement, with the key `validator`.")
+@click.option("--api", default="", help="Loopback address of the HTTP API, host:port; none unless given.")
+@json_option
+def init(
+    home: Path,
+    genesis: Path,
+    name: str,
+    listen: str,
+    peers: tuple[str, ...],
+    validator: bool,
+    api: str,
+    as_json: bool,
+) -> None:
+    """Make the home of a node of the chain that begins with GENESIS.
+
+    Keys that HOME/keys holds already are used; those that are missing are made. They are protected by
+    $FONDACO_PASSPHRASE, or by what HOME/passphrase says.
+    """
+    from fondaco.node.config import NodeConfig
+    from fondaco.node.joining import make_home
+
+    settings = NodeConfig(home=home, name=name, listen=listen, peers=peers, validator=validator, api=api)
+    made = make_home(settings, genesis)
+    if as_json:
+        print_json(made)
+        return
+    for key, value in made.items():
         click.echo(f"{key:<16} {value}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+PROGRESS_S = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,6 +41,19 @@ def print_json(value: object) -> None:
 def say(text: str) -> None:
     """A line of progress: on standard error, so that results can be piped."""
     click.echo(text, err=True)
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """Says how far something is, of how much, but not more often than a person can read."""
+    said = time.monotonic()
+
+    def tell(done: int, whole: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_S:
+            said = time.monotonic()
+            say(f"{what} {done} of {whole}")
+
+    return tell
 
 
 def credits(amount: int) -> str:

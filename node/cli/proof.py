@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fondaco.consensus.proof import HeaderId
     from fondaco.protocol.proof import RecordProof
 
-KINDS = ("lease", "account", "provider", "deployment", "param")
+KINDS = ("lease", "account", "provider", "attestation", "deployment", "param")
 
 
 @click.command()
@@ -37,8 +37,8 @@ KINDS = ("lease", "account", "provider", "deployment", "param")
 def proof(kind: str, name: str, output: Path | None, start: int | None, home: Path, as_json: bool) -> None:
     """Write one file that proves a record of the ledger, or its absence, to anybody offline.
 
-    ID is a lease (its id, the start of it, or its deployment's name), a deployment's id, an address, or the name
-    of a parameter. `fondaco verify` checks the file.
+    ID is a lease (its id, the start of it, or its deployment's name), a deployment's id, an address, two of them
+    (PROVIDER/AUDITOR, for an attestation), or the name of a parameter. `fondaco verify` checks the file.
     """
     if output is None and (as_json or sys.stdout.isatty()):
         raise click.UsageError("a proof is not text: name a file with -o, or redirect standard output")

@@ -15,6 +15,7 @@ from fondaco.node.cli.output import credits, home_option, json_option, print_jso
 if TYPE_CHECKING:
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.progress import Progress
+    from fondaco.protocol.scalars import TemplateId
 
 lease_argument = click.argument("lease", metavar="LEASE")
 
@@ -52,6 +53,7 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
     show_default=True,
     help="How to choose among bids.",
 )
+@click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
 @json_option
@@ -61,6 +63,7 @@ def deploy(
     name: str,
     deposit: int | None,
     strategy: str,
+    template: str,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -71,7 +74,10 @@ def deploy(
     Progress goes to standard error.
     """
     ask = not (yes or dry_run or as_json or not sys.stdin.isatty())
-    run(_deploy, file, home, name, deposit, strategy, ask, dry_run, as_json)
+    from fondaco.node.cli.template import template_from
+
+    made_of = template_from(template) if template else None
+    run(_deploy, file, home, name, deposit, strategy, made_of, ask, dry_run, as_json)
 
 
 async def _deploy(
@@ -80,6 +86,7 @@ async def _deploy(
     name: str,
     deposit: int | None,
     strategy: str,
+    template: TemplateId | None,
     ask: bool,
     dry_run: bool,
     as_json: bool,
@@ -91,7 +98,7 @@ async def _deploy(
 
     text = read_sdl(file)
     async with connected(home) as tenant:
-        plan = await tenant.plan(text, deposit=deposit, strategy=strategy, report=report)
+        plan = await tenant.plan(text, deposit=deposit, strategy=strategy, template=template, report=report)
         result = _plan_json(plan)
         if dry_run:
             _finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")

@@ -10,6 +10,10 @@ import click
 
 from fondaco.node.cli.output import home_option, json_option, print_json, say
 
+AUDITOR = "auditor"
+"""The key of a test network that confirms what its providers state."""
+AUDIT_MS = 90 * 86_400_000
+
 
 @click.group()
 def testnet() -> None:
@@ -48,6 +52,7 @@ async def _up(validators: int, providers: int, home: Path, as_json: bool) -> Non
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with network_module.running(plan) as network:
             members = [_row(member, network.pid(member.name)) for member in plan.members]
+            await _audit(home)
             if as_json:
                 print_json({"chain": plan.chain, "home": str(home), "members": members})
             else:
@@ -58,6 +63,25 @@ async def _up(validators: int, providers: int, home: Path, as_json: bool) -> Non
                 )
             await _until(signals, network)
             say("stopping")
+
+
+async def _audit(home: Path) -> None:
+    """Confirm what the network's providers state, so that SDL files that ask for an auditor are served."""
+    from fondaco.node.keys.keystore import Keystore
+    from fondaco.node.tenant.auditing import audit_all
+    from fondaco.node.tenant.client import Tenant
+    from fondaco.protocol.errors import FondacoError
+
+    if not any(key.name == AUDITOR for key in Keystore(home / "keys").list()):
+        return  # made by a release that knew no auditors
+    try:
+        async with Tenant.connect(home, key=AUDITOR) as auditor:
+            count = await audit_all(auditor.wallet, await auditor.light.providers(), life_ms=AUDIT_MS)
+    except FondacoError as error:
+        say(f"its providers are not audited: {error.message} [{error.code}]")
+        return
+    if count:
+        say(f"the key {AUDITOR} confirms what {count} providers state")
 
 
 async def _until(signals: Any, network: Any) -> None:

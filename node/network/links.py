@@ -76,8 +76,9 @@ class Links:
         self._talking: set[PeerId] = set()
         self._inbound: dict[PeerId, Stream] = {}
         self._nursery: trio.Nursery | None = None
-        self.frames_in = 0
-        self.frames_out = 0
+        self.frames_in = self.bytes_in = 0
+        self.frames_out = self.bytes_out = 0
+        """Bytes are those of the frames, before they are encrypted."""
         self.shed = 0
         """Frames of links that are down by now that were dropped for want of room; see `shed_frames`."""
 
@@ -113,6 +114,7 @@ class Links:
 
     def _put(self, outbox: Outbox, framed: bytes) -> None:
         self.frames_out += 1
+        self.bytes_out += len(framed)
         outbox.put(framed)
 
     def queued_bytes(self, peer: PeerId) -> int:
@@ -214,6 +216,7 @@ class Links:
             while batch := await payloads.some():
                 for payload in batch:
                     self.frames_in += 1
+                    self.bytes_in += len(payload)
                     await self._on_frame(peer, payload)
         finally:
             if self._inbound.get(peer) is stream:

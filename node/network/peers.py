@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 
+from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 
@@ -51,8 +53,12 @@ def peer_id_of(public_key: PublicKey) -> PeerId:
     return PeerId(base58(KEY_PREFIX + public_key))
 
 
+@lru_cache(maxsize=limits.CONNECTIONS)
 def public_key_of(peer_id: PeerId) -> PublicKey:
-    """The key behind a peer id. Raises `Refused` `network.peer_id` if it is not an ed25519 peer id."""
+    """The key behind a peer id; remembered, for every message asks.
+
+    Raises `Refused` `network.peer_id` if it is not an ed25519 peer id.
+    """
     try:
         data = unbase58(peer_id) if len(peer_id) <= PEER_ID_CHARACTERS else b""
     except ValueError:

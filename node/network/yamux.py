@@ -12,21 +12,48 @@ What is different (network.md, points 5 and 12, and some found on the way):
 - *Stall.* A socket that takes nothing for five seconds would hold that write, and our reader when it answers a
   ping, for ever: the connection is closed instead.
 - *Waking.* However reading ends, those who wait for a stream's data are woken.
+- *Turns.* Upstream takes a lock or two for each frame, and taking a free one still is a turn of the scheduler. In
+  one thread nothing happens between two awaits, so a frame that fits the window is written, and bytes that have
+  come are read, without one.
+- *Last words.* What came before a reset, or before the end of the connection, is read before that is told: it may
+  say why. Upstream drops it, and is only saved by its turns.
 """
 
 from __future__ import annotations
 
 import contextlib
+import struct
 from typing import Any
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.stream_muxer.yamux import yamux as upstream
 
+from fondaco.node.network.secured import Secured
 from fondaco.protocol import limits
 
 FIRST_WINDOW = upstream.DEFAULT_WINDOW_SIZE
 """What the specification grants every new stream; widened once, when half of it was read."""
+TURNS_FOR_ALL = 2
+"""Within so many turns of the scheduler every task that was ready has run, in whatever order."""
+LARGEST_FRAME_BYTES = upstream.MAX_MESSAGE_SIZE - upstream.HEADER_SIZE
+
+
+class Latch:
+    """A lock that is taken at once if it is free; `trio.Lock` lets everybody else run first."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def __aenter__(self) -> None:
+        if self._held:
+            await self._waiting.park()  # whoever leaves hands it on
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._waiting.unpark():
+            self._held = False
 
 
 class ReceiveBuffer(bytearray):
@@ -61,15 +88,57 @@ class _Streams(dict[int, Any]):
 
     def __setitem__(self, stream_id: int, stream: Any) -> None:
         stream.__class__ = BoundedStream
+        stream.window_lock = Latch()
         super().__setitem__(stream_id, stream)
 
 
 class BoundedStream(upstream.YamuxStream):  # type: ignore[misc]
     """A stream that returns credit at half a window."""
 
+    conn: BoundedYamux
+    stream_id: int
+    closed: bool
+    send_closed: bool
+    recv_closed: bool
+    reset_received: bool
+    send_window: int
     target_recv_window: int
     recv_window: int
     _pending_recv_release: int
+
+    async def write(self, data: bytes) -> None:
+        size = len(data)
+        if self.closed or self.send_closed or size > min(self.send_window, LARGEST_FRAME_BYTES):
+            await super().write(data)
+            return
+        self.send_window -= size
+        header = struct.pack(upstream.YAMUX_HEADER_FORMAT, 0, upstream.TYPE_DATA, 0, self.stream_id, size)
+        await self.conn._write_frame(header + data)
+
+    async def read(self, n: int | None = -1) -> bytes:
+        while n and n > 0:
+            buffer = self.conn.stream_buffers.get(self.stream_id)
+            if buffer:
+                data = bytes(buffer[:n])
+                del buffer[:n]
+                if self._is_whole():
+                    await self._auto_tune_and_send_window_update(bytes_read=len(data))
+                elif self.closed and not buffer:
+                    await self.conn._finalize_stream(self, fully_closed=True)
+                return data
+            if not self._is_whole():
+                break
+            filled = self.conn.stream_events[self.stream_id]
+            await filled.wait()
+            if self.conn.stream_events.get(self.stream_id) is filled:
+                self.conn.stream_events[self.stream_id] = trio.Event()
+        rest: bytes = await super().read(n)
+        return rest
+
+    def _is_whole(self) -> bool:
+        """Open both ways, on a connection that is: endings are upstream's to tell."""
+        over = self.closed or self.recv_closed or self.reset_received or self.conn.event_shutting_down.is_set()
+        return not over and self.stream_id in self.conn.stream_events
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._pending_recv_release += bytes_read
@@ -88,6 +157,9 @@ class BoundedYamux(upstream.Yamux):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.secured_conn: Secured = Secured(self.secured_conn)
+        self.streams_lock = Latch()
+        self._write_lock = Latch()
         self.stream_buffers = _Buffers(self)
         self.streams = _Streams()
         self.overruns = 0
@@ -95,19 +167,23 @@ class BoundedYamux(upstream.Yamux):  # type: ignore[misc]
 
     async def _write_frame(self, data: bytes) -> None:
         async with self._write_lock:
-            with trio.CancelScope(shield=True) as scope:
-                scope.deadline = trio.current_time() + limits.WRITE_STALL_MS / 1000
-                await self.secured_conn.write(data)
-            if scope.cancelled_caught:
-                await self.cut()
-                raise ConnectionClosedError("the peer's socket takes no bytes")
-        await trio.lowlevel.checkpoint()
+            rest = self.secured_conn.start(data)
+            if rest:
+                with trio.CancelScope(shield=True) as scope:
+                    scope.deadline = trio.current_time() + limits.WRITE_STALL_MS / 1000
+                    await self.secured_conn.finish(rest)
+                if scope.cancelled_caught:
+                    await self.cut()
+                    raise ConnectionClosedError("the peer's socket takes no bytes")
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _read_data_body(self, length: int) -> bytes:
         if length > limits.STREAM_WINDOW_BYTES:
             self.overruns += 1
             raise trio.TooSlowError  # the one error that upstream answers by closing the connection
-        body: bytes = await super()._read_data_body(length)
+        body: bytes | None = self.secured_conn.take(length)
+        if body is None:
+            body = await super()._read_data_body(length)
         return body
 
     async def handle_incoming(self) -> None:
@@ -121,6 +197,12 @@ class BoundedYamux(upstream.Yamux):  # type: ignore[misc]
     async def _measure_rtt_loop(self) -> None:
         """Not ours to run: it waits with the same one event as `keepalive`, whose ping would seem unanswered
         whenever the two meet. Keepalive's pings measure the round trip as well."""
+
+    async def _cleanup_on_error(self) -> None:
+        self.event_shutting_down.set()
+        for _ in range(TURNS_FOR_ALL):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        await super()._cleanup_on_error()
 
     async def cut(self) -> None:
         """Close the socket, without the goodbye that would wait for a silent peer."""

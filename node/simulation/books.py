@@ -12,28 +12,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from fondaco.consensus import merkle
-from fondaco.consensus.ledger.genesis import STAKE_PER_POWER
 from fondaco.consensus.ledger.state import AUX, NODE, RECORD
 from fondaco.node.simulation.violation import Violation
 from fondaco.protocol import codec, limits
-from fondaco.protocol.events import Event, Minted
+from fondaco.protocol.events import Burnt, Event, Minted
 from fondaco.protocol.records import (
+    GOVERNANCE,
     SUPPLY,
     TOTALS,
-    VALIDATORS,
     Account,
+    Attestation,
     Deployment,
     DeploymentState,
+    Governance,
     Lease,
     LeaseState,
+    Proposal,
     Provider,
+    Stake,
     Supply,
     Totals,
     UsedIds,
     ValidatorSets,
+    key_attestation_expiry,
+    key_closed,
     key_deployment,
     key_due,
     key_lease,
+    key_live,
+    key_provider,
 )
 from fondaco.protocol.scalars import Hash, Millis
 
@@ -42,14 +49,18 @@ T = TypeVar("T")
 KINDS: dict[bytes, type] = {
     b"account": Account,
     b"provider": Provider,
+    b"stake": Stake,
     b"deployment": Deployment,
     b"lease": Lease,
+    b"proposal": Proposal,
+    b"governance": Governance,
+    b"attestation": Attestation,
     b"used-ids": UsedIds,
     b"supply": Supply,
     b"totals": Totals,
     b"validators": ValidatorSets,
 }
-INDEXES = (b"due", b"used-order", b"used-order-expiry")
+INDEXES = (b"due", b"live", b"closed", b"used-order", b"used-order-expiry", b"attestation-expiry")
 
 
 class Books:
@@ -62,7 +73,7 @@ class Books:
         """Transaction ids remembered, by bucket."""
         self.sums: Counter[str] = Counter()
         self.made: Counter[str] = Counter()
-        """What genesis and the faucet brought into the world."""
+        """What genesis, the faucet and the issuer brought into the world and left in it."""
 
     @classmethod
     def opened(cls, genesis: Mapping[bytes, bytes]) -> Books:
@@ -79,6 +90,8 @@ class Books:
         for event in events:
             if isinstance(event, Minted):
                 self.made.update({"credits": event.credits, "stake": event.stake})
+            elif isinstance(event, Burnt):
+                self.made.subtract({"credits": event.credits})
         touched = self._enter(writes)
         self._check(touched, now=now)
 
@@ -96,6 +109,22 @@ class Books:
         deployments = [one for one in fresh._records.values() if isinstance(one, Deployment)]
         due = {key_due(one.due_at, one.id)[4:] for one in deployments if one.due_at is not None}
         _require(due == self._keys[b"due"], "the due index holds every deployment that is due, and no other")
+        leases = {one.id: one for one in fresh._records.values() if isinstance(one, Lease)}
+        live = {
+            key_live(one.provider, one.id, announced=one.reclamation is not None)[5:]
+            for one in leases.values()
+            if one.state != LeaseState.CLOSED
+        }
+        _require(
+            live == self._keys[b"live"], "every provider's leases are known that have not ended, and no others"
+        )
+        ended = {
+            key_closed(Millis(max(leases[lease].closed_at or 0 for lease in one.leases)), one.id)[7:]
+            for one in deployments
+            if one.state == DeploymentState.CLOSED
+        }
+        _require(ended == self._keys[b"closed"], "what has ended is forgotten at its time, and nothing else")
+        fresh._check_trust()
         records = {key[len(RECORD) :]: raw for key, raw in store.items() if key.startswith(RECORD)}
         tree = {path: node for path, node in merkle.update(lambda _: None, records).items() if node is not None}
         _require(merkle.root_of(tree.get) == root, "the tree built anew has the root of the newest header")
@@ -131,11 +160,11 @@ class Books:
 
     def _replace(self, before: object, after: object) -> None:
         if isinstance(before, Lease) and before.state == LeaseState.CLOSED:
-            _require(before == after, f"lease {before.id.hex()[:8]} is closed and never changes again")
+            _require(after in (before, None), f"lease {before.id.hex()[:8]} is closed and never changes again")
         if isinstance(after, Account):
             _require(bool(after.credits or after.stake), "nobody's account is kept without money in it")
-        if isinstance(before, Deployment):
-            _require(after is not None, "deployments are remembered")
+        if isinstance(before, Deployment | Lease):
+            _require(after is not None or before.state.name == "CLOSED", "only what has ended is forgotten")
         for sign, record in ((-1, before), (1, after)):
             for what, amount in _worth(record).items():
                 self.sums[what] += sign * amount
@@ -160,20 +189,29 @@ class Books:
 
     def _check_money(self) -> None:
         supply, totals = self._one(SUPPLY, Supply), self._one(TOTALS, Totals)
-        sets, sums = self._one(VALIDATORS, ValidatorSets), self.sums
-        bonded = sums["bonds"] + sum(one.power for one in sets.next) * STAKE_PER_POWER
+        sums, governance = self.sums, self._one(GOVERNANCE, Governance)
         for what, said, counted in (
             ("ucredit ever made", supply.credits, self.made["credits"]),
             ("ustake ever made", supply.stake, self.made["stake"]),
             ("ucredit there is", supply.credits, sums["credits"] + sums["escrow"] + totals.pool_credits),
-            ("ustake there is", supply.stake, sums["stake"] + bonded),
+            ("ustake there is", supply.stake, sums["stake"] + sums["bonds"] + totals.pool_stake),
             ("ucredit in accounts", totals.account_credits, sums["credits"]),
             ("ucredit in escrow", totals.escrow_credits, sums["escrow"]),
             ("ustake in accounts", totals.account_stake, sums["stake"]),
-            ("ustake bonded", totals.bonded_stake, bonded),
+            ("ustake bonded", totals.bonded_stake, sums["bonds"]),
+            ("ustake that can be voted with", governance.electorate, sums["votes"]),
             ("providers", totals.providers, sums["providers"]),
         ):
             _require(said == counted, f"{what}: {said} by the ledger, {counted} counted")
+
+    def _check_trust(self) -> None:
+        said = [one for one in self._records.values() if isinstance(one, Attestation)]
+        for one in said:
+            provider = self._one(key_provider(one.provider), Provider)
+            _require(set(one.attributes) <= set(provider.attributes), "auditors confirm what a provider states")
+        prefix = len(b"attestation-expiry/")
+        ends = {key_attestation_expiry(one.expires_at, one.provider, one.auditor)[prefix:] for one in said}
+        _require(ends == self._keys[b"attestation-expiry"], "each attestation is forgotten at its time, no other")
 
     def _check_deployment(self, deployment: Deployment, leases: Sequence[Lease]) -> None:
         closed = deployment.state == DeploymentState.CLOSED
@@ -202,6 +240,11 @@ def _worth(record: object) -> Mapping[str, int]:
             return {"escrow": sum(deposit.amount for deposit in record.deposits)}
         case Provider():
             return {"bonds": record.bond, "providers": 1}
+        case Stake():
+            bonds = record.bonded + sum(entry.amount for entry in record.unbonding)
+            return {"bonds": bonds, "votes": 0 if record.tombstoned else record.bonded}
+        case Proposal():
+            return {"escrow": record.deposit}
         case _:
             return {}
 

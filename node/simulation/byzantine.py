@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
+from typing import Any
 
 from fondaco.consensus.blocks import data_root
+from fondaco.consensus.effects import Event, Received
+from fondaco.node.simulation.faults import LIARS
 from fondaco.node.simulation.host import SimulatedNode
+from fondaco.node.simulation.links import garble
+from fondaco.protocol import codec
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,
@@ -16,7 +22,7 @@ from fondaco.protocol.agreement import (
     Vote,
     VoteKind,
 )
-from fondaco.protocol.scalars import Millis, Signature
+from fondaco.protocol.scalars import Millis, Round, Signature
 from fondaco.protocol.signing import sha256
 
 
@@ -31,8 +37,10 @@ class Equivocator(SimulatedNode):
         if not isinstance(message, SignedVote) or message.validator != self.key:
             super().broadcast(message)
             return
+        self.world.count("equivocations")
+        opposite = self._opposite(message)
         for place, peer in enumerate(peers):
-            self.world.post(self, peer, message if place % 2 else self._opposite(message))
+            self.world.post(self, peer, message if place % 2 else opposite)
 
     def _opposite(self, message: SignedVote) -> SignedVote:
         vote, driver = message.vote, self.engine.driver
@@ -70,6 +78,7 @@ class SplitProposer(Equivocator):
         )
         signature = self.world.scheme.sign(self.world.chain, self.key, proposal)
         other = SignedProposal(proposal=proposal, block=block, proposer=self.key, signature=signature)
+        self.world.count("split proposals")
         for place, peer in enumerate(self.peers()):
             self.world.post(self, peer, message if place % 2 else other)
 
@@ -93,6 +102,7 @@ class LedgerCheat(SimulatedNode):
                 before = [raw for old, _ in self.disk.blocks[-5:] for raw in old.transactions]
                 transactions = (*transactions, *before[-1:], b"no transaction")
                 header = replace(header, data_root=data_root(block.previous_certificate, transactions))
+        self.world.count("cheating blocks")
         return replace(block, header=header, transactions=transactions)
 
 
@@ -102,7 +112,10 @@ class SilentProposer(SimulatedNode):
     honest = False
 
     def allows_signing(self, statement: Vote | Proposal) -> bool:
-        return isinstance(statement, Vote)
+        if isinstance(statement, Vote):
+            return True
+        self.world.count("turns passed")
+        return False
 
 
 class Forger(SimulatedNode):
@@ -116,7 +129,93 @@ class Forger(SimulatedNode):
             return
         vote = message.vote
         if vote.kind is VoteKind.PRECOMMIT and vote.value is not None:
+            self.world.count("forged certificates")
             signatures: tuple[Signature | None, ...] = (message.signature,) * (len(self.peers()) + 1)
             super().broadcast(
                 CommitCertificate(height=vote.height, round=vote.round, value=vote.value, signatures=signatures)
             )
+
+
+class Withholder(SimulatedNode):
+    """Shows its block to a few only, and votes for it before all: the others hear of what they cannot judge."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        if not isinstance(message, SignedProposal) or message.proposer != self.key:
+            super().broadcast(message)
+            return
+        self.world.count("blocks withheld")
+        peers = self.peers()
+        shown = (message.proposal.height + message.proposal.round) % len(peers)
+        for peer in peers[:shown]:
+            self.world.post(self, peer, message)
+
+
+class Amnesiac(SimulatedNode):
+    """Never votes twice in a round, and in the next has forgotten what it is locked on."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        super().broadcast(message)
+        driver = self.engine.driver
+        if driver is not None and driver.state.locked is not None:
+            self.world.count("locks forgotten")
+            driver.state = replace(driver.state, locked=None, valid=None)
+
+
+class Racer(SimulatedNode):
+    """Votes like anybody, and for nothing at all in a round that nobody has reached."""
+
+    honest = False
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        super().broadcast(message)
+        if not isinstance(message, SignedVote) or message.validator != self.key:
+            return
+        self.world.count("votes ahead")
+        ahead = Round(message.vote.round + self.world.random.randint(1, 3))
+        vote = replace(message.vote, round=ahead, value=None, valid_round=None)
+        signature = self.world.scheme.sign(self.world.chain, self.key, vote)
+        self.world.post(self, None, SignedVote(vote=vote, validator=self.key, signature=signature))
+
+
+class Flooder(SimulatedNode):
+    """Repeats what others said long ago, and follows it with bytes that mean nothing."""
+
+    honest = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._heard: deque[ConsensusMessage] = deque(maxlen=200)
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Received):
+            self._heard.append(event.message)
+        super().take(event)
+
+    def broadcast(self, message: ConsensusMessage) -> None:
+        super().broadcast(message)
+        random = self.world.random
+        for old in random.sample(self._heard, min(3, len(self._heard))):
+            self.world.count("stale messages")
+            self.world.post(self, None, old)
+        self.world.count("garbage")
+        self.world.post_bytes(self, None, garble(codec.encode(message), random))
+        self.world.post_bytes(self, None, random.randbytes(random.randint(1, 500)))
+
+
+KINDS: dict[str, type[SimulatedNode]] = {
+    "equivocators": Equivocator,
+    "split_proposers": SplitProposer,
+    "withholders": Withholder,
+    "amnesiacs": Amnesiac,
+    "racers": Racer,
+    "flooders": Flooder,
+    "forgers": Forger,
+    "ledger_cheats": LedgerCheat,
+    "silent_proposers": SilentProposer,
+}
+"""By the field of `Faults` that says how many there are."""
+assert tuple(KINDS) == LIARS

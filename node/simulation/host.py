@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Protocol, assert_never
 
 from fondaco.consensus.certificates import SignatureCache, verify_commit
@@ -53,6 +54,7 @@ from fondaco.protocol.agreement import (
     SignedVote,
     Vote,
 )
+from fondaco.protocol.evidence import Amnesia, DuplicateVote
 from fondaco.protocol.scalars import ChainId, Height, Millis, PublicKey, Signature
 
 HEARTBEAT_MS = 10_000
@@ -63,9 +65,11 @@ class Surroundings(Protocol):
     """What a node can do to the world."""
 
     chain: ChainId
+    initial_height: int
     config: EngineConfig
     scheme: Scheme
     invariants: Invariants
+    random: Random
 
     def now(self) -> int:
         """Milliseconds since the world began."""
@@ -79,6 +83,9 @@ class Surroundings(Protocol):
     def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
         """Send to one, or to everybody else."""
 
+    def post_bytes(self, sender: SimulatedNode, receiver: PublicKey | None, data: bytes) -> None:
+        """As `post`, for what need not be a message."""
+
     def after(self, node: SimulatedNode, delay_ms: int, happen: Callable[[], None]) -> None:
         """Let `happen` happen to this life of `node` later."""
 
@@ -88,7 +95,10 @@ class Surroundings(Protocol):
     def strikes(self, node: SimulatedNode) -> bool:
         """Whether the process dies here."""
 
-    def die(self, node: SimulatedNode) -> None: ...
+    def die(self, node: SimulatedNode, *, before: str) -> None: ...
+
+    def count(self, fault: str) -> None:
+        """Something went wrong on purpose."""
 
     def fetch(self, node: SimulatedNode) -> None:
         """Ask the network for the blocks above the node's own."""
@@ -114,31 +124,35 @@ class SimulatedNode:
         self.world = world
         self.key = key
         self.skew_ms = skew_ms
+        self.step_ms = 0
+        """How far the clock has jumped, on top of the skew it always had."""
         self.disk = Disk(store=world.new_store())
         self.alive = False
         self.life = 0
         self.paused_until = 0
         self.pool = Pool(self._admits)
-        self.evidence: list[tuple[SignedVote, SignedVote]] = []
+        self.evidence: list[DuplicateVote | Amnesia] = []
         self.punished: list[Punish] = []
         self._validates = validates
         self._signatures = SignatureCache(world.chain, world.scheme.verify)
         self._queue: deque[Event] = deque()
+        self._final = Height(0)
 
     honest = True
 
     @property
     def height(self) -> int:
         """Of the newest block."""
-        return len(self.disk.blocks)
+        return self.world.initial_height - 1 + len(self.disk.blocks)
 
     def clock(self) -> Millis:
-        return Millis(EPOCH_MS + self.world.now() + self.skew_ms)
+        return Millis(EPOCH_MS + self.world.now() + self.skew_ms + self.step_ms)
 
     def boot(self) -> None:
         """Start, or start again: from what was committed, replay the journal, go on."""
         self.alive = True
         self.life += 1
+        self._final = Height(0)
         self._queue.clear()
         self.application = self.world.application(self.disk.store)
         self.pool = Pool(self._admits)
@@ -165,6 +179,11 @@ class SimulatedNode:
         """Feed the engine one event and do everything it asks for."""
         self._queue.append(event)
         self._work_off()
+
+    def hear_of(self, certificate: CommitCertificate) -> None:
+        """Note for ourselves, apart from the engine, that a height is decided: nothing may be signed there."""
+        if certificate.height == self.engine.height and self.world.invariants.is_sound(certificate):
+            self._final = certificate.height
 
     def start_height(self) -> None:
         """Begin the height above the newest block, unless that has happened."""
@@ -217,7 +236,7 @@ class SimulatedNode:
     def _carry_out(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             if self.world.strikes(self):
-                self.world.die(self)
+                self.world.die(self, before=type(effect).__name__)
                 return
             self._do(effect)
 
@@ -250,8 +269,8 @@ class SimulatedNode:
             case Commit(block, certificate):
                 self._flush()
                 self._commit(block, certificate)
-            case ReportEvidence(first, second):
-                self.evidence.append((first, second))
+            case ReportEvidence(evidence):
+                self.evidence.append(evidence)
             case RequestSync():
                 world.fetch(self)
             case Punish():
@@ -283,6 +302,8 @@ class SimulatedNode:
         self.disk.signed = (place, statement, signature)
         if isinstance(statement, Vote):
             if self.honest:
+                if statement.height <= self._final:
+                    raise Violation(f"height {statement.height}: signed after a certificate showed it decided")
                 self.world.invariants.voted(self.key, statement)
             message: SignedVote | SignedProposal = SignedVote(
                 vote=statement, validator=self.key, signature=signature

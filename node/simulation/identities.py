@@ -6,8 +6,10 @@ statement is. `Ed25519` is the same thing at full price, for the runs that shall
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import lru_cache
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from fondaco.protocol import signing
 from fondaco.protocol.scalars import ChainId, PublicKey, Signature
@@ -32,7 +34,7 @@ class KeyedHash:
         return PublicKey(sha256(name.encode()).digest())
 
     def sign(self, chain: ChainId, key: PublicKey, statement: Signable) -> Signature:
-        return _tag(key, signing_bytes(chain, statement))
+        return _tag(key, _signing_bytes(chain, cast(Hashable, statement)))
 
     def verify(self, key: PublicKey, data: bytes, signature: Signature) -> bool:
         return _tag(key, data) == signature
@@ -63,6 +65,12 @@ sign, verify = CHEAP.sign, CHEAP.verify
 def key_of(index: int) -> PublicKey:
     """The validator with that number, among those who sign cheaply."""
     return CHEAP.key(f"validator {index}")
+
+
+@lru_cache(maxsize=1_000)
+def _signing_bytes(chain: ChainId, statement: Any) -> bytes:
+    """Most votes of a round are one statement, which every validator signs and every certificate holds."""
+    return signing_bytes(chain, statement)
 
 
 def _tag(key: PublicKey, data: bytes) -> Signature:

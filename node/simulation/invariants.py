@@ -34,7 +34,9 @@ class Invariants:
         self._times: dict[Height, int] = {}
         self._sound: set[CommitCertificate] = set()
         self._signed: dict[tuple[PublicKey, int, int, int], Vote] = {}
-        self._locks: dict[tuple[PublicKey, Height], Vote] = {}
+        self._locks: dict[tuple[PublicKey, Height], list[Vote]] = {}
+        self.liars: frozenset[PublicKey] = frozenset()
+        """Byzantine validators, who may have signed anything."""
 
     @property
     def heights(self) -> int:
@@ -83,38 +85,68 @@ class Invariants:
 
     def certified(self, certificate: CommitCertificate) -> None:
         """More than two thirds really signed what an honest node passes on as final."""
+        if not self.is_sound(certificate):
+            raise Violation(f"height {certificate.height}: a certificate that too few have signed")
+
+    def is_sound(self, certificate: CommitCertificate) -> bool:
+        """Whether more than two thirds signed it, counted here, and every signature in it holds."""
         if certificate in self._sound:
-            return
+            return True
+        if len(certificate.signatures) != len(self._members):
+            return False
         statement = certificate.vote()
-        signed = sum(
-            power
-            for (key, power), signature in zip(self._members, certificate.signatures, strict=True)
-            if signature is not None and signature == self._scheme.sign(self._chain, key, statement)
-        )
-        total = sum(power for _, power in self._members)
-        if signed * 3 <= total * 2:
-            raise Violation(f"height {certificate.height}: a certificate with {signed} of {total} power")
+        signed = 0
+        for (key, power), signature in zip(self._members, certificate.signatures, strict=True):
+            if signature is None:
+                continue
+            if signature != self._scheme.sign(self._chain, key, statement):
+                return False
+            signed += power
+        if signed * 3 <= 2 * sum(power for _, power in self._members):
+            return False
         self._sound.add(certificate)
+        return True
 
     def voted(self, key: PublicKey, vote: Vote) -> None:
         """An honest validator has one word for each kind, height and round, crash or no crash.
 
-        And it does not suffer from amnesia: having precommitted a value it prevotes another only on a polka
-        at or after that round.
+        It is in a round only for a reason. And it does not suffer from amnesia: whatever it precommitted
+        before, it prevotes another value only on a polka at or after that round, and says so.
         """
+        self._check_round(key, vote)
         place = (key, vote.height, vote.round, int(vote.kind))
         if self._signed.setdefault(place, vote) != vote:
             raise Violation(f"{key.hex()[:8]} signed twice at height {vote.height}, round {vote.round}")
         if vote.value is None:
             return
         if vote.kind is VoteKind.PRECOMMIT:
-            self._locks[(key, vote.height)] = vote
+            self._locks.setdefault((key, vote.height), []).append(vote)
             return
-        lock = self._locks.get((key, vote.height))
-        if lock is None or lock.round >= vote.round or lock.value == vote.value:
+        for lock in self._locks.get((key, vote.height), ()):
+            if lock.round >= vote.round or lock.value == vote.value:
+                continue
+            if vote.valid_round is None or vote.valid_round < lock.round:
+                raise Violation(
+                    f"{key.hex()[:8]} forgot at height {vote.height}, round {vote.round}, "
+                    f"what it precommitted in round {lock.round}"
+                )
+
+    def _check_round(self, key: PublicKey, vote: Vote) -> None:
+        """The first honest validator in a round saw more than two thirds precommit in the one before.
+
+        All others followed that one, so it may be asked of everybody; whatever liars could have signed counts.
+        """
+        if vote.round == 0:
             return
-        if vote.valid_round is None or vote.valid_round < lock.round:
+        before, kind = vote.round - 1, int(VoteKind.PRECOMMIT)
+        said = sum(
+            power
+            for who, power in self._members
+            if who in self.liars or (who, vote.height, before, kind) in self._signed
+        )
+        total = sum(power for _, power in self._members)
+        if said * 3 <= total * 2:
             raise Violation(
-                f"{key.hex()[:8]} forgot at height {vote.height}, round {vote.round}, "
-                f"what it precommitted in round {lock.round}"
+                f"{key.hex()[:8]} is in round {vote.round} of height {vote.height}, "
+                f"though {said} of {total} power precommitted in the round before"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fondaco.consensus import merkle
 from fondaco.consensus.ledger.application import Execution, Head, Ledger, genesis_writes
+from fondaco.consensus.ledger.envelope import Envelopes
 from fondaco.consensus.ledger.genesis import Genesis, GenesisAccount, GenesisValidator
 from fondaco.consensus.ledger.params import CREDIT, Params
 from fondaco.consensus.ledger.state import NODE, MemoryStore
@@ -25,6 +26,11 @@ HURRIED = Params(
     min_runway_ms=Millis(1_000),
     handoff_window_ms=Millis(5_000),
     grace_ms=Millis(4_000),
+    alive_cover_ms=Millis(15_000),
+    fault_after_ms=Millis(25_000),
+    proposal_deposit=MicroCredits(CREDIT // 10),
+    voting_ms=Millis(3_000),
+    quorum_basis_points=2_500,
     due_per_block=5,
 )
 """A market whose hours are seconds: in a run of half a minute hand-offs lapse and escrows run dry."""
@@ -39,11 +45,17 @@ class Balance:
     stake: int
 
 
-def genesis_of(validators: list[tuple[PublicKey, int]], balances: list[Balance]) -> Genesis:
+def genesis_of(
+    validators: list[tuple[PublicKey, int]],
+    balances: list[Balance],
+    *,
+    initial_height: int = 1,
+    issuer: PublicKey | None = None,
+) -> Genesis:
     return Genesis(
         name="simulated",
         time=Millis(EPOCH_MS - 1_000),
-        initial_height=Height(1),
+        initial_height=Height(initial_height),
         params=HURRIED,
         validators=tuple(GenesisValidator(key=key, power=Power(power)) for key, power in validators),
         accounts=tuple(
@@ -51,6 +63,7 @@ def genesis_of(validators: list[tuple[PublicKey, int]], balances: list[Balance])
             for one in balances
         ),
         auditors=(),
+        issuer=issuer,
     )
 
 
@@ -77,9 +90,9 @@ def root(store: MemoryStore) -> Hash:
 class LedgerApplication:
     """One life of a node's ledger. What was executed ahead dies with it; the store is the disk's."""
 
-    def __init__(self, genesis: Genesis, store: MemoryStore, verify: Verify) -> None:
+    def __init__(self, genesis: Genesis, store: MemoryStore, verify: Verify, envelopes: Envelopes) -> None:
         self.store = store
-        self.ledger = Ledger(store, genesis.chain, check=verify)
+        self.ledger = Ledger(store, genesis.chain, check=verify, envelopes=envelopes)
 
     @property
     def head(self) -> Head:

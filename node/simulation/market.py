@@ -16,7 +16,9 @@ from fondaco.consensus.ledger.application import Ledger
 from fondaco.consensus.ledger.params import CREDIT
 from fondaco.node.simulation.identities import Scheme
 from fondaco.node.simulation.ledger import HURRIED, Balance
-from fondaco.protocol import codec, limits
+from fondaco.node.simulation.public import Public
+from fondaco.node.simulation.trust import Trust
+from fondaco.protocol import codec, limits, reasons
 from fondaco.protocol.market import (
     Bid,
     Order,
@@ -28,6 +30,21 @@ from fondaco.protocol.market import (
     lease_id,
     order_id,
 )
+from fondaco.protocol.messages import (
+    Activate,
+    Alive,
+    CloseDeployment,
+    CloseLease,
+    Deposit,
+    Faucet,
+    Message,
+    OpenLease,
+    Reclaim,
+    RegisterProvider,
+    Retire,
+    Transfer,
+    Withdraw,
+)
 from fondaco.protocol.records import (
     Deployment,
     DeploymentState,
@@ -38,7 +55,7 @@ from fondaco.protocol.records import (
     key_lease,
     key_provider,
 )
-from fondaco.protocol.resources import Group, Placement, Resources, ResourceUnit
+from fondaco.protocol.resources import Group, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     ChainId,
     DeploymentId,
@@ -50,22 +67,10 @@ from fondaco.protocol.scalars import (
     PublicKey,
     Salt,
     SealingKey,
+    TemplateId,
 )
 from fondaco.protocol.signing import sha256
-from fondaco.protocol.transactions import (
-    VERSION,
-    Activate,
-    CloseLease,
-    Deposit,
-    Faucet,
-    Message,
-    OpenLease,
-    RegisterProvider,
-    SignedTransaction,
-    Transaction,
-    Transfer,
-    Withdraw,
-)
+from fondaco.protocol.transactions import VERSION, SignedTransaction, Transaction
 
 PEOPLE = 5
 """Tenants, and as many providers."""
@@ -109,6 +114,8 @@ class Market:
         self._scheme = scheme
         self.tenants = [scheme.key(f"tenant {number}") for number in range(PEOPLE)]
         self.providers = [scheme.key(f"provider {number}") for number in range(PEOPLE)]
+        self._public = Public(seed, self.tenants)
+        self._trust = Trust(seed, scheme, self.providers)
         self._opened: list[Opened] = []
         self._said: list[bytes] = []
         self._chain = ChainId("?")
@@ -120,11 +127,20 @@ class Market:
         return [
             Balance(owner=key, credits=500 * CREDIT if place % PEOPLE < PEOPLE - 1 else 0, stake=3 * CREDIT)
             for place, key in enumerate(self.tenants + self.providers)
-        ]
+        ] + self._trust.balances
+
+    @property
+    def issuer(self) -> PublicKey:
+        """Who may mint, as the genesis names him."""
+        return self._trust.issuer
 
     def transact(self, view: Ledger, *, now: Millis) -> list[bytes]:
         """The next transaction; now and then two that cannot both take effect."""
         self._chain, self._now = view.chain, now
+        said = self._public.next(view)
+        if said is not None:
+            sender, messages = said
+            return [self._say(sender, *messages)]
         missing = [provider for provider in self.providers[:-1] if not _is_registered(view, provider)]
         if missing and self.random.random() < 0.7:
             made = [self._register(self.random.choice(missing))]
@@ -137,6 +153,9 @@ class Market:
                 self._again: 1,
                 self._cheat: 2,
                 self._both: 1,
+                self._retire: 1,
+                self._both: 2,
+                self._audit: 3,
             }
             (action,) = self.random.choices(list(actions), weights=list(actions.values()))
             made = action(view)
@@ -163,7 +182,7 @@ class Market:
 
     def _register(self, provider: PublicKey) -> bytes:
         message = RegisterProvider(
-            attributes=(),
+            attributes=self._trust.attributes(),
             peer="peer",
             addresses=("/ip4/127.0.0.1/tcp/1",),
             sealing_key=SealingKey(provider),
@@ -174,29 +193,31 @@ class Market:
     def _open(self, view: Ledger) -> list[bytes]:
         registered = [provider for provider in self.providers if _is_registered(view, provider)]
         asked = registered if registered and self.random.random() < 0.95 else self.providers
-        return [self._lease(self.random.choice(self.tenants), asked)]
+        return [self._lease(self.random.choice(self.tenants), asked, self._public.template(view))]
 
-    def _lease(self, tenant: PublicKey, providers: list[PublicKey]) -> bytes:
+    def _lease(self, tenant: PublicKey, providers: list[PublicKey], template: TemplateId | None) -> bytes:
         """An order of one to three groups, the bids for it, and money for some seconds."""
         random = self.random
         prices = [random.randint(*PRICES) for _ in range(random.randint(1, 3))]
+        window_ms = Millis(random.choice((0, 0, limits.RECLAMATION_WINDOW_MS[0])))
         order = Order(
             tenant=tenant,
             groups=tuple(
                 Group(
                     name=f"group{place}",
                     units=(UNIT,),
-                    placement=Placement(attributes=(), all_of=(), any_of=()),
+                    placement=self._trust.placement(),
                     max_price_per_hour=MicroCredits(price - (random.random() < 0.03)),
                 )
                 for place, price in enumerate(prices)
             ),
             commitments=(COMMITMENT,) * len(prices),
-            reclamation_window_ms=Millis(0),
+            reclamation_window_ms=window_ms,
             deposit=MicroCredits(0),
             reply_peers=(),
             expires_at=Millis(self._now + random.randint(5_000, 60_000)),
             salt=self._salt(),
+            template=template,
         )
         identity = order_id(self._chain, order)
         bids = tuple(
@@ -206,7 +227,7 @@ class Market:
                 provider=random.choice(providers),
                 price_per_hour=MicroCredits(price),
                 units=(UNIT,),
-                reclamation_window_ms=Millis(0),
+                reclamation_window_ms=window_ms,
                 peer="peer",
                 addresses=("/ip4/127.0.0.1/tcp/1",),
                 serial=0,
@@ -238,28 +259,35 @@ class Market:
             ),
         )
 
-    def _act(self, view: Ledger) -> list[bytes]:
-        """Whatever comes next for some deployment that is alive."""
-        state = view.state()
-        alive = []
+    def _alive(self, view: Ledger) -> list[tuple[Opened, Deployment]]:
+        state, alive = view.state(), []
         for opened in self._opened:
             record = state.get(key_deployment(opened.id), Deployment)
             if record is not None and record.state != DeploymentState.CLOSED:
                 alive.append((opened, record))
+        return alive
+
+    def _act(self, view: Ledger) -> list[bytes]:
+        """Whatever comes next for some deployment that is alive."""
+        alive = self._alive(view)
         if not alive:
             return self._open(view)
         opened, record = self.random.choice(alive)
         lease, provider = self.random.choice(opened.leases)
-        of = state.require(key_lease(lease), Lease)
+        of = view.state().require(key_lease(lease), Lease)
         if of.state == LeaseState.AWAITING and not opened.abandoned:
             return [self._say(provider, self._activation(lease, opened.tenant))]
         if record.state == DeploymentState.GRACE and self.random.random() < 0.7:
             return [self._deposit(opened)]
-        match self.random.choices(("withdraw", "deposit", "close"), weights=(4, 3, 2)):
+        if of.reclamation_window_ms and self.random.random() < 0.2:
+            return [self._say(provider, Reclaim(lease=lease, reason=reasons.DECOMMISSION))]
+        match self.random.choices(("withdraw", "deposit", "live", "close"), weights=(4, 3, 3, 2)):
             case ["withdraw"]:
                 return [self._say(provider, *(Withdraw(lease=one) for one, by in opened.leases if by == provider))]
             case ["deposit"]:
                 return [self._deposit(opened)]
+            case ["live"]:
+                return [self._say(provider, Alive())]
             case _:
                 return [self._close(opened, lease, provider)]
 
@@ -275,9 +303,16 @@ class Market:
         return self._say(sender, Deposit(deployment=opened.id, amount=amount))
 
     def _close(self, opened: Opened, lease: LeaseId, provider: PublicKey) -> bytes:
-        if self.random.random() < 0.7:
-            return self._say(opened.tenant, CloseLease(lease=lease, reason=0))
-        return self._say(provider, CloseLease(lease=lease, reason=10_000))
+        match self.random.randrange(10):
+            case 0 | 1 | 2 | 3 | 4:
+                return self._say(opened.tenant, CloseLease(lease=lease, reason=reasons.CLOSED_BY_TENANT))
+            case 5 | 6:
+                return self._say(opened.tenant, CloseDeployment(deployment=opened.id, reason=reasons.NOT_SERVING))
+            case 7:
+                stranger = self.random.choice(self.tenants)
+                return self._say(stranger, CloseLease(lease=lease, reason=reasons.FAULT))
+            case _:
+                return self._say(provider, CloseLease(lease=lease, reason=reasons.UNSTABLE))
 
     def _pay(self, view: Ledger) -> list[bytes]:
         """Transfers, too large and too small ones among them; some carry a second message that is refused."""
@@ -298,6 +333,12 @@ class Market:
             return [self._register(who)]
         credits = self.random.choice((0, 1, HURRIED.faucet_credits, HURRIED.faucet_credits + 1))
         return [self._say(who, Faucet(credits=MicroCredits(credits), stake=MicroStake(0)))]
+
+    def _audit(self, view: Ledger) -> list[bytes]:
+        """An auditor or the issuer has a word to say; or a provider says something else of itself."""
+        if self.random.random() < 0.2:
+            return [self._register(self.random.choice(self.providers[:-1]))]
+        return [self._say(*self._trust.next(view, now=self._now))]
 
     def _again(self, view: Ledger) -> list[bytes]:
         """What was said before, word for word."""
@@ -323,10 +364,16 @@ class Market:
                 lease = self._opened[-1].leases[0][0] if self._opened else LeaseId(bytes(32))
                 return [self._say(thief, self._activation(lease, thief)), self._say(thief, Withdraw(lease=lease))]
 
+    def _retire(self, view: Ledger) -> list[bytes]:
+        """Providers that go come back: those that are missing register."""
+        reclaim = self.random.random() < 0.2
+        return [self._say(self.random.choice(self.providers), Retire(reclaim=reclaim))]
+
     def _both(self, view: Ledger) -> list[bytes]:
         """Two that each make sense and cannot both take effect: whichever comes second is refused in its block."""
-        if self._opened and self.random.random() < 0.5:
-            opened = self.random.choice(self._opened)
+        alive = self._alive(view)
+        if alive and self.random.random() < 0.5:
+            opened, _ = self.random.choice(alive)
             lease, provider = self.random.choice(opened.leases)
             return [
                 self._say(opened.tenant, CloseLease(lease=lease, reason=1)),

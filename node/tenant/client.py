@@ -20,7 +20,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import ordering, records
+from fondaco.node.tenant import auditing, governing, ordering, records
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
@@ -30,10 +30,10 @@ from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import addresses, manifest, sdl
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import SignedBid, SignedDecline, deployment_id, lease_id
+from fondaco.protocol.messages import OpenLease
 from fondaco.protocol.records import Lease, key_lease
-from fondaco.protocol.scalars import GroupIndex, MicroCredits
+from fondaco.protocol.scalars import GroupIndex, MicroCredits, PublicKey, TemplateId
 from fondaco.protocol.selection import Ranking, show_credits
-from fondaco.protocol.transactions import OpenLease
 
 log = logging.getLogger("fondaco.tenant")
 BID_WINDOW_MS = 1_500
@@ -94,8 +94,18 @@ class Tenant:
         """Where this tenant's deployments are remembered."""
         return self.home / "deployments"
 
+    def aliases(self) -> dict[str, PublicKey]:
+        """Auditors as SDL files may name them here. Raises `Refused` `auditors.malformed`."""
+        return dict((*self.light.genesis.auditors, *auditing.local_aliases(self.home)))
+
     async def plan(
-        self, text: bytes, *, deposit: int | None = None, strategy: str = "cheapest", report: Report = quiet
+        self,
+        text: bytes,
+        *,
+        deposit: int | None = None,
+        strategy: str = "cheapest",
+        template: TemplateId | None = None,
+        report: Report = quiet,
     ) -> Plan:
         """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
 
@@ -104,7 +114,12 @@ class Tenant:
         stack = sdl.parse(text)
         params = await self.wallet.params()
         given = None if deposit is None else MicroCredits(deposit)
-        order = ordering.draft(self.light, self.wallet.signer, stack, params, deposit=given)
+        local = auditing.local_aliases(self.home)
+        if template is not None:
+            await governing.template(self.light, template)  # before anything is ordered
+        order = ordering.draft(
+            self.light, self.wallet.signer, stack, params, deposit=given, aliases=local, template=template
+        )
         account = await self.wallet.ensure(order.signed.order.deposit + FEE_ALLOWANCE)
         report(Progress("funds", f"{self.address} holds {show_credits(account.credits)} credits"))
         self.light.check_fresh_head(params.heartbeat_ms)
@@ -170,10 +185,13 @@ class Tenant:
         name: str = "",
         deposit: int | None = None,
         strategy: str = "cheapest",
+        template: TemplateId | None = None,
         report: Report = quiet,
     ) -> Deployment:
         """Plan and accept in one go."""
-        plan = await self.plan(read_sdl(file), deposit=deposit, strategy=strategy, report=report)
+        plan = await self.plan(
+            read_sdl(file), deposit=deposit, strategy=strategy, template=template, report=report
+        )
         return await self.accept(plan, name=name or file.stem, report=report)
 
     def find(self, text: str) -> LeaseHandle:

@@ -12,7 +12,7 @@ import trio
 
 from fondaco.consensus.ledger.genesis import Genesis
 from fondaco.consensus.proof import HeaderId
-from fondaco.node import clock, testnet
+from fondaco.node import clock, config, joining, testnet
 from fondaco.node.groups import unwrapped
 from fondaco.node.network.host import open_host
 from fondaco.node.tenant.light import LightClient
@@ -39,8 +39,7 @@ async def open_light(
 
     with unwrapped():
         async with open_host(secrets.token_bytes(32), None) as host:
-            addresses = testnet.Plan.load(home).addresses()
-            light = await LightClient.connect(genesis, host, addresses, anchor=anchor)
+            light = await LightClient.connect(genesis, host, _addresses(home), anchor=anchor)
             light.report_fork = report
             if trusted is not None:
                 await light.anchor_at(trusted)
@@ -53,3 +52,11 @@ async def open_light(
                     newest = light.verified.get(light.trusted.height)
                     if newest is not None and light.fork is None:
                         store.save(newest)
+
+
+def _addresses(home: Path) -> list[str]:
+    """Whom to ask: a network's nodes; in the home of a single node that one, and its peers."""
+    if (home / "testnet.json").exists() or not (home / "node.toml").exists():
+        return testnet.Plan.load(home).addresses()
+    settings = config.load(home)
+    return [joining.address_of(settings), *settings.peers]

@@ -21,6 +21,8 @@ from fondaco.protocol import channel, codec, manifest
 from fondaco.protocol.channel_calls import HandOff, LogItem, Status
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
+from fondaco.protocol.messages import CloseLease
+from fondaco.protocol.reasons import CLOSED_BY_TENANT
 from fondaco.protocol.records import (
     Deployment as DeploymentRecord,
 )
@@ -32,7 +34,6 @@ from fondaco.protocol.records import (
     key_lease,
     key_provider,
 )
-from fondaco.protocol.transactions import CloseLease
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.client import Tenant
@@ -41,9 +42,6 @@ log = logging.getLogger("fondaco.tenant")
 HANDOFF_TIMEOUT_S = 120
 PROBE_TIMEOUT_S = 30
 PROBE_PAUSE_S = 0.05
-CLOSED_BY_TENANT = 0
-NOT_SERVING = 1
-"""Reasons a tenant closes for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

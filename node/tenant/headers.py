@@ -23,6 +23,8 @@ from fondaco.consensus.light import (
     Divergence,
     FondacoBlock,
     TrustedState,
+    check_fresh,
+    check_own_weight,
     find_divergence,
     trust,
     trust_genesis,
@@ -169,6 +171,36 @@ class Headers(Nodes):
         """What one node shows as the header at `height`; not verified."""
         return codec.decode(bytes_of(await self._call(peer, "block", [height])), LightBlock)
 
+    async def confirmed(self, height: int, *, nodes: int) -> LightBlock:
+        """The header at `height` with all that is shown with it, verified and shown by so many nodes.
+
+        Raises `Unreachable` `light.no_witness`, or `Refused` `light.expired` if what is trusted is too old.
+        """
+        check_fresh(self.trusted, now=clock.now(), trusting_period=TRUSTING_PERIOD_MS)
+        shown: list[LightBlock] = []
+
+        async def ask(peer: PeerId) -> None:
+            with self._judging(peer):
+                block = await self.block(peer, height)
+                if block.signed.header.height != height:
+                    raise PeerFault("light.height", f"asked for height {height}, it shows another")
+                await self._trust(peer, block)
+                # A header that is known already, or vouched for, says nothing of the signatures shown with it.
+                whole = self._checkable(block)
+                whole.check_hashes()
+                check_own_weight(whole)
+                shown.append(block)
+
+        with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000):
+            async with trio.open_nursery() as nursery:
+                for peer in self._ask_whom():
+                    nursery.start_soon(ask, peer)
+        if len(shown) < nodes:
+            raise Unreachable(
+                "light.no_witness", f"{len(shown)} nodes show the block at height {height}, {nodes} are wanted"
+            )
+        return shown[0]
+
     def _remember(self, step: FondacoBlock) -> None:
         self.verified[step.height] = _wire(step)
         while len(self.verified) > limits.LIGHT_BLOCKS_KEPT:
@@ -197,7 +229,9 @@ class Headers(Nodes):
             f" at height {found.primary.height}",
             hint="trust nothing here until its validators have sorted it out; the evidence is kept",
         )
-        self.report_fork(_fork_of(found))
+        fork = _fork_of(found)
+        self.report_fork(fork)
+        await self._tell_everybody(fork)
         raise self.fork
 
     async def anchor_at(self, wanted: HeaderId) -> None:

@@ -179,14 +179,21 @@ class LightClient(Headers):
 
     async def providers(self) -> list[PublicKey]:
         """Whom to expect answers from; the union over nodes, since one may hide some."""
+        return await self._keys("providers", [], limits.PROVIDERS_LISTED)
+
+    async def auditors(self, provider: PublicKey) -> list[PublicKey]:
+        """Who is said to have attested something of a provider; likewise."""
+        return await self._keys("auditors", [provider], limits.AUDITORS_PER_PROVIDER)
+
+    async def _keys(self, method: str, params: list[Any], most: int) -> list[PublicKey]:
         found: set[PublicKey] = set()
 
         async def ask(peer: PeerId) -> None:
             with self._judging(peer):
-                keys = await self._call(peer, "providers", [])
+                keys = await self._call(peer, method, params)
                 if type(keys) is not list or not all(type(key) is bytes and len(key) == KEY_BYTES for key in keys):
-                    raise PeerFault("light.answer", "providers come as a list of keys")
-                found.update(map(PublicKey, keys[: limits.PROVIDERS_LISTED]))
+                    raise PeerFault("light.answer", f"{method} come as a list of keys")
+                found.update(map(PublicKey, keys[:most]))
 
         async with trio.open_nursery() as nursery:
             for peer in self.peers:

@@ -12,10 +12,10 @@ import trio
 from fondaco.node.network.host import Host
 from fondaco.node.network.peers import PeerId
 from fondaco.node.network.rpc import RpcClient
-from fondaco.protocol import limits
+from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import hello
-from fondaco.protocol.light import PROTOCOL
+from fondaco.protocol.light import PROTOCOL, Fork
 from fondaco.protocol.scalars import ChainId
 
 log = logging.getLogger("fondaco.tenant")
@@ -95,6 +95,18 @@ class Nodes:
         self._ask_whom()  # says so if it was the last one's fault
         refused = next((error for error in errors if isinstance(error, Refused)), None)
         raise refused or Unreachable("light.no_answer", f"no node answered: {'; '.join(map(str, errors[:3]))}")
+
+    async def _tell_everybody(self, fork: Fork) -> None:
+        """Give a fork to every node, which makes evidence of it; a word to whoever lied is lost, and no matter."""
+
+        async def tell(peer: PeerId) -> None:
+            with contextlib.suppress(FondacoError):
+                await self._call(peer, "report_fork", [codec.encode(fork)])
+
+        with trio.move_on_after(SPREAD_GRACE_S):
+            async with trio.open_nursery() as nursery:
+                for peer in self.peers:
+                    nursery.start_soon(tell, peer)
 
     def _ask_whom(self) -> list[PeerId]:
         """Raises `Unreachable` `light.all_lied` when nobody is left, or `Refused` `light.fork`."""

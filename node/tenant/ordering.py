@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.consensus.ledger.genesis import Auditors
 from fondaco.consensus.ledger.params import Params
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
@@ -33,6 +34,7 @@ from fondaco.protocol.scalars import (
     Millis,
     OrderId,
     PublicKey,
+    TemplateId,
 )
 from fondaco.protocol.signing import Signer
 
@@ -78,10 +80,20 @@ class Answers:
 
 
 def draft(
-    light: LightClient, signer: Signer, stack: sdl.Stack, params: Params, *, deposit: MicroCredits | None
+    light: LightClient,
+    signer: Signer,
+    stack: sdl.Stack,
+    params: Params,
+    *,
+    deposit: MicroCredits | None,
+    aliases: Auditors = (),
+    template: TemplateId | None = None,
 ) -> Draft:
-    """Make an order of an SDL file. Raises `Refused` with what the file or the deposit lacks."""
-    groups = stack.groups(dict(light.genesis.auditors))
+    """Make an order of an SDL file. Raises `Refused` with what the file or the deposit lacks.
+
+    Auditors are named by address, by alias in the chain's genesis, or in `aliases`, which have the last word.
+    """
+    groups = stack.groups(dict((*light.genesis.auditors, *aliases)))
     rate = sum(group.max_price_per_hour for group in groups)
     runway = max(params.min_runway_ms, RUNWAY_MS)
     if deposit is None:
@@ -98,6 +110,7 @@ def draft(
         reply_peers=(),
         expires_at=Millis(clock.now() + ORDER_LIFE_MS),
         salt=random_salt(),
+        template=template,
     )
     signed = SignedOrder(order=order, signature=signer.sign(light.chain, order))
     return Draft(id=order_id(light.chain, order), signed=signed, manifests=manifests, salts=salts)

@@ -10,10 +10,11 @@ from fondaco.node.keys.sealing import random_salt
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Refused
+from fondaco.protocol.messages import Faucet, Message
 from fondaco.protocol.records import PARAMS, Account, key_account
 from fondaco.protocol.scalars import MicroCredits, MicroStake, Millis
 from fondaco.protocol.signing import Signer
-from fondaco.protocol.transactions import Faucet, Message, sign_transaction, transaction_id
+from fondaco.protocol.transactions import sign_transaction, transaction_id
 
 log = logging.getLogger("fondaco.tenant")
 TX_LIFE_MS = 60_000

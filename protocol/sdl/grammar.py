@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from fondaco.protocol.sdl.nodes import FALSES, TRUES, Node, Sort, integer
 from fondaco.protocol.sdl.problems import Report
-from fondaco.protocol.sdl.shape import Anything, Checker, Either, Fields, Many, Named, Predicate, Scalar
+from fondaco.protocol.sdl.shape import Anything, Checker, Either, Fields, Many, Named, Predicate, Scalar, Schema
 
 # --- Leaves ----------------------------------------------------------------------------------------------------
 
@@ -35,7 +35,8 @@ def _between(low: int, high: int | None = None) -> Predicate:
 
 def _integer(low: int, high: int | None = None) -> Scalar:
     wanted = f"an integer {low}..{high}" if high is not None else f"an integer, at least {low}"
-    return Scalar((Sort.INT, Sort.FLOAT), wanted, _between(low, high))
+    schema = {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
+    return Scalar((Sort.INT, Sort.FLOAT), wanted, _between(low, high), schema=schema)
 
 
 def _text(wanted: str = "text", pattern: str = "", *, least: int = 0, suggestion: str = "") -> Scalar:
@@ -44,21 +45,27 @@ def _text(wanted: str = "text", pattern: str = "", *, least: int = 0, suggestion
     def test(node: Node) -> bool:
         return len(node.text) >= least and compiled.search(node.text) is not None
 
-    return Scalar((Sort.TEXT,), wanted, test if pattern or least else None, suggestion)
+    schema = (
+        {"type": "string"} | ({"pattern": pattern} if pattern else {}) | ({"minLength": least} if least else {})
+    )
+    return Scalar((Sort.TEXT,), wanted, test if pattern or least else None, suggestion, schema)
 
 
 def _one_of(*choices: str) -> Scalar:
-    return Scalar((Sort.TEXT,), " or ".join(choices), lambda node: node.text in choices)
+    schema = {"enum": list(choices)}
+    return Scalar((Sort.TEXT,), " or ".join(choices), lambda node: node.text in choices, schema=schema)
 
 
-def _quantity(wanted: str, text: Callable[[str], bool], at_least: Callable[[Fraction], bool]) -> Scalar:
+def _quantity(
+    wanted: str, text: Callable[[str], bool], at_least: Callable[[Fraction], bool], schema: Schema
+) -> Scalar:
     def test(node: Node) -> bool:
         if node.sort is Sort.TEXT:
             return text(node.text)
         value = number(node)
         return value is not None and at_least(value)
 
-    return Scalar((Sort.TEXT, Sort.INT, Sort.FLOAT), wanted, test)
+    return Scalar((Sort.TEXT, Sort.INT, Sort.FLOAT), wanted, test, schema=schema)
 
 
 _CPU_TEXT = re.compile(r"[0-9]+(\.[0-9]+)?[a-zA-Z]*", re.ASCII)
@@ -74,9 +81,18 @@ _CPU_UNITS = _quantity(
     "CPUs, as 0.5 or 500m",
     lambda text: _CPU_TEXT.fullmatch(text) is not None and _CPU_ZERO.fullmatch(text) is None,
     lambda value: value > 0,
+    {
+        "anyOf": [
+            {"type": "string", "pattern": f"^{_CPU_TEXT.pattern}$", "not": {"pattern": f"^{_CPU_ZERO.pattern}$"}},
+            {"type": "number", "exclusiveMinimum": 0},
+        ]
+    },
 )
 _PRICE_AMOUNT = _quantity(
-    "a positive price", lambda text: _AMOUNT.fullmatch(text) is not None, lambda value: value >= 0
+    "a positive price",
+    lambda text: _AMOUNT.fullmatch(text) is not None,
+    lambda value: value >= 0,
+    {"anyOf": [{"type": "string", "pattern": f"^{_AMOUNT.pattern}$"}, {"type": "number", "minimum": 0}]},
 )
 
 
@@ -121,6 +137,40 @@ def _gpu_rule(fields: dict[str, Node]) -> str:
 
 
 _DISK_CLASSES = ("default", "beta1", "beta2", "beta3")
+_YES: Schema = {"enum": [True, "true"]}
+_IP_SCHEMA: Schema = {
+    "if": {"properties": {"ip": {"type": "string", "minLength": 1}}, "required": ["ip"]},
+    "then": {"properties": {"global": {"const": True}}, "required": ["global"]},
+}
+_STORAGE_SCHEMA: Schema = {
+    "allOf": [
+        {
+            "not": {
+                "properties": {"class": {"const": "ram"}, "persistent": _YES},
+                "required": ["class", "persistent"],
+            }
+        },
+        {
+            "if": {"properties": {"class": {"enum": list(_DISK_CLASSES)}}, "required": ["class"]},
+            "then": {"properties": {"persistent": _YES}, "required": ["persistent"]},
+        },
+    ]
+}
+_GPU_SCHEMA: Schema = {
+    "if": {
+        "properties": {
+            "units": {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0},
+                    {"type": "string", "not": {"pattern": f"^{_GPU_ZERO.pattern}$"}},
+                ]
+            }
+        },
+        "required": ["units"],
+    },
+    "then": {"required": ["attributes"]},
+    "else": {"not": {"required": ["attributes"]}},
+}
 
 
 # --- The document ------------------------------------------------------------------------------------------------
@@ -142,7 +192,13 @@ _EXPOSE = Fields(
         "port": _PORT,
         "as": _PORT,
         "proto": _one_of("TCP", "UDP", "tcp", "udp"),
-        "to": Many(Fields({"service": _TEXT, "global": _BOOLEAN, "ip": _text("a name", least=1)}, rule=_ip_rule)),
+        "to": Many(
+            Fields(
+                {"service": _TEXT, "global": _BOOLEAN, "ip": _text("a name", least=1)},
+                rule=_ip_rule,
+                rule_schema=_IP_SCHEMA,
+            )
+        ),
         "accept": _TEXTS,
         "http_options": _HTTP_OPTIONS,
     },
@@ -183,6 +239,7 @@ _VOLUME = Fields(
             {"class": _TEXT, "persistent": Scalar((Sort.BOOL, Sort.TEXT), "true or false")},
             required=("class", "persistent"),
             rule=_storage_rule,
+            rule_schema=_STORAGE_SCHEMA,
         ),
     },
     required=("size",),
@@ -199,6 +256,7 @@ _RESOURCES = Fields(
                 "attributes": Fields({"vendor": Fields({"nvidia": Many(_NVIDIA, nullable=True)}, nonempty=True)}),
             },
             rule=_gpu_rule,
+            rule_schema=_GPU_SCHEMA,
         ),
     },
     required=("cpu", "memory", "storage"),
@@ -218,7 +276,11 @@ _PLACEMENT = Fields(
 DOCUMENT = Fields(
     {
         "version": Scalar(
-            (Sort.TEXT,), '"2.0" or "2.1"', lambda node: node.text in ("2.0", "2.1"), 'write version: "2.0"'
+            (Sort.TEXT,),
+            '"2.0" or "2.1"',
+            lambda node: node.text in ("2.0", "2.1"),
+            'write version: "2.0"',
+            {"enum": ["2.0", "2.1"]},
         ),
         "include": _TEXTS,
         "services": Named(_SERVICE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ class Problem:
     found: str = ""
     wanted: str = ""
     suggestion: str = ""
+
+    def plain(self) -> dict[str, str | int]:
+        """As JSON values, for programs."""
+        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         place = f"{self.line}:{self.column}: " if self.line else ""

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fondaco.protocol.sdl.nodes import Node, Sort
 from fondaco.protocol.sdl.problems import Path, Report, nearest
 
 Predicate = Callable[[Node], bool]
+Schema = dict[str, Any]
+"""Keywords of JSON schema, draft 7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Scalar:
     wanted: str
     test: Predicate | None = None
     suggestion: str = ""
+    schema: Schema | None = None
+    """What `test` asks, in the words of JSON schema; None where the sorts say it all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Fields:
     nonempty: bool = False
     rule: Callable[[dict[str, Node]], str] | None = None
     """Says what is wrong about fields taken together, or nothing."""
+    rule_schema: Schema | None = None
+    """The same in the words of JSON schema."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,8 @@ class Stack:
 
         `aliases` gives the keys of foreign auditor addresses (`akash1...`).  Raises `SdlError` with all that
         stands against ordering: `sdl.placement.unknown_auditor`, `sdl.price.denom`, `sdl.price.too_small`,
-        `sdl.resources.limit`, `sdl.manifest.invalid` for what the reference lets pass and no provider here would.
+        `sdl.reclamation.window`, `sdl.resources.limit`, `sdl.manifest.invalid` for what the reference lets pass
+        and no provider here would.
         """
         report = Report()
         try:
@@ -72,6 +73,10 @@ class Stack:
         except Refused as error:
             _say(report, self.specs[0], error.code, error.message, "manifest")
         found = [_group(spec, aliases, report) for spec in self.specs]
+        low, high = limits.RECLAMATION_WINDOW_MS
+        if self.reclamation_ms and not low <= self.reclamation_ms <= high:
+            asked = f"a reclamation window of {self.reclamation_ms} ms, allowed {low}..{high}"
+            _say(report, self.specs[0], "reclamation.window", asked, suggestion="ask for 1h to 720h")
         size = len(to_json(self.manifest))
         if len(self.specs) > limits.GROUPS:
             _say(report, self.specs[0], "resources.limit", f"{len(self.specs)} groups, at most {limits.GROUPS}")
@@ -182,7 +187,7 @@ def _auditors(
                     "signedBy",
                     which,
                     place,
-                    suggestion="map it to a fond1... address in the auditor aliases",
+                    suggestion=f"name its key here in auditors.toml in your home: '{name[:80]}' = 'fond1...'",
                 )
                 continue
         keys.append(key)

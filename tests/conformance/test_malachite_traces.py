@@ -100,9 +100,9 @@ class Replayed:
             case "ProposalDInput":
                 self.propose(given)
             case "VoteDInput":
-                self.take(driver.add_vote(self.vote(given))[1])
+                self.take(driver.add_vote(self.vote(given)))
             case "CertificateDInput":
-                self.take(driver.add_certificate(round_certificate(*map(self.vote, given)))[1])
+                self.take(driver.add_certificate(round_certificate(*map(self.vote, given))))
             case "TimeoutDInput":
                 self.take(driver.timeout(STEPS[given["tag"]], Round(round)))
             case _:

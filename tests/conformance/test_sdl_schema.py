@@ -9,37 +9,11 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from tests.support.fixtures import fixtures_dir
-from tests.support.sdl_files import FILES, attempt, mutated
+from tests.support.sdl_files import FILES, NotJson, attempt, mutated, to_json
 
 from fondaco.protocol.sdl import Mode, SdlError
-from fondaco.protocol.sdl.nodes import Node, Sort, integer, load
-
-
-class NotJson(ValueError):
-    """The reference turns the file into JSON first, which not every YAML file is."""
-
-
-def to_json(node: Node) -> Any:
-    match node.sort:
-        case Sort.NULL:
-            return None
-        case Sort.BOOL:
-            return node.text in ("true", "True", "TRUE")
-        case Sort.INT:
-            return integer(node.text)
-        case Sort.FLOAT:
-            if node.text[-1] in "fFnN":
-                raise NotJson
-            return float(node.text.replace("_", ""))
-        case Sort.LIST:
-            return [to_json(child) for child in node.children]
-        case Sort.MAP:
-            entries = node.entries()
-            if node.duplicates or any(key.sort is not Sort.TEXT for _, key, _ in entries):
-                raise NotJson
-            return {name: to_json(value) for name, _, value in entries}
-        case _:
-            return node.text
+from fondaco.protocol.sdl.nodes import load
+from fondaco.protocol.sdl.schema import json_schema
 
 
 @functools.cache
@@ -50,9 +24,11 @@ def validator() -> Any:
 
 
 def agree(text: str) -> None:
-    schema = validator()
+    schema, ours = validator(), jsonschema.Draft7Validator(json_schema())
     try:
-        valid = schema.is_valid(to_json(load(text)))
+        document = to_json(load(text))
+        valid = schema.is_valid(document)
+        assert ours.is_valid(document) == valid, "the schema we give to editors"
     except (NotJson, SdlError):
         valid = False
     expected = valid and attempt(text, Mode.GO) is not None

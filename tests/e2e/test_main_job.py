@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -181,3 +182,40 @@ async def test_real_application_files_are_ordered_and_every_provider_answers_eac
                 refused = refusal.code
             assert refused in ("", "bids.none"), "declined by all, for the auditor it asks for"
             assert len([one for one in answers if one.step == "answer"]) == 2, file.name
+
+
+async def test_every_step_of_a_job_can_be_told_and_the_market_database_made_anew(tmp_path: Path) -> None:
+    image.build_demo_image(tmp_path / "images")
+    async with network(tmp_path, validators=4, providers=2) as net, Tenant.connect(tmp_path) as tenant:
+        deployment = await run_hello(tenant)
+        lease = deployment.leases[0].id
+        settled = await deployment.leases[0].close()
+        with trio.fail_after(30):
+            while (story := told("why", lease, "--home", tmp_path))["text"].find("; closed") < 0:
+                await trio.sleep(0.2)
+        await net.kill("validator-0")
+        again = tmp_path / "again.db"
+        told("market", "rebuild", "--home", tmp_path, "--out", again)
+        await net.start("validator-0")
+        await emptied(tmp_path)
+    steps = story["steps"]
+    assert [step["what"] for step in steps][:2] == ["order", "bid"]
+    events = [step["facts"]["event"] for step in steps if step["what"] == "event"]
+    assert events[:2] == ["lease_opened", "lease_activated"]
+    assert events[-2:] == ["lease_closed", "refunded"]
+    assert sum(step["facts"]["amount"] for step in steps if step["facts"].get("event") == "paid") == settled.paid
+    assert all(step["facts"]["signature_holds"] for step in steps if "signature" in step["facts"])
+    blocks = [step["facts"] for step in steps if step["what"] == "block"]
+    assert all(block["certificate_holds"] for block in blocks)
+    assert all(3 * block["signed_power"] > 2 * block["total_power"] for block in blocks)
+    live = tmp_path / "nodes" / "validator-0" / "data" / "market" / "market.db"
+    told("market", "rebuild", "--home", tmp_path, "--out", tmp_path / "stopped.db")
+    assert told("market", "compare", live, tmp_path / "stopped.db")["equal"] is True
+    (row,) = told("market", "query", "order_times", "--home", tmp_path)["order_times"]
+    assert 0 <= row["to_bid_ms"] < row["to_running_ms"]
+
+
+def told(*arguments: object) -> Any:
+    """What a command answers as JSON."""
+    command = [sys.executable, "-m", "fondaco", *map(str, arguments), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)

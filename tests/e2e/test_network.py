@@ -12,8 +12,8 @@ from fondaco.node.storage import ChainStore
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.testnet import Plan, create, running
 from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.messages import Transfer
 from fondaco.protocol.scalars import Height, MicroCredits, PublicKey
-from fondaco.protocol.transactions import Transfer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 SOMEBODY = PublicKey(bytes(range(32)))

@@ -47,8 +47,25 @@ class Parts:
         self.heard.append(raw)
         return self.full.mempool.add(raw)
 
+    market: Any = None
+    """None is kept here; `test_api_market` has one."""
+
     def status(self) -> dict[str, Any]:
-        return {"height": self.chain.head.height}
+        return {
+            "name": "parts",
+            "chain": self.chain.id,
+            "height": self.chain.head.height,
+            "head": self.chain.head.hash.hex(),
+            "time_ms": self.chain.head.time,
+            "peer": "",
+            "peers": 0,
+            "mempool": len(self.full.mempool),
+            "orders": len(self.book.open_orders()),
+            "validator": False,
+            "provider": False,
+            "finality_p50_ms": None,
+            "market_height": None,
+        }
 
 
 @asynccontextmanager
@@ -78,12 +95,14 @@ async def test_blocks_accounts_and_providers_are_shown(tmp_path: Path) -> None:
         alice, paul = parts.town.actors("alice", "paul")
         parts.town.grow(parts.chain, paul.registers(attributes=[("region", "eu")]))
         parts.town.grow(parts.chain, alice.pays(paul, 5))
-        assert await get(client, "/status") == {"height": 2}
+        assert (await get(client, "/status"))["height"] == 2
         block = await get(client, "/blocks/2")
         assert block["header"]["previous"] == stored(parts.chain, 1)[0].header.hash().hex()
         account = await get(client, f"/accounts/{addresses.encode(paul.key)}")
         assert account["stake"] == RICH - 1_000_000, "the bond"
-        (provider,) = await get(client, "/providers")
+        page = await get(client, "/providers")
+        (provider,) = page["items"]
+        assert page["next"] is None
         assert provider["address"] == addresses.encode(paul.key)
         assert provider["attributes"] == [{"region": "eu"}]
         assert await get(client, f"/providers/{provider['address']}") == provider
@@ -99,7 +118,7 @@ async def test_orders_answers_leases_and_deployments_are_shown(tmp_path: Path) -
         parts.book.add_answer(decline_by(paul, identity))
         assert [one["kind"] for one in await get(client, f"/orders/{identity.hex()}/answers")] == ["decline"]
         parts.book.add_answer(bid)
-        (order,) = await get(client, "/orders")
+        (order,) = (await get(client, "/orders"))["items"]
         assert order["id"] == identity.hex()
         assert order["deposit"] == 10_000
         (answer,) = await get(client, f"/orders/{identity.hex()}/answers")
@@ -110,7 +129,7 @@ async def test_orders_answers_leases_and_deployments_are_shown(tmp_path: Path) -
         assert (lease["state"], lease["price_per_hour"]) == ("awaiting", 900)
         deployment = await get(client, f"/deployments/{deployment_id(identity).hex()}")
         assert deployment["leases"] == [opens.lease.hex()]
-        assert await get(client, "/orders") == []
+        assert await get(client, "/orders") == {"items": [], "next": None}
         assert await get(client, f"/orders/{identity.hex()}/answers") == []
 
 
@@ -154,11 +173,14 @@ async def test_what_is_not_there_and_what_is_no_question_is_told(tmp_path: Path)
             f"/leases/{nothing}",
             f"/deployments/{nothing}",
             f"/transactions/{nothing}",
+            f"/deployments/{nothing}/projection",
         ):
             await refused(client, path, 404, "api.not_found")
         for path in ("/blocks/-1", "/blocks/x", "/leases/xx", "/orders?limit=0", "/providers?limit=1000000"):
             await refused(client, path, 400, "api.request")
         await refused(client, "/nowhere", 404, "api.route")
+        for path in ("/market/leases", "/market/queries/prices", "/why/1"):
+            await refused(client, path, 404, "market.off")
         answer = await client.post("/status")
         assert (answer.status_code, answer.json()["code"]) == (405, "api.route")
         answer = await client.get("/accounts/fond1nonsense")

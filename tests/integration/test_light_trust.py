@@ -294,7 +294,14 @@ async def test_a_witness_that_lies_is_left_out_and_does_not_stop_anything(scene:
 
 
 async def test_two_signed_chains_are_a_fork_and_nothing_is_believed_any_more(scene: Scene, tmp_path: Path) -> None:
-    async with asking(scene.chain, *scene.nodes(scene.chain, scene.forked)) as asked:
+    told: list[bytes] = []
+
+    async def report_fork(peer: str, params: Any) -> Any:
+        told.append(params[0])
+        return bytes(32)
+
+    nodes = ({**methods, "report_fork": report_fork} for methods in scene.nodes(scene.chain, scene.forked))
+    async with asking(scene.chain, *nodes) as asked:
         client = asked.client
         seen: list[Fork] = []
         client.report_fork = seen.append
@@ -303,6 +310,7 @@ async def test_two_signed_chains_are_a_fork_and_nothing_is_believed_any_more(sce
         with refused("light.fork", "height 4"):
             await client.cross_check()
         (fork,) = seen
+        assert told == [codec.encode(fork)] * 2
         assert {fork.first, fork.second} == {scene.block(scene.chain, 4), scene.block(scene.forked, 4)}
         with refused("light.fork"):
             await client.cross_check()

@@ -70,7 +70,7 @@ def on_the_wire(*frames: bytes) -> Attack:
     async def attack(host: Host, peer: PeerId) -> None:
         connection = raw_connection(host, peer)
         for data in frames:
-            await connection.secured_conn.write(data)
+            await connection._write_frame(data)
 
     return attack
 
@@ -214,7 +214,7 @@ async def test_a_peer_that_ignores_the_receive_window_is_cut_off() -> None:
         most = 0
         with contextlib.suppress(ConnectionClosedError):
             for _ in range(2 * limits.STREAM_WINDOW_BYTES // 60_000):
-                await theirs.secured_conn.write(frame)
+                await theirs._write_frame(frame)
                 most = max(most, *(len(buffer) for buffer in ours.stream_buffers.values()), 0)
                 if ours.is_closed:
                     break
@@ -229,7 +229,7 @@ async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:
         node.handle("/echo/1", echo)
         connection = raw_connection(attacker, node.peer_id)
         for number in range(1001, 1001 + 2 * 1000, 2):
-            await connection.secured_conn.write(header(WINDOW, SYN, number, 0))
+            await connection._write_frame(header(WINDOW, SYN, number, 0))
         await until(lambda: node.counters.streams_over_limit >= 1000 - limits.STREAMS_PER_CONNECTION)
         assert await echoes(honest, node)
 
@@ -259,23 +259,45 @@ async def test_opening_streams_without_end_fails_in_time(monkeypatch: pytest.Mon
                 await one.open_stream(two.peer_id, "/ipfs/ping/1.0.0")
 
 
-async def test_a_cancelled_write_does_not_break_the_connection() -> None:
+@pytest.mark.parametrize("attempt", range(4))
+@pytest.mark.parametrize("ending", ["reset", "goodbye"])
+async def test_what_was_said_before_the_end_in_the_same_packet_is_read(ending: str, attempt: int) -> None:
+    async with pair() as (one, two):
+
+        async def last_words(stream: Any) -> None:
+            await stream.read()
+            number = stream._muxed.stream_id
+            last = {"reset": header(WINDOW, RST, number, 0), "goodbye": header(GO_AWAY, 0, 0, 0)}[ending]
+            await raw_connection(two, one.peer_id)._write_frame(header(DATA, 0, number, 4) + b"why!" + last)
+            await trio.sleep_forever()
+
+        two.handle("/last/1", last_words)
+        stream = await one.open_stream(two.peer_id, "/last/1")
+        await stream.write(b"well?")
+        with trio.fail_after(PATIENCE_S):
+            assert await stream.read() == b"why!"
+            with contextlib.suppress(Unreachable):
+                assert await stream.read() == b""
+
+
+async def test_a_cancelled_write_does_not_break_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upstream: the cipher has counted the frame, the bytes never leave, and all that follows is garbage."""
     async with pair() as (one, two):
         two.handle("/echo/1", echo)
         stream = await one.open_stream(two.peer_id, "/echo/1")
         connection = raw_connection(one, two.peer_id)
-        plain_write = connection.secured_conn.write
+        plain_finish = connection.secured_conn.finish
 
-        async def slow_write(data: bytes) -> None:
+        async def slow_finish(rest: bytes) -> None:
             await trio.sleep(0.01)
-            await plain_write(data)
+            await plain_finish(rest)
 
-        connection.secured_conn.write = slow_write
+        monkeypatch.setattr(connection.secured_conn, "_send", lambda data: 0)
+        monkeypatch.setattr(connection.secured_conn, "finish", slow_finish)
         for _ in range(10):
             with trio.move_on_after(0.005):
                 await stream.write(b"x" * 1000)
-        connection.secured_conn.write = plain_write
+        monkeypatch.undo()
         assert await echoes(one, two)
         assert one.peers() == [two.peer_id]
 
@@ -285,10 +307,12 @@ async def test_a_socket_that_takes_nothing_is_closed(monkeypatch: pytest.MonkeyP
     async with pair() as (one, two):
         stream = await one.open_stream(two.peer_id, "/ipfs/ping/1.0.0")
 
-        async def stuck(data: bytes) -> None:
+        async def stuck(rest: bytes) -> None:
             await trio.sleep_forever()
 
-        raw_connection(one, two.peer_id).secured_conn.write = stuck
+        secured = raw_connection(one, two.peer_id).secured_conn
+        monkeypatch.setattr(secured, "_send", lambda data: 0)
+        monkeypatch.setattr(secured, "finish", stuck)
         with pytest.raises(Unreachable, match=r"stream\.reset"):
             await stream.write(b"x" * 32)
         await until(lambda: not one.peers() and not two.peers())

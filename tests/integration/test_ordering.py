@@ -23,8 +23,8 @@ from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import codec, manifest, sdl
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.market import SignedBid, SignedDecline, check_order
+from fondaco.protocol.messages import Transfer
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId, PublicKey, Signature
-from fondaco.protocol.transactions import Transfer
 
 HELLO = demo.HELLO.read_bytes()
 PATIENCE_MS, WINDOW_MS = 5_000, 0

@@ -40,9 +40,9 @@ from fondaco.protocol.scalars import BlindingSalt, GroupIndex, Height
 class Scene:
     """A chain with a lease on it, a node that serves it, and a home of somebody who uses it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, initial_height: int = 1) -> None:
         self.home = path / "home"
-        self.town = Town("alice", "bob", "paul", validators=4)
+        self.town = Town("alice", "bob", "paul", validators=4, initial_height=initial_height)
         self.alice, self.bob, self.paul = self.town.actors("alice", "bob", "paul")
         self.chain = self.town.open(path / "chain.db")
         now = clock.now()
@@ -113,6 +113,21 @@ async def test_a_lease_is_proven_by_id_and_checked_from_genesis_or_a_header(scen
         assert found["record"]["state"] == "awaiting"
 
 
+async def test_a_chain_that_begins_high_up_is_proven_from_its_genesis_and_its_first_header(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, initial_height=1_000)
+    try:
+        name = addresses.encode(scene.bob.key)
+        from_genesis = await scene.prove("account", name)
+        assert verified(from_genesis, scene.genesis)["height"] == 1_002
+        from_the_first = await scene.prove("account", name, start=1_000)
+        for trusted in (scene.genesis, scene.id(1_000)):
+            assert verified(from_the_first, trusted)["record"]["credits"] == RICH + 7
+        with pytest.raises(Refused, match=r"block\.unknown"):
+            await scene.prove("account", name, start=999)
+    finally:
+        scene.chain.close()
+
+
 async def test_every_kind_of_record_can_be_proven(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     names = {
         "account": addresses.encode(scene.bob.key),
@@ -128,6 +143,12 @@ async def test_every_kind_of_record_can_be_proven(scene: Scene, capsys: pytest.C
         made = json.loads(capsys.readouterr().out)
         assert made["hash"] == found["hash"]
     assert verified(scene.home / "account.proof", scene.id(3))["record"]["credits"] == RICH + 7
+
+
+async def test_that_an_auditor_has_not_attested_a_provider_can_be_proven(scene: Scene) -> None:
+    both = "/".join(addresses.encode(one.key) for one in (scene.paul, scene.alice))
+    found = verified(await scene.prove("attestation", both), scene.genesis)
+    assert (found["kind"], found["id"], found["exists"]) == ("attestation", both, False)
 
 
 async def test_absence_is_proven_and_told(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,6 +274,8 @@ async def test_a_file_that_is_none_or_was_changed_is_refused(scene: Scene, tmp_p
         ("deployment", "00" * 31, "proof.id"),
         ("account", "fond1", "address.malformed"),
         ("param", "no_such", "proof.id"),
+        ("attestation", "fond1nobody/fond1nobody", "address.malformed"),
+        ("attestation", "/", "address.malformed"),
     ],
 )
 def test_a_record_that_cannot_be_is_told(kind: str, name: str, code: str) -> None:

@@ -25,8 +25,8 @@ from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.manifest import ManifestGroup
+from fondaco.protocol.messages import Activate
 from fondaco.protocol.records import Lease, LeaseState
-from fondaco.protocol.transactions import Activate
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource

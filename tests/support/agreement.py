@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tests.support.counting import GENESIS, CountingApplication
+
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.effects import Effect, Event, Record, StartHeight
 from fondaco.consensus.engine import Engine
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS, CountingApplication
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,

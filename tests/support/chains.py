@@ -41,7 +41,9 @@ HOUR_MS = 3_600_000
 class Town(World):
     """People with money on one chain, and the keys of its validators; nodes open it in files of their own."""
 
-    def __init__(self, *names: str, validators: int = 1, name: str = "town", **params: int) -> None:
+    def __init__(
+        self, *names: str, validators: int = 1, name: str = "town", initial_height: int = 1, **params: int
+    ) -> None:
         self.keys = {
             signer.public_key: signer
             for signer in (Signer(sha256(f"{name} validator {number}".encode())) for number in range(validators))
@@ -51,7 +53,7 @@ class Town(World):
         self.genesis = Genesis(
             name=name,
             time=Millis(clock.now() - HOUR_MS),
-            initial_height=Height(1),
+            initial_height=Height(initial_height),
             params=Params(**params),  # type: ignore[arg-type]
             validators=tuple(GenesisValidator(key=key, power=Power(10)) for key in self.keys),
             accounts=tuple(
@@ -72,8 +74,17 @@ class Town(World):
     def signers(self) -> list[Signer]:
         return list(self.keys.values())
 
-    def open(self, path: Path) -> Chain:
-        return Chain.open(self.genesis, path)
+    def open(self, path: Path, state: Path | None = None) -> Chain:
+        return Chain.open(self.genesis, path, state)
+
+    def reborn(self, genesis: Genesis) -> Town:
+        """The same people and validators on the chain of another genesis."""
+        again: Town = object.__new__(type(self))
+        again.keys, again.genesis, again.chain = self.keys, genesis, genesis.chain
+        again._actors = {name: Actor(again, name) for name in self._actors}
+        again.by_key = {actor.key: actor for actor in again._actors.values()}
+        again._salts, again._now = self._salts, genesis.time
+        return again
 
     def propose_on(self, chain: Chain, *drafts: Draft | bytes, at: int | None = None) -> Block:
         time = Millis(chain.head.time + 1_000 if at is None else at)

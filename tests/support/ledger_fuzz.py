@@ -6,15 +6,42 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from tests.support import trust_fuzz
 from tests.support.bookkeeper import Bookkeeper
 from tests.support.ledger import FREE, HOUR, MINUTE, Actor, Draft, World
 
 from fondaco.consensus.ledger.application import Execution
+from fondaco.consensus.ledger.ballots import governance_of
 from fondaco.protocol.events import LeaseOpened, TransactionApplied
-from fondaco.protocol.scalars import INT_MAX, DeploymentId, LeaseId, Millis
+from fondaco.protocol.messages import ChangeParameters, Choice, EndAuthority, Grant, ParameterChange, Resolution
+from fondaco.protocol.records import Deployment, DeploymentState, key_deployment
+from fondaco.protocol.scalars import (
+    INT_MAX,
+    DeploymentId,
+    Hash,
+    LeaseId,
+    MicroCredits,
+    MicroStake,
+    Millis,
+    TemplateId,
+)
 
 NAMES = ("alice", "bob", "carol", "paul", "petra", "piet")
+
+PARAMS = {
+    "fee_base": 2,
+    "faucet_credits": 1_000_000,
+    "faucet_stake": 1_000_000,
+    "due_per_block": 5,
+    "alive_cover_ms": 30 * MINUTE,
+    "closed_kept_ms": HOUR,
+}
+VOTES = {"voting_ms": 10 * MINUTE, "quorum_basis_points": 1_000, "proposal_deposit": 1_000, "unbonding_ms": MINUTE}
+VOTES |= {"evidence_blocks": 1, "evidence_ms": 1_000, "due_per_block": 5}
+"""Votes that end, and stake that comes back, within a few blocks."""
+CONTENTS = tuple(Hash(bytes((number,)) * 32) for number in range(3))
 
 LEASES = 30
 """Leases that messages choose among; older ones are forgotten by the fuzz, not by the ledger."""
@@ -27,7 +54,8 @@ class Fuzz:
         self.random = random.Random(seed)
         self.world = World(
             *NAMES,
-            **FREE | {"fee_base": 2, "faucet_credits": 1_000_000, "faucet_stake": 1_000_000, "due_per_block": 5},
+            issuer="alice",
+            **FREE | PARAMS | VOTES,
         )
         self.world.judged = False
         self.books = Bookkeeper(self.world)
@@ -72,7 +100,11 @@ class Fuzz:
     def draft(self) -> Draft:
         makers: tuple[Callable[[], Draft], ...]
         makers = (self._pay, self._faucet, self._register, self._open, self._open, self._deposit)
-        makers += (self._activate, self._activate, self._withdraw, self._close)
+        makers += (self._live, self._reclaim, self._close_all)
+        if self.random.random() < 0.2:
+            makers += (self._retire,)
+        makers += (self._activate, self._activate, self._withdraw, self._close, self._trust)
+        makers += (self._stake, self._propose, self._vote, self._publish)
         draft = self.random.choice(makers)()
         while len(draft.messages) < 6 and self.random.random() < 0.3:
             other = self.random.choice(makers)()
@@ -106,7 +138,11 @@ class Fuzz:
 
     def _register(self) -> Draft:
         one = self.random.choice(self.people[2:])
-        return one.registers(bond=self.random.choice((10**6, 10**6, 2 * 10**6, 5, one.stake, INT_MAX)))
+        bond = self.random.choice((10**6, 10**6, 2 * 10**6, 5, one.stake, INT_MAX))
+        return one.registers(bond=bond, attributes=trust_fuzz.stated(self.random))
+
+    def _trust(self) -> Draft:
+        return trust_fuzz.word(self.random, self.people)
 
     def _open(self) -> Draft:
         tenant = self.random.choice(self.people[:4])
@@ -117,11 +153,48 @@ class Fuzz:
             )
             for _ in range(self.random.choice((1, 1, 2, 3)))
         ]
-        window = {"reclamation_window_ms": Millis(HOUR)} if self.random.random() < 0.2 else {}
+        window: dict[str, Any] = {"reclamation_window_ms": Millis(HOUR)} if self.random.random() < 0.2 else {}
         deposit = self._amount(tenant.credits // 20)
-        draft = tenant.leases(*offers, deposit=deposit, **window)
+        placement = trust_fuzz.asked(self.random, self.people)
+        template = self._template() if self.random.random() < 0.3 else None
+        draft = tenant.leases(*offers, deposit=deposit, placement=placement, template=template, **window)
         self.drafted[draft.deployment] = tenant
         return draft
+
+    def _stake(self) -> Draft:
+        one = self._person()
+        amount = self.random.choice((0, 1, 10**6, 3 * 10**6, 5 * 10**6, INT_MAX))
+        return one.bonds(amount) if self.random.random() < 0.6 else one.unbonds(amount)
+
+    def _propose(self) -> Draft:
+        credits, stake = self.random.choice(((0, 0), (1, 0), (1, 0), (10**12, 0), (0, 1)))
+        action = self.random.choice(
+            (
+                ChangeParameters(
+                    changes=(ParameterChange(name="fee_base", value=self.random.choice((1, 2, -5))),)
+                ),
+                Grant(to=self._person().key, credits=MicroCredits(credits), stake=MicroStake(stake)),
+                Resolution(),
+                EndAuthority(),
+            )
+        )
+        return self._person().proposes(action, deposit=self.random.choice((0, 1_000, 1_000, INT_MAX)))
+
+    def _vote(self) -> Draft:
+        """All but absurd: most agree, on what is open."""
+        proposals = governance_of(self.world.ledger.state()).open or (1,)
+        choice = self.random.choice((*[Choice.YES] * 5, Choice.NO, Choice.ABSTAIN, Choice.VETO))
+        return self._person().says(choice, self.random.choice(proposals))
+
+    def _publish(self) -> Draft:
+        one, content = self._person(), self.random.choice(CONTENTS)
+        points = self.random.choice((0, 1, 399, 1_000, 2_001, INT_MAX))
+        if self.random.random() < 0.5:
+            return one.registers_template(points, content=content)
+        return one.forks(self._template(), points, content=content)
+
+    def _template(self) -> TemplateId:
+        return self._person().template(self.random.choice(CONTENTS))
 
     def _lease(self) -> tuple[LeaseId, Actor, Actor]:
         lease, tenant, provider = self.random.choice(self.leases)
@@ -130,8 +203,13 @@ class Fuzz:
         return lease, tenant, provider
 
     def _deposit(self) -> Draft:
+        """Half of the time into an escrow that is dry, if one is."""
         one = self._person()
-        return one.deposits(self.random.choice(self.deployments), self._amount(one.credits))
+        state = self.world.ledger.state()
+        records = (state.get(key_deployment(each), Deployment) for each in self.deployments)
+        dry = [record.id for record in records if record and record.state == DeploymentState.GRACE]
+        into = self.random.choice(dry if dry and self.random.random() < 0.5 else self.deployments)
+        return one.deposits(into, self._amount(one.credits))
 
     def _activate(self) -> Draft:
         lease, tenant, provider = self._lease()
@@ -143,5 +221,20 @@ class Fuzz:
 
     def _close(self) -> Draft:
         lease, tenant, provider = self._lease()
-        reason = self.random.choice((0, 9_999, 10_000, 10_000, 20_000, INT_MAX))
-        return self.random.choice((tenant, provider)).closes(lease, reason=reason)
+        reason = self.random.choice((0, 9_999, 10_000, 10_000, 20_000, 20_002, INT_MAX))
+        return self.random.choice((tenant, provider, self._person())).closes(lease, reason=reason)
+
+    def _live(self) -> Draft:
+        return self.random.choice(self.people[2:]).lives()
+
+    def _reclaim(self) -> Draft:
+        lease, tenant, provider = self._lease()
+        by = tenant if self.random.random() < 0.1 else provider
+        return by.reclaims(lease, reason=self.random.choice((0, 10_000, 10_001)))
+
+    def _retire(self) -> Draft:
+        return self.random.choice(self.people[2:]).retires(reclaim=self.random.random() < 0.3)
+
+    def _close_all(self) -> Draft:
+        reason = self.random.choice((0, 0, 10_000))
+        return self.random.choice(self.people[:4]).closes_all(self.random.choice(self.deployments), reason=reason)

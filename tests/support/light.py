@@ -17,9 +17,9 @@ from fondaco.node.network.peers import PeerId
 from fondaco.node.network.rpc import RpcServer
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol.frames import hello
-from fondaco.protocol.light import PROTOCOL
+from fondaco.protocol.light import PROTOCOL, Fork
 from fondaco.protocol.market import SignedOrder
-from fondaco.protocol.scalars import OrderId, TxId
+from fondaco.protocol.scalars import Hash, OrderId, TxId
 
 Method = Callable[..., Any]
 
@@ -31,13 +31,19 @@ class Full:
         self.chain = chain
         self.mempool = Mempool(chain)
         self.book = Book(chain)
-        self.service = LightService(chain, self.book, self._submit, self._submit_order)
+        self.forks: list[Fork] = []
+        """Reported by light clients."""
+        self.service = LightService(chain, self.book, self._submit, self._submit_order, self._report_fork)
 
     async def _submit(self, raw: bytes) -> TxId:
         return self.mempool.add(raw)
 
     async def _submit_order(self, signed: SignedOrder) -> OrderId:
         return self.book.add_order(signed)
+
+    async def _report_fork(self, fork: Fork) -> Hash:
+        self.forks.append(fork)
+        return Hash(bytes(32))
 
     def methods(self, **changed: Method) -> dict[str, Method]:
         """Those of an honest node, some of them replaced by lies."""

@@ -13,12 +13,14 @@ from fondaco.node.testnet import Testnet
 
 
 @asynccontextmanager
-async def network(home: Path, *, validators: int = 4, providers: int = 0) -> AsyncIterator[Testnet]:
+async def network(
+    home: Path, *, validators: int = 4, providers: int = 0, initial_height: int = 1
+) -> AsyncIterator[Testnet]:
     """Make a network in `home`, or go on with the one that is there, and run it."""
     if (home / "testnet.json").exists():
         plan = testnet.Plan.load(home)
     else:
-        plan = testnet.create(home, validators=validators, providers=providers)
+        plan = testnet.create(home, validators=validators, providers=providers, initial_height=initial_height)
     async with testnet.running(plan) as running:
         yield running
 

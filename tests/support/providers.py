@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from fondaco.protocol.market import (
     lease_id,
     order_id,
 )
-from fondaco.protocol.records import Lease, LeaseState, Provider
-from fondaco.protocol.resources import Group, Placement, Resources, ResourceUnit
+from fondaco.protocol.messages import Activate, Alive, CloseLease, Message, Reclaim, Withdraw
+from fondaco.protocol.records import Lease, LeaseState, Provider, Reclamation
+from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     BlindingSalt,
     ChainId,
@@ -45,7 +46,6 @@ from fondaco.protocol.scalars import (
     TxId,
 )
 from fondaco.protocol.signing import Signer
-from fondaco.protocol.transactions import Activate, CloseLease, Message, Withdraw
 from fondaco.provider.agent import Agent
 from fondaco.provider.bids import AgentConfig
 from fondaco.provider.capacity import Load, Node
@@ -82,6 +82,8 @@ class FakeChain:
         self.time = START
         self.leases: dict[LeaseId, Lease] = {}
         self.submitted: list[Message] = []
+        self.audits: dict[PublicKey, tuple[Attribute, ...]] = {}
+        """What auditors say of the provider, by auditor."""
         self.lose = 0
         """So many submissions are answered by `Unreachable`."""
         self._changed = trio.Event()
@@ -89,8 +91,14 @@ class FakeChain:
     def now(self) -> Millis:
         return self.time
 
+    def alive_every_ms(self) -> Millis:
+        return Millis(600_000)
+
     def provider(self, key: PublicKey) -> Provider | None:
         return None
+
+    def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
+        return self.audits if provider == PROVIDER.public_key else {}
 
     def lease(self, lease: LeaseId) -> Lease | None:
         return self.leases.get(lease)
@@ -139,6 +147,12 @@ class FakeChain:
             case CloseLease(lease=identity, reason=reason):
                 lease = self.leases[identity]
                 self.leases[identity] = replace(lease, state=LeaseState.CLOSED, closed_at=self.time, reason=reason)
+            case Reclaim(lease=identity, reason=reason):
+                lease = self.leases[identity]
+                at = Millis(self.time + lease.reclamation_window_ms)
+                self.leases[identity] = replace(lease, reclamation=Reclamation(at=at, reason=reason))
+            case Alive():
+                pass
             case Withdraw(lease=identity):
                 if identity not in self.leases:
                     raise Refused("lease.unknown", "there is no such lease")
@@ -423,8 +437,10 @@ def make_lease(
         activated_at=None,
         active_ms=Millis(0),
         accrued_to=START,
+        reading=Millis(0),
         paid=MicroCredits(0),
         debt=MicroCredits(0),
+        reclamation=None,
         closed_at=None,
         reason=None,
     )

@@ -43,6 +43,7 @@ from fondaco.protocol.agreement import (
     SignedVote,
     Vote,
 )
+from fondaco.protocol.evidence import Amnesia, DuplicateVote
 from fondaco.protocol.scalars import Hash, Height, PublicKey
 
 NAMES = ("ann", "bob", "cyd", "dan")
@@ -114,13 +115,19 @@ class Narrator:
                 return f"execute {self.name(block.header.hash())}"
             case Commit(block, certificate):
                 return f"COMMIT {self.name(block.header.hash())}, decided in r{certificate.round}"
-            case ReportEvidence(first, second):
-                who = _who(first.validator)
-                return f"report {who}: {self.statement(first.vote)} and {self.statement(second.vote)}"
+            case ReportEvidence(evidence):
+                return self._report(evidence)
             case RequestSync(height):
                 return f"ask others for h{height}"
             case Punish(peer, fault):
                 return f"punish {_who(peer)}: {fault.code}"
+
+    def _report(self, evidence: DuplicateVote | Amnesia) -> str:
+        if isinstance(evidence, Amnesia):
+            precommit, prevote = self.statement(evidence.precommit.vote), self.statement(evidence.prevote.vote)
+            return f"report {_who(evidence.prevote.validator)}: {precommit}, forgotten in {prevote}"
+        one, other = sorted(self.statement(signed.vote) for signed in (evidence.first, evidence.second))
+        return f"report {_who(evidence.first.validator)}: {one} and {other}"
 
     def _entry(self, data: bytes) -> str:
         match entry := decode_entry(data):

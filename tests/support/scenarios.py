@@ -22,6 +22,7 @@ from collections import deque
 from dataclasses import replace
 
 from tests.support.agreement import CHAIN, FOUR, START, commit_certificate, vote
+from tests.support.counting import GENESIS, CountingApplication
 from tests.support.scenario_words import KEYS, NAMES, Narrator, Words, shortened
 
 from fondaco.consensus.config import EngineConfig
@@ -48,7 +49,6 @@ from fondaco.consensus.effects import (
 )
 from fondaco.consensus.engine import Engine
 from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS, CountingApplication
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from tests.support.fixtures import SHARED
 from tests.support.workloads import SDL
 
 from fondaco.protocol.sdl import Mode, SdlError, Stack, parse
+from fondaco.protocol.sdl.nodes import Node, Sort, integer
 
 _FOLDER = SHARED / "fixtures" / "sdl"
 FILES = (SDL, *(path.read_text() for path in sorted(_FOLDER.glob("**/*.y*ml")) if "schema" not in path.name))
@@ -133,3 +136,30 @@ def mutated(draw: st.DrawFn) -> str:
                 lines.insert(place, " " * indent + draw(KEYS) + ": " + draw(VALUES))
         text = "\n".join(lines) or "\n"
     return text
+
+
+class NotJson(ValueError):
+    """The reference turns the file into JSON first, which not every YAML file is."""
+
+
+def to_json(node: Node) -> Any:
+    match node.sort:
+        case Sort.NULL:
+            return None
+        case Sort.BOOL:
+            return node.text in ("true", "True", "TRUE")
+        case Sort.INT:
+            return integer(node.text)
+        case Sort.FLOAT:
+            if node.text[-1] in "fFnN":
+                raise NotJson
+            return float(node.text.replace("_", ""))
+        case Sort.LIST:
+            return [to_json(child) for child in node.children]
+        case Sort.MAP:
+            entries = node.entries()
+            if node.duplicates or any(key.sort is not Sort.TEXT for _, key, _ in entries):
+                raise NotJson
+            return {name: to_json(value) for name, _, value in entries}
+        case _:
+            return node.text

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 from tests.support.agreement import CHAIN, FOUR, START, block, commit_certificate, value
+from tests.support.counting import GENESIS
 
 from fondaco.consensus.blocks import Place, check_bound, follows
 from fondaco.consensus.certificates import SignatureCache
 from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS
 from fondaco.protocol import limits
 from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.errors import PeerFault

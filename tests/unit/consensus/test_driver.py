@@ -46,7 +46,7 @@ def _driver(who: int = ME) -> Driver:
 def _votes(driver: Driver, kind: VoteKind, what: Hash | None, *who: int, round: int = 0) -> list[Output]:
     outputs: list[Output] = []
     for one in who:
-        outputs += driver.add_vote(vote(kind, one, what, round=round))[1]
+        outputs += driver.add_vote(vote(kind, one, what, round=round))
     return outputs
 
 
@@ -238,15 +238,15 @@ def test_a_certificate_is_taken_whole() -> None:
     driver = _driver()
     _propose(driver, RED)
     _votes(driver, PREVOTE, None, OTHERS[0])
-    added, outputs = driver.add_certificate(round_certificate(*(vote(PREVOTE, who, R) for who in OTHERS)))
-    assert added[0].conflict is not None
+    outputs = driver.add_certificate(round_certificate(*(vote(PREVOTE, who, R) for who in OTHERS)))
+    assert driver.keeper.watch.take()
     assert outputs == [_precommit(R)]
 
 
 def test_a_mixed_certificate_certifies_no_value() -> None:
     driver = _driver()
     votes = [vote(PREVOTE, OTHERS[0], R, round=1), vote(PRECOMMIT, OTHERS[1], None, round=1)]
-    _, outputs = driver.add_certificate(round_certificate(*votes))
+    outputs = driver.add_certificate(round_certificate(*votes))
     assert outputs[0] == StartRound(Round(1))
     assert driver.keeper.polkas(Round(1)) == ()
 
@@ -292,7 +292,7 @@ def test_a_block_proposed_again_stays() -> None:
 def test_nothing_but_a_decision_happens_before_the_start() -> None:
     driver = Driver(FOUR, None)
     assert driver.add_commit(Round(0), R) == []
-    assert driver.add_vote(vote(PREVOTE, 0, R, round=1))[1] == []
+    assert driver.add_vote(vote(PREVOTE, 0, R, round=1)) == []
     assert _votes(driver, PREVOTE, R, 1, round=1) == []
     assert not driver.started
 

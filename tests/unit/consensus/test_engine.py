@@ -61,6 +61,7 @@ from fondaco.protocol.agreement import (
     Vote,
 )
 from fondaco.protocol.errors import Malformed
+from fondaco.protocol.evidence import duplicate_vote
 from fondaco.protocol.scalars import ChainId, Height, Millis, PublicKey, Round, Signature
 
 P0, P1 = proposer_of(0), proposer_of(1)
@@ -364,7 +365,7 @@ def test_two_votes_of_one_validator_are_reported() -> None:
     host = a_host()
     first, second = vote(PREVOTE, P0, R), vote(PREVOTE, P0, None)
     effects = tell(host, first, second)
-    assert only(ReportEvidence, effects) == [ReportEvidence(first, second)]
+    assert only(ReportEvidence, effects) == [ReportEvidence(duplicate_vote(first, second))]
 
 
 def test_a_round_certificate_is_taken_whole_and_known_ones_are_not_taken_again() -> None:
@@ -400,6 +401,14 @@ def test_a_commit_certificate_without_the_block_asks_for_it_and_stops_us_signing
     woken = host.do(Wake())
     assert only(RequestSync, tell(host, commit_certificate(R, *OTHERS))) == [RequestSync(Height(1))]
     assert tell(host, commit_certificate(R, *OTHERS)) == ()
+    assert only(Sign, fire(host, Timer.PROPOSE, woken)) == []
+
+
+def test_a_commit_certificate_stops_us_signing_though_its_precommits_came_before_it() -> None:
+    host = a_host()
+    woken = host.do(Wake())
+    tell(host, *(vote(PRECOMMIT, who, R) for who in OTHERS))
+    assert only(RequestSync, tell(host, commit_certificate(R, *OTHERS))) == [RequestSync(Height(1))]
     assert only(Sign, fire(host, Timer.PROPOSE, woken)) == []
 
 
@@ -652,3 +661,36 @@ def test_signatures_are_bound_to_the_chain() -> None:
 def test_a_prevote_that_rests_on_an_earlier_polka_is_taken() -> None:
     host = a_host()
     assert only(Record, tell(host, vote(PREVOTE, P0, R, round=1, valid_round=0)))
+
+
+# Broken words
+
+
+def test_what_was_reported_before_a_crash_is_reported_again_after_it() -> None:
+    host = a_host()
+    told = tell(host, vote(PREVOTE, P0, R), vote(PREVOTE, P0, None))
+    again = Host(host.key)
+    again.do(start_height())
+    for entry in host.journal:
+        again.engine.replay(entry)
+    effects = again.engine.resume(Millis(again.now))
+    assert only(ReportEvidence, effects) == only(ReportEvidence, told) != []
+
+
+def test_a_late_vote_that_contradicts_the_height_below_must_be_signed() -> None:
+    host = a_host()
+    tell(host, vote(PRECOMMIT, P0, None))
+    host.do(start_height(2))
+    late = vote(PRECOMMIT, P0, R)
+    assert [one.fault.code for one in only(Punish, tell(host, replace(late, signature=BAD)))] == ["signature.bad"]
+    assert only(ReportEvidence, tell(host, late)) == [
+        ReportEvidence(duplicate_vote(vote(PRECOMMIT, P0, None), late))
+    ]
+
+
+def test_of_heights_further_below_nothing_is_kept() -> None:
+    host = a_host()
+    tell(host, vote(PRECOMMIT, P0, None))
+    host.do(start_height(3))
+    assert only(ReportEvidence, tell(host, vote(PRECOMMIT, P0, R))) == []
+    assert only(ReportEvidence, tell(host, vote(PRECOMMIT, P0, R, height=2))) == []

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support.agreement import CHAIN, FOUR, START, block, commit_certificate, value
+from tests.support.counting import GENESIS
 
 from fondaco.consensus.certificates import SignatureCache
 from fondaco.consensus.light import (
@@ -17,7 +18,6 @@ from fondaco.consensus.light import (
 )
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.simulation import identities
-from fondaco.node.simulation.application import GENESIS
 from fondaco.protocol.agreement import SignedHeader
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.scalars import ChainId, Hash, Height, Millis, Power

@@ -56,7 +56,7 @@ def _prevote(what: object, valid_round: int | None = None) -> CastVote:
         (_state(Step.PROPOSE), _input(Kind.PROPOSE_VALUE, value=A), Step.PROPOSE, Propose(R2, A, None)),
         # L22-27
         (_state(Step.PROPOSE), _input(Kind.PROPOSAL, value=A), Step.PREVOTE, _prevote(A)),
-        (_state(Step.PROPOSE, locked=LOCK_A1), _input(Kind.PROPOSAL, value=A), Step.PREVOTE, _prevote(A)),
+        (_state(Step.PROPOSE, locked=LOCK_A1), _input(Kind.PROPOSAL, value=A), Step.PREVOTE, _prevote(A, 1)),
         (_state(Step.PROPOSE, locked=LOCK_A1), _input(Kind.PROPOSAL, value=B), Step.PREVOTE, _prevote(None)),
         (_state(Step.PROPOSE), _input(Kind.INVALID_PROPOSAL, value=A), Step.PREVOTE, _prevote(None)),
         # L28-33
@@ -76,7 +76,7 @@ def _prevote(what: object, valid_round: int | None = None) -> CastVote:
             _state(Step.PROPOSE, locked=LOCK_A1),
             _input(Kind.PROPOSAL_AND_POLKA_PREVIOUS, value=A, valid_round=Round(0)),
             Step.PREVOTE,
-            _prevote(A, 0),
+            _prevote(A, 1),
         ),
         (
             _state(Step.PROPOSE),

@@ -84,3 +84,35 @@ def test_sets_that_make_no_sense_are_refused(members: tuple[Validator, ...], cod
     with pytest.raises(Malformed) as caught:
         ValidatorSet(members=members)
     assert caught.value.code == code
+
+
+# Changes
+
+
+def test_a_change_of_nothing_is_no_change() -> None:
+    before = validators(1, 2, 3).advance(2)
+    assert before.updated({}) == before
+
+
+def test_who_joins_starts_behind_and_who_leaves_is_gone() -> None:
+    before = validators(1, 1, 1).advance(1)
+    stranger = next(key for key in validators(1, 1, 1, 1, 1).index if key not in before.index)
+    first = before.members[0].public_key
+    after = before.updated({stranger: Power(5), first: Power(0)})
+    assert after.power_of(first) == 0
+    joined = after.members[after.index[stranger]]
+    assert (joined.power, joined.priority) == (5, -(8 + 1))
+    kept = {member.public_key: member for member in before.members}
+    assert all(kept[member.public_key] == member for member in after.members if member.public_key != stranger)
+
+
+def test_leaving_and_coming_back_wins_no_turn() -> None:
+    before = validators(10, 10, 10, 10)
+    turncoat = before.proposer(Round(0))
+    out = before.advance(1).updated({turncoat: Power(0)}).advance(1)
+    back = out.updated({turncoat: Power(10)})
+    turns = []
+    for _ in range(3):
+        turns.append(back.proposer(Round(0)))
+        back = back.advance(1)
+    assert turncoat not in turns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from fondaco.consensus.effects import Effect, SetTimer, Timer, TimerFired
 from fondaco.consensus.engine import Engine
 from fondaco.node import clock
 from fondaco.node.agreement import Agreement
+from fondaco.node.evidence_pool import EvidencePool, judge_by
 from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.peers import PeerId, peer_id_of
@@ -37,6 +39,7 @@ from fondaco.protocol.agreement import (
     VoteKind,
 )
 from fondaco.protocol.errors import Malformed, PeerFault
+from fondaco.protocol.evidence import Evidence, decode_evidence, duplicate_vote
 from fondaco.protocol.scalars import Hash, Height, Millis, Round, Signature
 from fondaco.protocol.signing import Signer, verify
 
@@ -49,11 +52,11 @@ class Crash(Exception):
 class Wire:
     """Takes the place of the links: keeps what was sent."""
 
-    sent: list[ConsensusMessage] = field(default_factory=list)
+    sent: list[ConsensusMessage | Evidence] = field(default_factory=list)
     to: list[PeerId] = field(default_factory=list)
 
     def broadcast(self, frame: bytes) -> None:
-        self.sent.append(codec.decode_union(frame, ConsensusMessage))
+        self.sent.append(codec.decode_union(frame, ConsensusMessage | Evidence))
 
     def send(self, peer: PeerId, frame: bytes) -> None:
         self.to.append(peer)
@@ -94,8 +97,15 @@ class Life:
         self.sign_state = SignState.open(path) if path.exists() else SignState.create(path)
         key = None if signer is None else signer.public_key
         engine = Engine(town.chain, config or EngineConfig(), verify, key)
+        self.evidence = EvidencePool(home / "evidence", judge_by(self.chain))
         self.agreement = Agreement(
-            self.chain, self.mempool, engine, self.journal, signer=signer, sign_state=self.sign_state
+            self.chain,
+            self.mempool,
+            engine,
+            self.journal,
+            self.evidence,
+            signer=signer,
+            sign_state=self.sign_state,
         )
         self.blamed: list[tuple[PeerId, str]] = []
         self.syncs = 0
@@ -312,19 +322,41 @@ async def test_a_restart_in_the_middle_of_a_height_repeats_the_same_vote_and_goe
 
 
 async def test_what_the_sign_state_refuses_is_never_said(court: Court, caplog: pytest.LogCaptureFixture) -> None:
-    """The journal is gone, the sign state is not: it voted for something else in an earlier life."""
+    """Something else signed with our key meanwhile."""
     caplog.set_level(logging.WARNING)
     life = court.life()
     earlier = court.vote(court.us, VoteKind.PREVOTE, Hash(b"e" * 32)).vote
-    life.sign_state.sign(court.us, court.town.chain, earlier)
     block = court.block()
     value = block.header.hash()
     async with living(life):
+        await trio.testing.wait_all_tasks_blocked()
+        life.sign_state.sign(court.us, court.town.chain, earlier)
         await court.tell(life, court.proposal(block))
         assert court.said(VoteKind.PREVOTE) == []
         assert "sign.conflict" in caplog.text
         await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others))
         assert court.said(VoteKind.PRECOMMIT) == [value], "a later step is free"
+
+
+async def test_a_validator_that_lost_its_journal_is_silent_at_the_height_it_has_forgotten(
+    court: Court, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with living(court.life()) as life:
+        block = court.block()
+        value = block.header.hash()
+        await court.tell(life, court.proposal(block))
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others[:2]))
+        assert court.said(VoteKind.PRECOMMIT) == [value], "locked"
+    shutil.rmtree(life.journal.directory)
+    said = len(court.wire.sent)
+    async with living(court.life()) as life:
+        await court.tell(life, court.proposal(block))
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, None) for one in court.others))
+        assert "is lost" in caplog.text
+        assert [one for one in court.wire.sent[said:] if isinstance(one, SignedVote)] == []
+        await court.tell(life, *(court.vote(one, VoteKind.PRECOMMIT, value) for one in court.others))
+        assert life.chain.head.hash == value, "it follows the others, and then forgets nothing any more"
+        assert life.agreement._silent_through == 1 < life.chain.head.height + 1
 
 
 async def test_peers_that_break_the_protocol_are_blamed(court: Court) -> None:
@@ -342,7 +374,57 @@ async def test_two_votes_of_one_validator_are_reported(court: Court, caplog: pyt
     async with living(court.life()) as life:
         values = (Hash(b"a" * 32), Hash(b"b" * 32))
         await court.tell(life, *(court.vote(guilty, VoteKind.PREVOTE, value) for value in values))
-    assert f"validator {guilty.public_key.hex()} voted twice" in caplog.text
+        (raw,) = life.evidence.candidates()
+        assert decode_evidence(raw) in court.wire.sent
+        peer = peer_id_of(court.proposer.public_key)
+        life.agreement.on_up(peer)
+        assert court.wire.to[-1] == peer
+    assert f"validator {guilty.public_key.hex()} broke its word at height 1" in caplog.text
+    again = court.life()
+    assert again.evidence.candidates() == [raw]
+    again.stop()
+
+
+async def test_evidence_that_a_peer_sends_is_taken_in_and_passed_on(court: Court) -> None:
+    guilty, peer = court.others[0], peer_id_of(court.others[1].public_key)
+    values = (Hash(b"a" * 32), Hash(b"b" * 32))
+    evidence = duplicate_vote(*(court.vote(guilty, VoteKind.PREVOTE, value) for value in values))
+    async with living(court.life()) as life:
+        for _ in range(2):
+            await life.agreement.on_frame(peer, codec.encode(evidence))
+        assert life.evidence.candidates() == [codec.encode(evidence)]
+        assert court.wire.sent.count(evidence) == 1
+        made_up = replace(evidence, second=replace(evidence.second, signature=Signature(bytes(64))))
+        with pytest.raises(PeerFault, match="signature"):
+            await life.agreement.on_frame(peer, codec.encode(made_up))
+
+
+async def test_evidence_begins_a_round_and_goes_into_the_block(tmp_path: Path) -> None:
+    town = alone()
+    (signer,) = town.signers()
+    async with living(Life(town, tmp_path, Wire(), signer=signer)) as life:
+        await until(lambda: life.chain.head.height == 1)
+        votes = []
+        for value in (Hash(b"a" * 32), Hash(b"b" * 32)):
+            vote = Vote(kind=VoteKind.PREVOTE, height=Height(1), round=Round(9), value=value, valid_round=None)
+            signature = signer.sign(town.chain, vote)
+            votes.append(SignedVote(vote=vote, validator=signer.public_key, signature=signature))
+        evidence = duplicate_vote(*votes)
+        life.evidence.report(evidence)
+        await until(lambda: life.chain.head.height == 2)  # the heartbeat would take another ten seconds
+        assert stored(life.chain, 2)[0].evidence == (codec.encode(evidence),)
+        assert len(life.evidence) == 0
+
+
+async def test_evidence_that_cannot_be_kept_does_not_stop_agreement(
+    court: Court, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "EVIDENCE_PENDING", 0)
+    async with living(court.life()) as life:
+        values = (Hash(b"a" * 32), Hash(b"b" * 32))
+        await court.tell(life, *(court.vote(court.others[0], VoteKind.PREVOTE, value) for value in values))
+        assert len(life.evidence) == 0
+    assert "evidence.full" in caplog.text
 
 
 async def test_a_certificate_without_its_block_asks_for_sync(court: Court) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.chains import Town, decline_by, order_by, town_chain
 
-from fondaco.node.app import _admit_answer, _admit_order, _judge, _sign_state
+from fondaco.node.app import _admit_answer, _admit_order, _judge, _prune, _sign_state
 from fondaco.node.book import Book
 from fondaco.node.config import NodeConfig
+from fondaco.node.market.service import Market
+from fondaco.node.snapshots import Snapshots
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip.router import Verdict
-from fondaco.protocol.scalars import Signature
+from fondaco.protocol.scalars import Height, Signature
 
 
 @pytest.fixture
@@ -84,3 +88,20 @@ def test_a_validators_sign_state_is_made_with_its_chain_and_never_again(tmp_path
     with pytest.raises(Refused) as refusal:
         _sign_state(settings)
     assert refusal.value.code == "sign.missing"
+
+
+def test_old_blocks_stay_until_the_market_has_them(tmp_path: Path) -> None:
+    with town_chain(tmp_path, "alice") as (town, chain):
+        settings = NodeConfig(home=tmp_path, name="n", listen="", keep_blocks=2)
+        snapshots = Snapshots.open(tmp_path / "snapshots")
+        market = Market(chain, Book(chain), tmp_path / "market", 0)
+        node: Any = SimpleNamespace(config=settings, chain=chain, snapshots=snapshots, market=market)
+        executions = [town.grow(chain) for _ in range(6)]
+        _prune(node, executions[-1])
+        assert chain.store.first_height() == 1, "it has none of them yet"
+        market.height = Height(2)
+        _prune(node, executions[-1])
+        assert chain.store.first_height() == 3
+        market.height = Height(6)
+        _prune(node, executions[-1])
+        assert chain.store.first_height() == 5

@@ -69,6 +69,7 @@ def test_everything_lies_in_the_home(tmp_path: Path) -> None:
     assert settings.keys == tmp_path / "keys"
     assert settings.data == tmp_path / "data"
     assert settings.provider_home == tmp_path / "provider"
+    assert settings.market_home == tmp_path / "data" / "market"
     assert (settings.validator, settings.provider, settings.api, settings.peers) == (False, None, "", ())
 
 
@@ -80,6 +81,8 @@ def test_everything_lies_in_the_home(tmp_path: Path) -> None:
         ('name = "n"\n', "config.field", "listen"),
         (BARE + "home = 'x'\n", "config.field", "home"),
         (BARE + "colour = 1\n", "config.field", "colour"),
+        (BARE + "market = 1\n", "config.field", "market must be bool"),
+        (BARE + "market_days = -1\n", "config.field", "market_days must be 0 or more"),
         (BARE + "validator = 1\n", "config.field", "validator must be bool"),
         (BARE + "peers = 'one'\n", "config.field", "peers"),
         (BARE + "peers = [1]\n", "config.field", "peers"),

@@ -151,7 +151,15 @@ def test_records_behave_like_a_sorted_dictionary(
     assert list(store.scan(b"", b"\xff" * 4, 1000)) == kept
     assert list(store.scan(*bounds, 1000)) == [one for one in kept if bounds[0] <= one[0] < bounds[1]]
     assert all(store.get(key) == value for key, value in model.items())
+    assert store.get_all([*model, b"none of these"]) == dict(kept)
     store.close()
+
+
+def test_any_number_of_records_is_read_at_once(store: ChainStore) -> None:
+    records = {b"%d" % number: b"%d" % -number for number in range(1_000)}
+    store.commit(records)
+    assert store.get_all([]) == {}
+    assert store.get_all(list(records)) == records
 
 
 def test_a_commit_that_fails_changes_nothing_and_is_fatal(store: ChainStore) -> None:
@@ -170,7 +178,12 @@ def test_a_commit_that_fails_changes_nothing_and_is_fatal(store: ChainStore) -> 
 def test_every_use_after_closing_is_fatal(tmp_path: Path) -> None:
     store = ChainStore.open(tmp_path / "chain.db")
     store.close()
-    for use in (lambda: store.get(b"key"), store.head, lambda: store.scan(b"", b"z", 1)):
+    for use in (
+        lambda: store.get(b"key"),
+        lambda: store.get_all([b"key"]),
+        store.head,
+        lambda: store.scan(b"", b"z", 1),
+    ):
         with pytest.raises(StorageFailed):
             use()
 
@@ -272,3 +285,30 @@ def test_kill_9_in_the_middle_of_commits_leaves_a_whole_block(tmp_path: Path) ->
             previous = block.header.hash()
         checked = head.height
         store.close()
+
+
+def test_what_is_read_as_unchanging_is_of_one_moment(store: ChainStore) -> None:
+    blocks = chain(3)
+    fill(store, blocks[:1])
+    view = ChainStore.view(store.path)
+    with view.unchanging():
+        fill(store, blocks[1:])
+        assert view.head() == Head(height=Height(1), hash=blocks[0].header.hash())
+        assert view.get(b"height") == b"1"
+    assert view.get(b"height") == b"3"
+    view.close()
+
+
+def test_batches_are_written_together_or_not_at_all_and_each_sees_those_before(store: ChainStore) -> None:
+    def batches(*, ends: bool) -> Iterator[dict[bytes, bytes | None]]:
+        yield {b"one": b"1"}
+        assert store.get(b"one") == b"1"
+        if not ends:
+            raise Refused("genesis.state", "the rest is missing")
+        yield {b"two": b"2"}
+
+    with pytest.raises(Refused):
+        store.commit_all(batches(ends=False))
+    assert store.get(b"one") is None
+    store.commit_all(batches(ends=True))
+    assert (store.get(b"one"), store.get(b"two")) == (b"1", b"2")

@@ -65,6 +65,7 @@ def test_each_node_knows_the_others_its_role_and_where_images_are(made: Plan) ->
         assert settings.listen.split(":")[1] in address
         assert settings.validator == name.startswith("validator")
         assert (settings.provider is None) == name.startswith("validator")
+        assert settings.market == bool(settings.api) == (name == NAMES[0])
     provider = config.load(made.home / "nodes" / "provider-0").provider
     assert provider is not None
     assert provider.images is not None

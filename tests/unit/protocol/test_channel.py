@@ -66,8 +66,10 @@ def lease(*, tenant: PublicKey = TENANT.public_key, provider: PublicKey = PROVID
         activated_at=None,
         active_ms=Millis(0),
         accrued_to=Millis(0),
+        reading=Millis(0),
         paid=MicroCredits(0),
         debt=MicroCredits(0),
+        reclamation=None,
         closed_at=None,
         reason=None,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.workloads import HTTP, attributes, gpu, key, unit, volume
 
+from fondaco.protocol import addresses
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.matching import (
     attribute_matches,
@@ -20,6 +21,7 @@ from fondaco.protocol.matching import (
     storage_capabilities,
 )
 from fondaco.protocol.resources import Attribute, Placement, Resources
+from fondaco.protocol.scalars import PublicKey
 
 EU = attributes(region="eu", tier="datacenter")
 A, B, C = key(1), key(2), key(3)
@@ -50,9 +52,12 @@ def test_one_auditor_of_any_of_is_enough_but_must_have_attested_everything() -> 
     asked = placement(any_of=(A, B))
     assert match_placement(asked, (), {B: EU}) == ()
     (reason,) = match_placement(asked, EU, {A: EU[:1], B: EU[1:]})
-    assert (
-        str(reason) == "signed_by any_of: asked one of 2 auditors for 2 attributes, available 2 attested, none all"
-    )
+    named = f"{addresses.encode(A)} or {addresses.encode(B)}"
+    assert str(reason) == f"signed_by any_of: asked 2 attributes by {named}, available 2 attested, none all"
+    crowd = tuple(PublicKey(bytes([number]) * 32) for number in range(5))
+    (reason,) = match_placement(placement(any_of=crowd), EU, {})
+    assert addresses.encode(crowd[2]) in reason.asked
+    assert reason.asked.endswith("or one of 2 more")
 
 
 def test_both_kinds_of_auditors_apply_together() -> None:

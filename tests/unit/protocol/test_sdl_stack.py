@@ -116,6 +116,10 @@ FIVE_VOLUMES = "".join(f"        - {{name: v{n}, size: 1Gi}}\n" for n in range(5
     [
         (SDL.replace("count: 2", "count: 51"), "resources.limit"),
         (SDL.replace("          size: 1Gi", FIVE_VOLUMES), "resources.limit"),
+        (SDL + "reclamation: {min_window: 59m}\n", "reclamation.window"),
+        (SDL + "reclamation: {min_window: 721h}\n", "reclamation.window"),
+        (SDL + "reclamation: {min_window: 1h}\n", ""),
+        (SDL + "reclamation: {min_window: 720h}\n", ""),
         (SDL.replace("nginx:1.27", "n" * 4 + "\n    args: [" + ", ".join(["x" * 60_000] * 3) + "]"), ""),
     ],
 )

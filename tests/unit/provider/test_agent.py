@@ -26,16 +26,22 @@ from tests.support.providers import (
     web,
 )
 
-from fondaco.protocol import limits
+from fondaco.protocol import addresses, limits
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.market import SignedBid, SignedDecline, check_bid, check_decline
+from fondaco.protocol.market import Order, SignedBid, SignedDecline, check_bid, check_decline
+from fondaco.protocol.messages import Activate, Alive, Withdraw
 from fondaco.protocol.records import Lease, LeaseState
-from fondaco.protocol.scalars import GroupIndex, Height, Millis
-from fondaco.protocol.transactions import Activate, Withdraw
+from fondaco.protocol.resources import Attribute, Placement
+from fondaco.protocol.scalars import ChainId, GroupIndex, Height, Millis
+from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
 from fondaco.provider.bids import reservation_id
 from fondaco.provider.gateway import Gateway
+from fondaco.provider.leases import Phase
 from fondaco.provider.runtimes.port import State, WorkloadSpec, workload_id
+
+EU = Attribute(key="region", value="eu")
+ANN, BEA = (Signer(bytes([number]) * 32) for number in (21, 22))
 
 
 @pytest.fixture
@@ -70,6 +76,54 @@ def machine(site: Site) -> FakeRuntime:
 
 
 # --- Bids
+
+
+def audited(*, all_of: tuple[Signer, ...] = (), any_of: tuple[Signer, ...] = (), salt: int = 0) -> Order:
+    """An order for somebody in the EU, as auditors say."""
+    order = make_order(salt=salt)
+    placement = Placement(
+        attributes=(EU,),
+        all_of=tuple(one.public_key for one in all_of),
+        any_of=tuple(one.public_key for one in any_of),
+    )
+    return replace(order, groups=(replace(order.groups[0], placement=placement),))
+
+
+async def test_an_order_signed_by_an_auditor_draws_a_bid_from_whom_it_attested(site: Site) -> None:
+    site.chain.audits[ANN.public_key] = (EU,)
+    async with site.running():
+        site.market.place(audited(all_of=(ANN,)))
+        site.market.place(audited(any_of=(BEA, ANN), salt=1))
+        assert [type(answer) for answer in await site.market.wait_answers(2)] == [SignedBid, SignedBid]
+
+
+async def test_who_is_not_attested_declines_and_names_the_auditor_it_lacks(site: Site) -> None:
+    site.chain.audits[ANN.public_key] = (EU,)
+    async with site.running() as agent:
+        site.market.place(audited(all_of=(ANN, BEA)))
+        (answer,) = await site.market.wait_answers(1)
+        assert isinstance(answer, SignedDecline)
+        check_decline(CHAIN, answer)
+        (reason,) = answer.decline.reasons
+        assert reason.dimension == "signed_by all_of"
+        assert reason.asked == addresses.encode(BEA.public_key)
+        assert agent.inventory.reservations == ()
+
+
+async def test_trust_counts_from_the_block_on_in_which_it_comes_and_until_that_in_which_it_ends(
+    site: Site,
+) -> None:
+    async with site.running():
+        site.market.place(audited(any_of=(ANN,)))
+        (answer,) = await site.market.wait_answers(1)
+        assert isinstance(answer, SignedDecline)
+        assert addresses.encode(ANN.public_key) in answer.decline.reasons[0].asked
+        site.chain.audits[ANN.public_key] = (EU,)
+        site.market.place(audited(any_of=(ANN,), salt=1))
+        assert isinstance((await site.market.wait_answers(2))[1], SignedBid)
+        site.chain.audits.clear()
+        site.market.place(audited(any_of=(ANN,), salt=2))
+        assert isinstance((await site.market.wait_answers(3))[2], SignedDecline)
 
 
 async def test_an_order_that_fits_gets_a_signed_bid_and_a_reservation(site: Site) -> None:
@@ -225,10 +279,31 @@ async def test_earnings_of_active_leases_are_withdrawn_by_the_batch(site: Site) 
 
 async def test_withdrawal_is_scheduled_and_survives_a_failure(site: Site, jumping: object) -> None:
     site.chain.put(make_lease(make_order(), state=LeaseState.ACTIVE))
-    site.chain.lose = 1
+    site.chain.lose = 2  # of which the sign of life at the beginning is one
     async with site.running(withdraw_interval_ms=Millis(1_000)):
         await trio.sleep(2.5)
     assert len([message for message in site.chain.submitted if isinstance(message, Withdraw)]) == 1
+
+
+async def test_while_it_serves_a_provider_gives_signs_of_life(site: Site, jumping: object) -> None:
+    def signs() -> int:
+        return sum(isinstance(message, Alive) for message in site.chain.submitted)
+
+    every_s = site.chain.alive_every_ms() / 1_000
+    async with site.running():
+        await trio.sleep(1.5 * every_s)
+        assert signs() == 0, "nothing is leased from it"
+        site.chain.put(make_lease(make_order(), state=LeaseState.ACTIVE))
+        await trio.sleep(3 * every_s)
+        assert signs() == 3
+
+
+async def test_a_sign_of_life_that_was_lost_is_given_again_soon(site: Site, jumping: object) -> None:
+    site.chain.put(make_lease(make_order(), state=LeaseState.ACTIVE))
+    site.chain.lose = 3
+    async with site.running():
+        await trio.sleep(60)
+    assert sum(isinstance(message, Alive) for message in site.chain.submitted) == 1
 
 
 # --- Crashes
@@ -263,6 +338,29 @@ async def test_after_a_crash_what_was_handed_over_but_does_not_run_is_started_ag
         assert plan.restart == {lease.id}
         await until(site, lambda: bool(machine(site).workloads))
         nursery.cancel_scope.cancel()
+
+
+async def test_where_the_chain_goes_on_as_another_what_runs_is_adopted_though_its_receipt_is_of_the_old_one(
+    site: Site,
+) -> None:
+    lease, waiting = make_lease(make_order()), make_lease(make_order(salt=9))
+    async with site.running() as agent:
+        await run_lease(site, agent, lease)
+        await run_lease(site, agent, waiting)
+    site.chain.put(waiting)  # as if its activation had come too late for the old chain
+    site.chain.id = ChainId("heir")
+    async with trio.open_nursery() as nursery:
+        agent = site.agent()
+        await nursery.start(agent.run)
+        await until(site, lambda: phase(agent, lease) is Phase.RUNNING)
+        assert phase(agent, waiting) is Phase.WAITING, "a receipt for this chain is needed to activate it"
+        nursery.cancel_scope.cancel()
+    assert machine(site).starts == 2
+
+
+def phase(agent: Agent, lease: Lease) -> Phase | None:
+    work = agent.work(lease.id)
+    return None if work is None else work.phase
 
 
 async def test_after_a_crash_what_runs_but_is_not_leased_is_stopped(site: Site) -> None:

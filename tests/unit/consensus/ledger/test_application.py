@@ -10,7 +10,8 @@ from tests.support.bookkeeper import Bookkeeper
 from tests.support.ledger import FREE, HOUR, MINUTE, World, codes, entries
 
 from fondaco.consensus import merkle
-from fondaco.consensus.ledger.application import EXECUTIONS_KEPT, Ledger, event_leaf
+from fondaco.consensus.blocks import event_leaf
+from fondaco.consensus.ledger.application import EXECUTIONS_KEPT, Ledger
 from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Block, CommitCertificate
@@ -85,10 +86,6 @@ def test_the_last_moment_there_is_still_makes_a_block(world: World) -> None:
     assert world.ledger.next_due_moment() is None
 
 
-def test_evidence_is_not_taken_yet(world: World) -> None:
-    assert refusal(world, replace(world.propose(), evidence=(b"x",))).code == "block.evidence"
-
-
 def test_transactions_swapped_under_a_header_are_refused_though_the_header_was_accepted(world: World) -> None:
     alice, bob = world.actors("alice", "bob")
     block = world.propose(alice.pays(bob, 5))
@@ -102,7 +99,7 @@ def test_transactions_swapped_under_a_header_are_refused_though_the_header_was_a
 def test_the_first_block_has_no_certificate() -> None:
     world = World("alice", **FREE)
     block = world.propose()
-    certificate = world.certify(block)
+    certificate = world.certify(block, world.ledger.validators)
     assert refusal(world, replace(block, previous_certificate=certificate)).code == "block.certificate"
 
 

@@ -113,6 +113,13 @@ def test_other_documents_are_refused() -> None:
         genesis_from(GENESIS.to_json() | {"auditors": {"akash1x": 5}})
 
 
+def test_only_so_many_auditors_have_an_alias() -> None:
+    some = {f"akash1{number}": GENESIS.to_json()["auditors"]["akash1one"] for number in range(1_000)}
+    assert len(genesis_from(GENESIS.to_json() | {"auditors": some}).auditors) == 1_000
+    with pytest.raises(Refused, match="at most 1000 auditors"):
+        genesis_from(GENESIS.to_json() | {"auditors": some | {"akash1x": some["akash10"]}})
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support.bookkeeper import Bookkeeper
-from tests.support.ledger import FREE, HOUR, MINUTE, Actor, Draft, World, codes, of_kind
+from tests.support.ledger import FREE, HOUR, MINUTE, RICH, Actor, Draft, World, codes, of_kind
 
-from fondaco.consensus.ledger.deployments import HANDOFF_TIMEOUT, INSUFFICIENT_FUNDS
 from fondaco.protocol.events import (
     Deposited,
     HandoffLapsed,
@@ -20,9 +19,10 @@ from fondaco.protocol.events import (
     Resumed,
 )
 from fondaco.protocol.market import SignedReceipt
+from fondaco.protocol.messages import Activate
+from fondaco.protocol.reasons import HANDOFF_TIMEOUT, INSUFFICIENT_FUNDS
 from fondaco.protocol.records import TOTALS, DeploymentState, LeaseState, Totals
 from fondaco.protocol.scalars import DeploymentId, Hash, LeaseId, MicroCredits, Millis
-from fondaco.protocol.transactions import Activate
 
 NOBODY = LeaseId(bytes(32))
 GRACE = 10 * MINUTE
@@ -197,7 +197,7 @@ def test_a_tenant_closes_at_any_time_pays_for_the_time_used_and_gets_the_rest_ba
 def test_a_lease_may_be_closed_before_it_is_taken_up() -> None:
     story = Story(3_600)
     assert story.block(story.alice.closes(*story.leases)) == [""]
-    assert story.alice.credits == 100_000
+    assert story.alice.credits == 100_000 - 1, "its provider waited for a second"
 
 
 def test_a_lease_closes_in_the_block_that_opens_and_activates_it() -> None:
@@ -470,4 +470,24 @@ def test_a_message_first_applies_what_is_overdue_for_its_own_deployment() -> Non
     world.block(*drafts)
     activations = [paul.activates(draft.lease, receipt_of=alice) for draft in drafts]
     assert codes(world.block(*activations, after_ms=HOUR).events) == ["lease.state"] * 3
+    Bookkeeper(world).count()
+
+
+def test_a_window_that_parameters_shorten_is_over_at_once_and_nothing_is_paid_backwards() -> None:
+    """The lease beside it was paid since; to settle it as of the moment the window ended would take money back."""
+    world = World("alice", "paul", "petra", "eve", authority="eve", **FREE | {"handoff_window_ms": 10 * MINUTE})
+    alice, paul, petra, eve = world.actors("alice", "paul", "petra", "eve")
+    world.block(paul.registers(), petra.registers())
+    draft = alice.leases((paul, 3_600_000), (petra, 3_600_000), deposit=10_000_000)
+    world.block(draft)
+    served, awaiting = sorted(draft.leases, key=lambda lease: world.lease(lease).provider != paul.key)
+    world.block(paul.activates(served, receipt_of=alice))
+    world.block(eve.sets(handoff_window_ms=5_000), after_ms=5 * MINUTE)
+    world.block(paul.withdraws(served), paul.pays(alice, RICH), after_ms=MINUTE)
+    paid = paul.credits
+    assert world.deployment(draft.deployment).due_at == world.now
+    world.block()
+    assert world.lease(awaiting).state == LeaseState.CLOSED
+    assert world.lease(served).state == LeaseState.ACTIVE
+    assert paul.credits == paid
     Bookkeeper(world).count()

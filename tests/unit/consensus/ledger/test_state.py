@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fondaco.consensus.ledger.memo import Records
-from fondaco.consensus.ledger.state import RECORD, MemoryStore, Overlay, State
+from fondaco.consensus.ledger.state import AUX, RECORD, MemoryStore, Overlay, State
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import Supply, UsedOrder
@@ -155,3 +156,40 @@ def test_scans_of_numbered_records_end_before_the_number() -> None:
     assert (found(1), found(2), found(256), found(257)) == ([], [1], [1, 255], [1, 255, 256])
     assert found(2**63, limit=2) == [1, 255]
     assert [int.from_bytes(key[3:11], "big") for key, _ in state.scan(b"at/", 9)] == [1, 255, 256, 2**53]
+
+
+class Counting(MemoryStore):
+    """Counts what is read of it."""
+
+    def __init__(self, entries: dict[bytes, bytes]) -> None:
+        super().__init__(entries)
+        self.got: list[bytes] = []
+        self.got_at_once: list[list[bytes]] = []
+
+    def get(self, key: bytes) -> bytes | None:
+        self.got.append(key)
+        return super().get(key)
+
+    def get_all(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        self.got_at_once.append(sorted(keys))
+        return super().get_all(keys)
+
+
+def test_a_key_is_read_once_whoever_asks_for_it() -> None:
+    store = Counting({RECORD + b"supply": codec.encode(supply(7)), AUX + b"one": b""})
+    state = State(store)
+    assert state.attempt(lambda trial: trial.get(b"supply", Supply)) == state.get(b"supply", Supply) == supply(7)
+    assert state.get(b"nothing", Supply) is state.get(b"nothing", Supply) is None
+    assert store.got == [RECORD + b"supply", RECORD + b"nothing"]
+
+
+def test_what_was_read_at_once_is_not_read_again_and_changes_stand_above_it() -> None:
+    store = Counting({RECORD + b"supply": codec.encode(supply(7)), AUX + b"one": b""})
+    state = State(store)
+    state.put(b"totals", supply(1))
+    state.prefetch([b"supply", b"totals"], aux=[b"one", b"other"])
+    state.prefetch([b"supply"])
+    assert (state.get(b"supply", Supply), state.get(b"totals", Supply)) == (supply(7), supply(1))
+    assert (state.has_aux(b"one"), state.has_aux(b"other")) == (True, False)
+    assert store.got == []
+    assert store.got_at_once == [[AUX + b"one", AUX + b"other", RECORD + b"supply", RECORD + b"totals"]]

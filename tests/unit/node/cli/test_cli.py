@@ -186,34 +186,6 @@ def test_keys_say_what_to_do_and_what_went_wrong(tmp_path: Path) -> None:
     assert words.exit_code == 1
 
 
-# SDL files
-
-
-def test_files_are_checked_one_object_a_line(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("version: '9'\n", encoding="utf-8")
-    result = fondaco("sdl", "check", HELLO, bad, "--json")
-    assert result.exit_code == 1
-    good_row, bad_row = map(json.loads, result.stdout.splitlines())
-    assert good_row["ok"]
-    assert len(good_row["version_hash"]) == 64
-    assert not bad_row["ok"]
-    assert bad_row["errors"]
-    text = fondaco("sdl", "check", HELLO, bad)
-    assert text.output.startswith(f"{HELLO}: good\n{bad}: ")
-    assert fondaco("sdl", "check", HELLO).exit_code == 0
-
-
-def test_a_file_is_explained_with_its_highest_price(tmp_path: Path) -> None:
-    result = fondaco("sdl", "explain", HELLO)
-    assert result.exit_code == 0
-    assert "group anywhere: at most 0.06 credits/h" in result.output
-    assert "1 x 0.1 CPU, 128 MiB, 0 GPU" in result.output
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("version: '9'\n", encoding="utf-8")
-    assert fondaco("sdl", "explain", bad).exit_code == 1
-
-
 # Test networks
 
 

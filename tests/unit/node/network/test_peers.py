@@ -37,7 +37,7 @@ def test_base58_gives_its_bytes_back(data: bytes) -> None:
 @pytest.mark.parametrize("text", ["", "12D3", "0OIl", "Qm" + "a" * 44, "1" * 500, PEER[:-1]])
 def test_what_is_no_ed25519_peer_id_is_refused(text: str) -> None:
     with pytest.raises(Refused, match=r"network\.peer_id"):
-        public_key_of(text)  # type: ignore[arg-type]
+        public_key_of(text)
 
 
 @pytest.mark.parametrize(

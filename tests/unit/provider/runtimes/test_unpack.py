@@ -163,7 +163,9 @@ def test_a_compression_nobody_here_reads_is_refused(tree: Tree, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip at all", gzip.compress(b"no tar" * 200), gzip.compress(b"x" * 9)[:9]]
+    "content",
+    [b"no gzip at all", gzip.compress(b"no tar" * 200), gzip.compress(b"x" * 9)[:9]],
+    ids=["no gzip", "no archive inside", "cut off"],
 )
 def test_bytes_that_are_no_archive_are_refused(tree: Tree, tmp_path: Path, content: bytes) -> None:
     blob = tmp_path / "broken"

@@ -1,8 +1,4 @@
-"""What the ledger keeps, one record a key, each provable against a header's state root.
-
-Tags 70-79. `key_*` build the keys; a light client asks for a key and gets the record's bytes and a proof.
-Money in escrow stays in its deployment record; what is paid moves to accounts at once.
-"""
+"""Deployments with their escrow, leases, and orders that were used."""
 
 from __future__ import annotations
 
@@ -10,38 +6,17 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fondaco.protocol.agreement import Validator
-from fondaco.protocol.resources import Attribute, ResourceUnit
+from fondaco.protocol.resources import ResourceUnit
 from fondaco.protocol.scalars import (
     DeploymentId,
     GroupIndex,
     Hash,
     LeaseId,
     MicroCredits,
-    MicroStake,
     Millis,
     PublicKey,
-    SealingKey,
+    TemplateId,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    TAG: ClassVar[int] = 70
-    credits: MicroCredits
-    stake: MicroStake
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    TAG: ClassVar[int] = 71
-    key: PublicKey
-    attributes: tuple[Attribute, ...]
-    peer: str
-    addresses: tuple[str, ...]
-    sealing_key: SealingKey
-    bond: MicroStake
-    registered_at: Millis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +49,17 @@ class Deployment:
     """When the escrow ran dry; only in grace."""
     due_at: Millis | None
     """The next moment at which something happens to it by itself; it stands in the due index there."""
+    template: TemplateId | None = None
+    """Whose authors get a share of what its leases pay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reclamation:
+    """The end of a lease, announced by its provider as early as it had promised."""
+
+    at: Millis
+    """When the ledger itself closes the lease."""
+    reason: int
 
 
 class LeaseState(enum.IntEnum):
@@ -104,56 +90,19 @@ class Lease:
     opened_at: Millis
     activated_at: Millis | None
     active_ms: Millis
-    """Served and counted until `accrued_to`; time in grace does not count."""
+    """Served and counted until `accrued_to`; time in grace, and time in which the provider gave no sign of life,
+    does not count."""
     accrued_to: Millis
+    reading: Millis
+    """Of its provider's clock (`SignsOfLife`) at `accrued_to`."""
     paid: MicroCredits
     """Paid to the provider since activation."""
     debt: MicroCredits
     """Served but not covered when the escrow ran dry."""
+    reclamation: Reclamation | None
+    """The provider wants it back; until then it is served and paid as before."""
     closed_at: Millis | None
     reason: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supply:
-    """All the money there is: genesis plus minted less burnt; an invariant of every block."""
-
-    TAG: ClassVar[int] = 74
-    credits: MicroCredits
-    stake: MicroStake
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Running sums that make the invariants cheap to check: what accounts, escrows and bonds hold."""
-
-    TAG: ClassVar[int] = 75
-    account_credits: MicroCredits
-    escrow_credits: MicroCredits
-    pool_credits: MicroCredits
-    account_stake: MicroStake
-    bonded_stake: MicroStake
-    providers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidatorSets:
-    """The sets that decide the next two heights, with their proposer priorities."""
-
-    TAG: ClassVar[int] = 76
-    last: tuple[Validator, ...]
-    """The set that decided the newest block; empty at genesis."""
-    next: tuple[Validator, ...]
-    after: tuple[Validator, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsedIds:
-    """Transactions included whose expiry falls in one bucket: how many, and a running hash over them."""
-
-    TAG: ClassVar[int] = 77
-    count: int
-    digest: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,20 +113,6 @@ class UsedOrder:
     expires_at: Millis
 
 
-SUPPLY = b"supply"
-TOTALS = b"totals"
-PARAMS = b"params"
-VALIDATORS = b"validators"
-
-
-def key_account(owner: PublicKey) -> bytes:
-    return b"account/" + owner
-
-
-def key_provider(provider: PublicKey) -> bytes:
-    return b"provider/" + provider
-
-
 def key_deployment(deployment: DeploymentId) -> bytes:
     return b"deployment/" + deployment
 
@@ -186,12 +121,13 @@ def key_lease(lease: LeaseId) -> bytes:
     return b"lease/" + lease
 
 
+def key_due(at: Millis, deployment: DeploymentId) -> bytes:
+    """Ordered by time, so that a scan finds what fell due first."""
+    return b"due/" + at.to_bytes(8, "big") + deployment
+
+
 def key_used_order(order: bytes) -> bytes:
     return b"used-order/" + order
-
-
-def key_used_ids(bucket: int) -> bytes:
-    return b"used-ids/" + bucket.to_bytes(8, "big")
 
 
 def key_used_order_expiry(expires_at: Millis, order: bytes) -> bytes:
@@ -199,6 +135,11 @@ def key_used_order_expiry(expires_at: Millis, order: bytes) -> bytes:
     return b"used-order-expiry/" + expires_at.to_bytes(8, "big") + order
 
 
-def key_due(at: Millis, deployment: DeploymentId) -> bytes:
-    """Ordered by time, so that a scan finds what fell due first."""
-    return b"due/" + at.to_bytes(8, "big") + deployment
+def key_live(provider: PublicKey, lease: LeaseId, *, announced: bool) -> bytes:
+    """The leases of a provider that have not ended, those whose end it has not announced first."""
+    return b"live/" + provider + bytes((announced,)) + lease
+
+
+def key_closed(at: Millis, deployment: DeploymentId) -> bytes:
+    """Ordered by time, so that what ended long ago leaves the state."""
+    return b"closed/" + at.to_bytes(8, "big") + deployment

@@ -1,52 +1,11 @@
-"""What the ledger says happened, in the order it happened. Tags 80-99; a header commits to them."""
+"""A lease's life, and its escrow's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fondaco.protocol.scalars import (
-    DeploymentId,
-    LeaseId,
-    MicroCredits,
-    MicroStake,
-    PublicKey,
-    TxId,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionApplied:
-    """Included; `code` is empty where its messages took effect, else why they were refused."""
-
-    TAG: ClassVar[int] = 80
-    id: TxId
-    fee: MicroCredits
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transferred:
-    TAG: ClassVar[int] = 81
-    sender: PublicKey
-    to: PublicKey
-    amount: MicroCredits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minted:
-    TAG: ClassVar[int] = 82
-    to: PublicKey
-    credits: MicroCredits
-    stake: MicroStake
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderRegistered:
-    TAG: ClassVar[int] = 83
-    provider: PublicKey
-    bond: MicroStake
+from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits, Millis, PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +34,8 @@ class LeaseActivated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
+    """The escrow paid for a lease; `RoyaltyPaid` says what of it did not stay with the provider."""
+
     TAG: ClassVar[int] = 87
     lease: LeaseId
     provider: PublicKey
@@ -92,6 +53,16 @@ class RanDry:
 class Resumed:
     TAG: ClassVar[int] = 89
     deployment: DeploymentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReclaimed:
+    """Its provider announced the end."""
+
+    TAG: ClassVar[int] = 172
+    lease: LeaseId
+    at: Millis
+    reason: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,25 +84,8 @@ class Refunded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoffLapsed:
-    """Nobody took the lease up in time; `fee` went to the community pool."""
+    """The lease ended before its hand-off, let lapse or closed by its tenant; `fee` went to the community pool."""
 
     TAG: ClassVar[int] = 92
     lease: LeaseId
     fee: MicroCredits
-
-
-Event = (
-    TransactionApplied
-    | Transferred
-    | Minted
-    | ProviderRegistered
-    | LeaseOpened
-    | Deposited
-    | LeaseActivated
-    | Paid
-    | RanDry
-    | Resumed
-    | LeaseClosed
-    | Refunded
-    | HandoffLapsed
-)

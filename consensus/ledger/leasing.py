@@ -1,0 +1,277 @@
+"""What the messages of a lease's life do: opening, paying in, activating, paying out. `ending` ends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fondaco.consensus.ledger import accounts, alive, deployments, escrow, templates, trust
+from fondaco.consensus.ledger.context import Context
+from fondaco.consensus.ledger.deployments import Working
+from fondaco.protocol import codec, limits
+from fondaco.protocol.errors import PeerFault, Refused
+from fondaco.protocol.events import (
+    Deposited,
+    LeaseActivated,
+    LeaseOpened,
+)
+from fondaco.protocol.market import (
+    SignedBid,
+    check_bid,
+    check_order,
+    deployment_id,
+    lease_id,
+)
+from fondaco.protocol.matching import check_bid_units, match_capabilities, match_placement
+from fondaco.protocol.messages import Activate, Deposit, OpenLease, Withdraw
+from fondaco.protocol.records import (
+    Deployment,
+    DeploymentState,
+    EscrowDeposit,
+    Lease,
+    LeaseState,
+    Provider,
+    Retirement,
+    UsedOrder,
+    key_lease,
+    key_provider,
+    key_retirement,
+    key_used_order,
+    key_used_order_expiry,
+)
+from fondaco.protocol.resources import Group, check_group
+from fondaco.protocol.scalars import (
+    DeploymentId,
+    GroupIndex,
+    LeaseId,
+    MicroCredits,
+    Millis,
+    OrderId,
+)
+from fondaco.protocol.signing import require
+
+
+def open_lease(context: Context, message: OpenLease) -> None:
+    order, state = message.order.order, context.state
+    identity = _check_order(context, message)
+    if order.template is not None:
+        templates.template_of(state, order.template)
+    deployment = deployment_id(identity)
+    leases = [_lease(context, message, identity, GroupIndex(index)) for index in range(len(order.groups))]
+    _put_in_escrow(context, message.deposit, sum(lease.price_per_hour for lease in leases))
+    state.put(key_used_order(identity), UsedOrder(expires_at=order.expires_at))
+    state.put(key_used_order_expiry(order.expires_at, identity), identity)
+    work = Working(
+        state=state,
+        params=accounts.params_of(state),
+        events=context.events,
+        deployment=Deployment(
+            id=deployment,
+            tenant=context.sender,
+            state=DeploymentState.OPEN,
+            leases=tuple(lease.id for lease in leases),
+            deposits=(EscrowDeposit(depositor=context.sender, amount=message.deposit),),
+            opened_at=context.now,
+            dry_at=None,
+            due_at=None,
+            template=order.template,
+        ),
+        leases=leases,
+        stored={},
+    )
+    deployments.save(work)
+    context.events.extend(
+        LeaseOpened(
+            lease=lease.id,
+            deployment=deployment,
+            tenant=lease.tenant,
+            provider=lease.provider,
+            price_per_hour=lease.price_per_hour,
+        )
+        for lease in leases
+    )
+
+
+def _check_order(context: Context, message: OpenLease) -> OrderId:
+    """The order's id, after all that is asked of the order and of the bids together; cheap questions first."""
+    order = message.order.order
+    if context.sender != order.tenant:
+        raise Refused("order.tenant", "only the tenant that signed an order may turn it into leases")
+    if len(message.bids) != len(order.groups):
+        raise Refused("bid.count", f"{len(message.bids)} bids for {len(order.groups)} groups")
+    identity = context.judged.get(message)
+    if identity is None:
+        _check_size(message)
+    if order.expires_at < context.now:
+        raise Refused("order.expired", f"the order expired {context.now - order.expires_at} ms ago")
+    if order.expires_at > context.now + limits.ORDER_LIFE_MS:
+        raise Refused("order.expiry", "an order lives for an hour at most")
+    if identity is None:
+        identity = _judge_signed(context, message)
+    if context.state.get(key_used_order(identity), UsedOrder) is not None:
+        raise Refused("order.used", "this order has already been turned into leases")
+    return identity
+
+
+def _check_size(message: OpenLease) -> None:
+    offered = sum(len(codec.encode(bid.bid.units)) for bid in message.bids)
+    if offered > limits.DEPLOYMENT_UNITS_BYTES:
+        raise Refused("bid.size", f"{offered} bytes of resources, at most {limits.DEPLOYMENT_UNITS_BYTES} allowed")
+
+
+def _judge_signed(context: Context, message: OpenLease) -> OrderId:
+    """What depends on no state: checked in the mempool, it need not be again in each block that is tried."""
+    try:
+        identity = check_order(context.chain, message.order, check=context.verify)
+        for bid in message.bids:
+            check_bid(context.chain, bid, check=context.verify)
+    except PeerFault as fault:
+        raise Refused(fault.code, fault.message) from None
+    context.judged.put(message, identity, len(codec.encode(message)))
+    return identity
+
+
+def _lease(context: Context, message: OpenLease, order: OrderId, group: GroupIndex) -> Lease:
+    """The lease that one bid makes, after checking that the bid serves its group."""
+    asked, bid = message.order.order.groups[group], message.bids[group].bid
+    if bid.order != order or bid.group != group:
+        raise Refused("bid.order", f"bid {group} answers another order or group")
+    if bid.expires_at < context.now:
+        raise Refused("bid.expired", f"bid {group} expired {context.now - bid.expires_at} ms ago")
+    if bid.expires_at > context.now + limits.BID_LIFE_MS:
+        raise Refused("bid.expiry", f"a bid binds for {limits.BID_LIFE_MS} ms at most")
+    if bid.provider == context.sender:
+        raise Refused("bid.self", "a tenant cannot lease from itself")
+    if bid.price_per_hour > asked.max_price_per_hour:
+        raise Refused(
+            "price.above_maximum",
+            f"bid {group} asks {bid.price_per_hour} ucredit/h, the order pays {asked.max_price_per_hour}",
+        )
+    if bid.reclamation_window_ms < message.order.order.reclamation_window_ms:
+        raise Refused("bid.reclamation", f"bid {group} gives a shorter reclamation window than asked")
+    low, high = limits.RECLAMATION_WINDOW_MS
+    if bid.reclamation_window_ms and not low <= bid.reclamation_window_ms <= high:
+        raise Refused("bid.reclamation", f"a reclamation window is none, or {low}..{high} ms")
+    _check_fit(context, asked, message.bids[group])
+    return Lease(
+        id=lease_id(deployment_id(order), group),
+        deployment=deployment_id(order),
+        group=group,
+        tenant=context.sender,
+        provider=bid.provider,
+        price_per_hour=bid.price_per_hour,
+        units=bid.units,
+        commitment=message.order.order.commitments[group],
+        version=1,
+        reclamation_window_ms=bid.reclamation_window_ms,
+        state=LeaseState.AWAITING,
+        opened_at=context.now,
+        activated_at=None,
+        active_ms=Millis(0),
+        accrued_to=context.now,
+        reading=Millis(0),
+        paid=MicroCredits(0),
+        debt=MicroCredits(0),
+        reclamation=None,
+        closed_at=None,
+        reason=None,
+    )
+
+
+def _check_fit(context: Context, asked: Group, signed: SignedBid) -> None:
+    provider = context.state.get(key_provider(signed.bid.provider), Provider)
+    if provider is None:
+        raise Refused("provider.unknown", "the bid's provider is not registered")
+    if context.state.get(key_retirement(provider.key), Retirement) is not None:
+        raise Refused("provider.retiring", "the bid's provider takes no new leases: it is about to retire")
+    if signed.bid.units != asked.units:  # those asked for were checked with the order
+        check_group(replace(asked, units=signed.bid.units))
+    short = check_bid_units(asked.units, signed.bid.units)
+    if short:
+        raise Refused("offer.smaller", "; ".join(map(str, short)))
+    attested = trust.attested(context.state, provider.key, asked.placement, now=context.now)
+    unmet = match_placement(asked.placement, provider.attributes, attested)
+    unmet += match_capabilities(asked.units, provider.attributes)
+    if unmet:
+        raise Refused("placement.unmet", "; ".join(map(str, unmet)))
+
+
+def _put_in_escrow(context: Context, amount: MicroCredits, rate: int) -> None:
+    params = accounts.params_of(context.state)
+    runway = -(-rate * params.min_runway_ms // escrow.HOUR_MS)
+    least = max(runway, params.min_deposit)
+    if amount < least:
+        raise Refused("deposit.too_small", f"the deposit is {amount} ucredit, at least {least} are needed")
+    accounts.change(context.state, context.sender, credits=-amount)
+    accounts.shift(context.state, escrow_credits=amount)
+
+
+def deposit(context: Context, message: Deposit) -> None:
+    work = deployment_of(context, message.deployment)
+    if work.deployment.state == DeploymentState.CLOSED:
+        raise Refused("deployment.closed", "this deployment has ended; nothing can be added to its escrow")
+    deposits = escrow.add(work.deployment.deposits, context.sender, message.amount)
+    if len(deposits) > limits.DEPOSITORS:
+        raise Refused("deposit.depositors", f"at most {limits.DEPOSITORS} accounts may pay into one escrow")
+    _put_in_escrow(context, message.amount, 0)
+    work.deployment = replace(work.deployment, deposits=deposits)
+    context.events.append(
+        Deposited(deployment=message.deployment, depositor=context.sender, amount=message.amount)
+    )
+    deployments.settle(work, at=context.now)
+    deployments.resume(work, at=context.now)
+    deployments.save(work)
+
+
+def activate(context: Context, message: Activate) -> None:
+    receipt = message.receipt.receipt
+    work, lease = lease_of(context, receipt.lease)
+    if context.sender != lease.provider:
+        raise Refused("lease.provider", "only the provider of a lease may activate it")
+    if lease.state != LeaseState.AWAITING:
+        raise Refused("lease.state", f"the lease is {lease.state.name.lower()}, not awaiting its hand-off")
+    if receipt.commitment != lease.commitment or receipt.version != lease.version:
+        raise Refused("receipt.manifest", "the receipt is for another manifest than the lease's")
+    try:
+        require(context.chain, receipt, lease.tenant, message.receipt.signature, check=context.verify)
+    except PeerFault as fault:
+        raise Refused(fault.code, fault.message) from None
+    deployments.settle(work, at=context.now)
+    alive.note(context.state, work.params, lease.provider, now=context.now)
+    work.signs.pop(lease.provider, None)
+    work.replace_lease(
+        replace(
+            lease,
+            state=LeaseState.ACTIVE,
+            activated_at=context.now,
+            accrued_to=context.now,
+            reading=work.clock(lease.provider, context.now),
+        )
+    )
+    context.events.append(LeaseActivated(lease=lease.id))
+    deployments.save(work)
+
+
+def withdraw(context: Context, message: Withdraw) -> None:
+    work, lease = lease_of(context, message.lease)
+    if context.sender != lease.provider:
+        raise Refused("lease.provider", "only the provider of a lease may withdraw from it")
+    deployments.settle(work, at=context.now)
+    deployments.save(work)
+
+
+def deployment_of(context: Context, deployment: DeploymentId) -> Working:
+    """Load a deployment with everything handled that fell due before now."""
+    work = deployments.load(context.state, deployment, context.events)
+    if work is None:
+        raise Refused("deployment.unknown", f"there is no deployment {deployment.hex()}")
+    deployments.catch_up(work, until=context.now)
+    return work
+
+
+def lease_of(context: Context, identity: LeaseId) -> tuple[Working, Lease]:
+    """A lease and its deployment, likewise."""
+    record = context.state.get(key_lease(identity), Lease)
+    if record is None:
+        raise Refused("lease.unknown", f"there is no lease {identity.hex()}")
+    work = deployment_of(context, record.deployment)
+    return work, next(lease for lease in work.leases if lease.id == identity)

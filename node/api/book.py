@@ -1,0 +1,72 @@
+"""Routes over what is open now: providers that are registered, orders in the book and what was answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query
+
+from fondaco.consensus.ledger.state import RECORD
+from fondaco.node.api.ledger import Address, Hex32
+from fondaco.node.api.models import Page, model_of, plain
+from fondaco.node.api.problems import not_found
+from fondaco.node.app import Node
+from fondaco.node.book import said
+from fondaco.protocol import addresses, codec, limits
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.market import Bid, Decline, Order
+from fondaco.protocol.records import Provider, key_provider
+from fondaco.protocol.scalars import OrderId
+
+Limit = Annotated[int, Query(ge=1, le=limits.PROVIDERS_LISTED)]
+OrderCursor = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="`next` of the page before")]
+ProviderCursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
+ProviderModel = model_of(Provider, address=str)
+OrderModel = model_of(Order, id=str)
+
+
+BidAnswer = model_of(Bid, "BidAnswer", kind=Literal["bid"])
+DeclineAnswer = model_of(Decline, "DeclineAnswer", kind=Literal["decline"])
+PROVIDERS = RECORD + b"provider/"
+AFTER_PROVIDERS = RECORD + b"provider0"
+
+
+def serve_book(app: FastAPI, node: Node) -> None:
+    @app.get("/providers", response_model=Page[ProviderModel])  # type: ignore[valid-type]
+    async def providers(limit: Limit = 100, cursor: ProviderCursor = None) -> Any:
+        """Registered providers, by key."""
+        start = PROVIDERS if cursor is None else RECORD + key_provider(addresses.decode(cursor)) + b"\0"
+        entries = node.chain.store.scan(start, AFTER_PROVIDERS, limit + 1)
+        found = [_provider(codec.decode(raw, Provider)) for _, raw in entries]
+        return {"items": found[:limit], "next": found[limit - 1]["address"] if len(found) > limit else None}
+
+    @app.get("/providers/{address}", response_model=ProviderModel)
+    async def provider(address: Address) -> Any:
+        """One registered provider."""
+        record = node.chain.ledger.state().get(key_provider(addresses.decode(address)), Provider)
+        if record is None:
+            raise not_found("provider")
+        return _provider(record)
+
+    @app.get("/orders", response_model=Page[OrderModel])  # type: ignore[valid-type]
+    async def orders(limit: Limit = 100, cursor: OrderCursor = None) -> Any:
+        """Orders in the book, in the order they came."""
+        entries = node.book.open_orders()
+        start = 0
+        if cursor is not None:
+            places = [place for place, (key, _) in enumerate(entries) if key.hex() == cursor]
+            if not places:
+                raise Refused("api.cursor", "the order that the last page ended with has left the book")
+            start = places[0] + 1
+        found = [{"id": key.hex(), **plain(signed.order)} for key, signed in entries[start : start + limit]]
+        return {"items": found, "next": found[-1]["id"] if start + limit < len(entries) else None}
+
+    @app.get("/orders/{identity}/answers", response_model=list[BidAnswer | DeclineAnswer])  # type: ignore[valid-type]
+    async def answers(identity: Hex32) -> Any:
+        """Bids and declines in the book on an order; none for an order that is not there."""
+        found = map(said, node.book.answers(OrderId(bytes.fromhex(identity))))
+        return [{"kind": type(one).__name__.lower(), **plain(one)} for one in found]
+
+
+def _provider(record: Provider) -> dict[str, Any]:
+    return {"address": addresses.encode(record.key), **plain(record)}

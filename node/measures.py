@@ -1,0 +1,38 @@
+"""What a node counts of its own work since it started: for the API, and for benchmarks, which take differences."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fondaco.node.app import Node
+from fondaco.node.network.links import Links
+
+
+def measures(node: Node) -> dict[str, Any]:
+    """Processor time, decisions, and what went over which kind of stream.
+
+    `decision_ms`, newest last, is the time from a proposer's beginning to the commit here, for the last of the
+    `decided` heights.
+    """
+    finality = node.agreement.finality
+    return {
+        "height": node.chain.head.height,
+        "cpu_ms": round(time.process_time() * 1_000, 3),
+        "decided": finality.decided,
+        "decision_ms": list(finality.commit_ms),
+        "consensus": _traffic(node.agreement.links),
+        "gossip": _traffic(node.gossip.links),
+    }
+
+
+def _traffic(links: Links | None) -> dict[str, int]:
+    """Messages and their bytes, each counted once for every peer it went to or came from."""
+    if links is None:
+        return {}
+    return {
+        "messages_in": links.frames_in,
+        "messages_out": links.frames_out,
+        "bytes_in": links.bytes_in,
+        "bytes_out": links.bytes_out,
+    }

@@ -1,0 +1,137 @@
+"""The encrypted connection under the multiplexer, without the layers that cost more than the cipher.
+
+Upstream reads a Noise message in two steps, its length and its body, each through four objects, a lock and the
+socket; every step is a turn of the scheduler, and those turns were half of a validator's processor time. Here the
+socket is read as far as it goes, and what has come is cut and decrypted in memory; what is sent goes straight to
+the socket while that has room. The bytes on the wire are the same
+(https://github.com/libp2p/specs/blob/master/noise/README.md#wire-format).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import trio
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH
+
+RECEIVE_BYTES = 65_536
+LENGTH_BYTES = 2
+READS_IN_A_ROW = 64
+"""Then others have a turn, though more has come: a flood of tiny frames must not stop the node."""
+
+
+class Secured:
+    """Takes a Noise session's place once the handshake is over; what it has not is asked of the session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        noise = session.conn
+        self._socket: trio.SocketStream = noise.read_writer.read_write_closer.stream.stream
+        self._cipher = noise.noise_state
+        self._received = bytearray()
+        self._plain = bytearray(session._drain(None))
+        self._reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def take(self, size: int) -> bytes | None:
+        """The next `size` bytes, if they have come already."""
+        plain = self._plain
+        while len(plain) < size:
+            message = self._next_message()
+            if message is None:
+                return None
+            plain += self._cipher.decrypt(message)
+        data = bytes(plain[:size])
+        del plain[:size]
+        return data
+
+    async def read(self, size: int) -> bytes:
+        """The next `size` bytes, all of them. Raises `IncompleteReadError` if the connection ends first."""
+        self._reads += 1
+        if self._reads > READS_IN_A_ROW:
+            self._reads = 0
+            await trio.lowlevel.checkpoint()
+        while (data := self.take(size)) is None:
+            self._reads = 0
+            received = await self._receive()
+            if not received:
+                raise IncompleteReadError(
+                    "the connection ended",
+                    expected_bytes=size,
+                    received_bytes=len(self._plain) + len(self._received),
+                )
+            self._received += received
+        return data
+
+    def start(self, data: bytes) -> bytes:
+        """Encrypt `data` and send what the socket takes at once; the rest, encrypted, must go to `finish` next.
+
+        Raises `ConnectionClosedError`.
+        """
+        parts: list[bytes] = []
+        for start in range(0, len(data), MAX_PLAINTEXT_LENGTH):
+            message = self._cipher.encrypt(data[start : start + MAX_PLAINTEXT_LENGTH])
+            parts += (len(message).to_bytes(LENGTH_BYTES, "big"), message)
+        encrypted = b"".join(parts)
+        return encrypted[self._send(encrypted) :]
+
+    async def finish(self, rest: bytes) -> None:
+        """Send what `start` left over. Raises `ConnectionClosedError`."""
+        try:
+            await self._socket.send_all(rest)
+        except trio.BrokenResourceError as error:
+            raise _gone() from error
+        except trio.ClosedResourceError:
+            return  # we closed it ourselves: upstream takes that for no error, and relies on it
+
+    async def write(self, data: bytes) -> None:
+        """Both, for upstream."""
+        if rest := self.start(data):
+            await self.finish(rest)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def _send(self, data: bytes) -> int:
+        """How much of `data` the socket takes now."""
+        descriptor = self._socket.socket.fileno()
+        if descriptor < 0:
+            return len(data)  # closed by ourselves, as in `finish`
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _gone() from error
+
+    async def _receive(self) -> bytes:
+        """What has come, once something has; empty at the end."""
+        try:
+            await trio.lowlevel.wait_readable(self._socket.socket)
+            return os.read(self._socket.socket.fileno(), RECEIVE_BYTES)
+        except BlockingIOError:
+            return bytes(await self._socket.receive_some(RECEIVE_BYTES))
+        except trio.ClosedResourceError:
+            return b""
+        except OSError as error:
+            raise _gone() from error
+
+    def _next_message(self) -> bytes | None:
+        """The next Noise message, still encrypted, if all of it has come."""
+        received = self._received
+        if len(received) < LENGTH_BYTES:
+            return None
+        end = LENGTH_BYTES + int.from_bytes(received[:LENGTH_BYTES], "big")
+        if len(received) < end:
+            return None
+        message = bytes(received[LENGTH_BYTES:end])
+        del received[:end]
+        return message
+
+
+def _gone() -> ConnectionClosedError:
+    return ConnectionClosedError("the peer closed the connection", transport="tcp")

@@ -1,0 +1,70 @@
+"""Worlds that go on from other worlds: exported, and begun again under another chain id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from tests.support.ledger import Actor, World, entries
+
+from fondaco.consensus import merkle
+from fondaco.consensus.ledger.application import Ledger
+from fondaco.consensus.ledger.carrying import LEFT_BEHIND, Record, carried, state_writes, successor
+from fondaco.consensus.ledger.genesis import Genesis, GenesisState
+from fondaco.consensus.ledger.recount import count_again
+from fondaco.consensus.ledger.state import RECORD, MemoryStore
+from fondaco.protocol.records import VALIDATORS
+from fondaco.protocol.scalars import Height, Millis
+
+
+def heritage(world: World, *, name: str = "heir", time: Millis | None = None) -> tuple[Genesis, list[Record]]:
+    """What `fondaco genesis export` makes of a world."""
+    records = list(carried(world.store, world.ledger.head.height))
+    state = GenesisState(records=len(records), root=merkle.root_over(records))
+    auditors = world.genesis.auditors
+    return successor(world.store, name=name, time=time, auditors=auditors, state=state), records
+
+
+def committed(genesis: Genesis, records: list[Record]) -> Genesis:
+    """The genesis, committing to these records: what a forger writes."""
+    return replace(genesis, state=GenesisState(records=len(records), root=merkle.root_over(records)))
+
+
+class Heir(World):
+    """The same people on a new chain that begins with what `world` has come to."""
+
+    def __init__(self, world: World, *, time: Millis | None = None) -> None:
+        self.genesis, records = heritage(world, time=time)
+        self.counted = count_again(self.genesis, records)
+        self.chain = self.genesis.chain
+        self.store = MemoryStore()
+        for writes in state_writes(self.genesis, records, self.store):
+            self.store.apply(writes)
+        self._actors = {name: Actor(self, name) for name in world._actors}
+        self.by_key = {actor.key: actor for actor in self._actors.values()}
+        self.validator = self._actors[world.validator.name]
+        self.absent = set(world.absent)
+        self.judged = world.judged
+        self.ledger = Ledger(self.store, self.chain)
+        self.certificate = None
+        self.blocks = []
+        self.minted = Counter()
+        self._salts = world._salts
+
+
+def records_of(world: World) -> dict[bytes, bytes]:
+    stored = entries(world.store)
+    return {key[len(RECORD) :]: value for key, value in stored.items() if key.startswith(RECORD)}
+
+
+def kept(world: World) -> dict[bytes, bytes]:
+    """The records that an heir has to the byte."""
+    return {
+        key: value
+        for key, value in records_of(world).items()
+        if key != VALIDATORS and not key.startswith((*LEFT_BEHIND, b"validators-from/"))
+    }
+
+
+def below(genesis: Genesis) -> Height:
+    return Height(genesis.initial_height - 1)
