@@ -61,15 +61,17 @@ class Fifth:
         assert result.exit_code == 1
         return result.stderr
 
-    def signed(self, height: int) -> bool:
-        """Whether the certificate of `height` on another node holds this node's signature."""
+    async def signed(self, height: int) -> bool:
+        """Whether the certificate of `height` on another node, once it has it, holds this node's signature."""
         key = Keystore(self.home / "keys").info("validator").public_key
         store = ChainStore.open(self.net.plan.home / "nodes" / "validator-0" / "data" / "chain.db")
         try:
-            certificate, raw = store.certificate(Height(height)), store.validator_set(Height(height))
+            with trio.fail_after(30):
+                while (certificate := store.certificate(Height(height))) is None:
+                    await trio.sleep(0.02)
+            raw = store.validator_set(Height(height))
         finally:
             store.close()
-        assert certificate is not None
         assert raw is not None
         signatures = zip(codec.decode(raw, tuple[Validator, ...]), certificate.signatures, strict=True)
         return any(member.public_key == key and signature is not None for member, signature in signatures)
@@ -95,7 +97,7 @@ async def pay(tenant: Tenant) -> int:
 
 async def until_signed(fifth: Fifth, tenant: Tenant) -> None:
     with trio.fail_after(30):
-        while not fifth.signed(await pay(tenant) - 1):
+        while not await fifth.signed(await pay(tenant) - 1):
             pass
 
 
@@ -126,7 +128,7 @@ async def test_a_fifth_node_bonds_becomes_a_validator_two_blocks_later_and_leave
         gone = await fifth.stake("show")
         assert (gone["power"], gone["total_power"]) == (0, 40)
         await net.kill("fifth")
-        assert not fifth.signed(await pay(tenant))
+        assert not await fifth.signed(await pay(tenant))
 
 
 async def test_parameters_change_under_the_authority_that_genesis_names_and_no_other_key(tmp_path: Path) -> None:
