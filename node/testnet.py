@@ -19,7 +19,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -37,6 +36,7 @@ from fondaco.node.config import NodeConfig, ProviderConfig
 from fondaco.node.files import DirectoryLock, write_atomically
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.keystore import Keystore
+from fondaco.node.loopback import free_port
 from fondaco.node.network.peers import peer_id_of
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.scalars import Height, MicroCredits, MicroStake, Millis, Power, PublicKey
@@ -182,20 +182,6 @@ def _draft(home: Path, name: str, role: str, passphrase: str, *, api: bool, mark
     own = node if role == "full" else keys.create(role, passphrase)
     api_port = free_port() if api else 0
     return _Draft(where, name, role, node.public_key, own.public_key, free_port(), api_port, market)
-
-
-_handed_out: set[int] = set()
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on now, and that was not given out before by this process."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
-            return port
 
 
 def _genesis(drafts: Sequence[_Draft], params: Params, initial_height: Height) -> Genesis:

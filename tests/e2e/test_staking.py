@@ -13,7 +13,7 @@ import trio
 from click.testing import CliRunner, Result
 from tests.support.networks import network
 
-from fondaco.node import joining, testnet
+from fondaco.node import joining, loopback, testnet
 from fondaco.node.cli import cli
 from fondaco.node.config import NodeConfig
 from fondaco.node.keys.keystore import Keystore
@@ -82,7 +82,7 @@ def fifth_home(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = NodeConfig(
         home=home,
         name="fifth",
-        listen=f"127.0.0.1:{testnet.free_port()}",
+        listen=f"127.0.0.1:{loopback.free_port()}",
         peers=tuple(plan.addresses()),
         validator=True,
     )

@@ -21,7 +21,7 @@ from tests.support.ledger import HOUR, Draft
 from tests.support.markets import Marketplace, marketplace, story
 from tests.support.network import until
 
-from fondaco.node import config, testnet
+from fondaco.node import config, loopback
 from fondaco.node.app import Node, open_node
 from fondaco.node.config import NodeConfig
 from fondaco.node.keys.keystore import Keystore
@@ -69,7 +69,7 @@ async def served(home: Path) -> AsyncIterator[Served]:
         drafts = story(place)
         drafts.append(still_open(place))
         town = place.town
-    address_ = f"127.0.0.1:{testnet.free_port()}"
+    address_ = f"127.0.0.1:{loopback.free_port()}"
     node_settings = NodeConfig(home=home, name="n", listen="127.0.0.1:0", api=address_, market=True)
     (home / "node.toml").write_text(config.dump(node_settings))
     (home / "genesis.json").write_text(json.dumps(town.genesis.to_json()))

@@ -115,11 +115,6 @@ def test_a_folder_without_a_network_says_how_to_start_one(tmp_path: Path) -> Non
     assert "fondaco testnet up" in refusal.value.hint
 
 
-def test_ports_are_handed_out_once() -> None:
-    ports = [testnet.free_port() for _ in range(50)]
-    assert len(set(ports)) == 50
-
-
 def test_the_listing_is_json_for_other_programs(made: Plan) -> None:
     document = json.loads((made.home / "testnet.json").read_text(encoding="utf-8"))
     assert set(document) == {"chain", "members"}
