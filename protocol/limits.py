@@ -146,6 +146,12 @@ RESERVATIONS_PER_TENANT = 32
 RESERVATIONS = 4_096
 RECLAMATION_WINDOW_MS = (3_600_000, 720 * 3_600_000)
 DEPOSITORS = 16
+GRANTS = 64
+"""Spending grants that one account may have given at a time."""
+GRANT_LIFE_MS = 366 * 86_400_000
+GRANTS_FORGOTTEN_PER_BLOCK = 500
+LEASE_GENERATIONS = 255
+"""How often one group of a deployment may change its provider."""
 RETIREMENT_LEASES = 16
 """That one message of a retiring provider ends at most."""
 

@@ -30,6 +30,14 @@ from fondaco.protocol.signing import Verify, message_id, require, sha256, signin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """The group of a running deployment that an order seeks another provider for."""
+
+    deployment: DeploymentId
+    group: GroupIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a tenant needs and the most it will pay."""
 
@@ -48,6 +56,8 @@ class Order:
     salt: Salt
     template: TemplateId | None = None
     """What it runs was made of this template: its authors get a share of what the leases pay."""
+    replaces: Replaced | None = None
+    """It has one group then, the same manifest is run, and the deployment's escrow pays; `deposit` is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +174,8 @@ def check_order(chain: ChainId, signed: SignedOrder, *, check: Verify = verify) 
         raise Refused("order.reply_peers", f"at most {limits.REPLY_PEERS} reply peers")
     if len({group.name for group in order.groups}) != len(order.groups):
         raise Refused("order.groups", "two groups share a name")
+    if order.replaces is not None and (len(order.groups) != 1 or order.deposit):
+        raise Refused("order.replaces", "a replacement has one group and no deposit: the escrow is there")
     low, high = limits.RECLAMATION_WINDOW_MS
     if order.reclamation_window_ms and not low <= order.reclamation_window_ms <= high:
         raise Refused("order.reclamation", f"a reclamation window is none, or {low}..{high} ms")

@@ -8,6 +8,9 @@ CLOSED_BY_TENANT = 0
 NOT_SERVING = 1
 """The tenant's probe found nothing, or something else than was agreed."""
 
+REPLACED = 2
+"""Another provider serves it from now on."""
+
 UNSTABLE = 10_000
 """The workload cannot be kept up."""
 DECOMMISSION = 10_001
@@ -24,6 +27,7 @@ FAULT = 20_002
 _NAMES = {
     CLOSED_BY_TENANT: "closed_by_tenant",
     NOT_SERVING: "not_serving",
+    REPLACED: "replaced",
     UNSTABLE: "unstable",
     DECOMMISSION: "decommission",
     UNSPECIFIED: "unspecified",

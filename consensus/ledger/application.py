@@ -20,6 +20,7 @@ from fondaco.consensus.ledger import (
     elections,
     envelope,
     governance,
+    grants,
     history,
     messages,
     offences,
@@ -237,6 +238,7 @@ class Ledger:
         events.extend(stakes.release(state, height=height, now=time))
         envelope.forget_expired(state, now=time)
         events.extend(trust.forget_expired(state, now=time))
+        events.extend(grants.forget_expired(state, now=time))
         included = self._take_transactions(
             state,
             candidates,

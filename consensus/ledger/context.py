@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fondaco.consensus.ledger.memo import Memo
 from fondaco.consensus.ledger.state import State
 from fondaco.protocol.events import Event
-from fondaco.protocol.messages import OpenLease
+from fondaco.protocol.messages import OpenLease, ReplaceLease
 from fondaco.protocol.scalars import ChainId, Height, Millis, OrderId, PublicKey
 from fondaco.protocol.signing import Verify
 
@@ -25,5 +25,5 @@ class Context:
     now: Millis
     """The time of the block."""
     verify: Verify
-    judged: Memo[OpenLease, OrderId]
+    judged: Memo[OpenLease | ReplaceLease, OrderId]
     """See `Envelopes.judged`."""

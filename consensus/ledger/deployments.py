@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from fondaco.consensus.ledger import accounts, alive, closed, due, escrow, royalties
+from fondaco.consensus.ledger import accounts, alive, closed, due, escrow, grants, royalties
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import State
 from fondaco.protocol import reasons
@@ -266,6 +266,8 @@ def _refund(work: Working) -> None:
         work.events.append(
             Refunded(deployment=work.deployment.id, depositor=deposit.depositor, amount=deposit.amount)
         )
+        if deposit.grantee is not None:
+            grants.restore(work.state, work.events, deposit.depositor, deposit.grantee, deposit.amount)
     work.deployment = replace(work.deployment, state=DeploymentState.CLOSED, deposits=(), dry_at=None)
 
 

@@ -26,7 +26,7 @@ def close_lease(context: Context, message: CloseLease) -> None:
     if lease.state == LeaseState.CLOSED:
         raise Refused("lease.closed", "the lease has already ended")
     if context.sender == lease.tenant:
-        _check_reason(message.reason, reasons.TENANT)
+        check_tenant_reason(message.reason)
     elif context.sender == lease.provider:
         _check_reason(message.reason, reasons.PROVIDER)
         if lease.reclamation_window_ms and work.deployment.state != DeploymentState.GRACE:
@@ -38,7 +38,7 @@ def close_lease(context: Context, message: CloseLease) -> None:
     else:
         _check_fault(context, lease, message.reason)
     deployments.settle(work, at=context.now)
-    _end(context, work, lease, message.reason)
+    end(context, work, lease, message.reason)
     deployments.save(work)
 
 
@@ -48,10 +48,10 @@ def close_deployment(context: Context, message: CloseDeployment) -> None:
         raise Refused("deployment.tenant", "only its tenant may close a whole deployment")
     if work.deployment.state == DeploymentState.CLOSED:
         raise Refused("deployment.closed", "this deployment has already ended")
-    _check_reason(message.reason, reasons.TENANT)
+    check_tenant_reason(message.reason)
     deployments.settle(work, at=context.now)
     for lease in work.leases:
-        _end(context, work, lease, message.reason)
+        end(context, work, lease, message.reason)
     deployments.save(work)
 
 
@@ -72,6 +72,11 @@ def reclaim(context: Context, message: Reclaim) -> None:
     deployments.save(work)
 
 
+def check_tenant_reason(reason: int) -> None:
+    """Raise `Refused` `lease.reason` unless a tenant may give it."""
+    _check_reason(reason, reasons.TENANT)
+
+
 def _check_reason(reason: int, allowed: range) -> None:
     if reason not in allowed:
         raise Refused("lease.reason", f"reason {reason} is not the sender's, use {allowed[0]}..{allowed[-1]}")
@@ -89,7 +94,7 @@ def _check_fault(context: Context, lease: Lease, reason: int) -> None:
     _check_reason(reason, range(reasons.FAULT, reasons.FAULT + 1))
 
 
-def _end(context: Context, work: Working, lease: Lease, reason: int) -> None:
+def end(context: Context, work: Working, lease: Lease, reason: int) -> None:
     """Close one lease that may have ended already; a tenant that let its provider wait pays for the wait."""
     current = next(one for one in work.leases if one.id == lease.id)
     if current.state == LeaseState.AWAITING and context.sender == lease.tenant:

@@ -24,6 +24,7 @@ from fondaco.protocol.messages import (
     Message,
     Mint,
     OpenLease,
+    ReplaceLease,
     Retire,
     SetParams,
     Transfer,
@@ -69,7 +70,7 @@ class Envelopes:
         """By the hash of the full bytes, signature included."""
         self._opened = Memo[bytes, tuple[TxId, SignedTransaction]](limits.TRANSACTIONS_DECODED_BYTES)
         """By the full bytes, after every check."""
-        self.judged = Memo[OpenLease, OrderId](limits.ORDERS_JUDGED_BYTES)
+        self.judged = Memo[OpenLease | ReplaceLease, OrderId](limits.ORDERS_JUDGED_BYTES)
         """Orders and bids that were found good by themselves, which no block changes."""
 
     def open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
@@ -154,6 +155,8 @@ def _message_work(message: Message) -> int:
             return 1
         case OpenLease():
             return limits.MESSAGE_WORK + len(message.bids)
+        case ReplaceLease():
+            return limits.MESSAGE_WORK + 1
         case Retire():
             return limits.MESSAGE_WORK * limits.RETIREMENT_LEASES
         case _:

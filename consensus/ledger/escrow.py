@@ -9,7 +9,7 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fondaco.protocol import limits
 from fondaco.protocol.records import EscrowDeposit, Lease
@@ -101,15 +101,19 @@ def spend(deposits: Sequence[EscrowDeposit], amount: int) -> tuple[EscrowDeposit
     return tuple(left)
 
 
-def add(
-    deposits: Sequence[EscrowDeposit], depositor: PublicKey, amount: MicroCredits
-) -> tuple[EscrowDeposit, ...]:
-    """Put money in; a depositor's money is kept in one place, where it first stood."""
-    if any(deposit.depositor == depositor for deposit in deposits):
-        return tuple(
-            replace(deposit, amount=MicroCredits(deposit.amount + amount))
-            if deposit.depositor == depositor
-            else deposit
-            for deposit in deposits
-        )
-    return (*deposits, EscrowDeposit(depositor=depositor, amount=amount))
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose money a deposit is, and by whose grant it was paid if not by its owner."""
+
+    depositor: PublicKey
+    grantee: PublicKey | None = None
+
+
+def add(deposits: Sequence[EscrowDeposit], payer: Payer, amount: MicroCredits) -> tuple[EscrowDeposit, ...]:
+    """Put money in; a payer's money is kept in one place, where it first stood."""
+    new = EscrowDeposit(depositor=payer.depositor, amount=amount, grantee=payer.grantee)
+    for place, old in enumerate(deposits):
+        if (old.depositor, old.grantee) == (new.depositor, new.grantee):
+            merged = replace(old, amount=MicroCredits(old.amount + amount))
+            return (*deposits[:place], merged, *deposits[place + 1 :])
+    return (*deposits, new)

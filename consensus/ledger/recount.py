@@ -21,9 +21,12 @@ from fondaco.consensus.ledger.accounts import NOTHING
 from fondaco.consensus.ledger.carrying import Record
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.consensus.ledger.genesis import Genesis
-from fondaco.consensus.ledger.judging import shown, wrong
+from fondaco.consensus.ledger.judging import ID_BYTES, NUMBER_BYTES, Pairs, entry, shown, wrong
 from fondaco.consensus.ledger.params import Params
-from fondaco.consensus.ledger.recount_votes import KINDS, VotesRecount
+from fondaco.consensus.ledger.recount_votes import KINDS as VOTES
+from fondaco.consensus.ledger.recount_votes import VotesRecount
+from fondaco.consensus.ledger.recount_words import KINDS as WORDS
+from fondaco.consensus.ledger.recount_words import WordsRecount
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Validator
@@ -39,7 +42,6 @@ from fondaco.protocol.records import (
     VALIDATORS,
     Absences,
     Account,
-    Attestation,
     Authority,
     Deployment,
     DeploymentState,
@@ -57,8 +59,6 @@ from fondaco.protocol.records import (
     ValidatorsFrom,
     key_account,
     key_alive,
-    key_attestation,
-    key_attestation_expiry,
     key_closed,
     key_deployment,
     key_due,
@@ -69,12 +69,9 @@ from fondaco.protocol.records import (
     key_stake_rank,
     key_validators_from,
 )
-from fondaco.protocol.resources import Attribute
-from fondaco.protocol.scalars import BOUNDS, DeploymentId, Hash, Height, LeaseId, Millis, PublicKey
+from fondaco.protocol.scalars import DeploymentId, Hash, Height, LeaseId, Millis, PublicKey
 
 T = TypeVar("T")
-ID_BYTES = BOUNDS[PublicKey][0]
-NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +110,11 @@ class _Recount:
         self._genesis = genesis
         self.of: Counter[str] = Counter()
         self._last = b""
+        self._pairs = Pairs()
         self._votes = VotesRecount(genesis.time)
+        self._words = WordsRecount(self._pairs)
         self._sums: Counter[str] = Counter()
         self._single: dict[bytes, object] = {}
-        self._unmatched: set[bytes] = set()
-        """Keys that one record names, until the other turns up."""
         self._due: dict[DeploymentId, Millis | None] = {}
         """Of deployments that go on."""
         self._shown: dict[bytes, Millis] = {}
@@ -126,9 +123,6 @@ class _Recount:
         """When deployments ended: with their last lease."""
         self._waiting: set[bytes] = set()
         """Validators with stake on its way out, until the index is seen to name them."""
-        self._attested: dict[PublicKey, set[Attribute]] = {}
-        """By provider, until its record is seen."""
-        self._auditors: Counter[PublicKey] = Counter()
         self._awaited: set[bytes] = set()
         """Validators whom that index names."""
 
@@ -150,11 +144,6 @@ class _Recount:
         match kind:
             case b"account/":
                 self._account(key, rest, codec.decode(value, Account))
-            case b"attestation/":
-                self._attestation(key, codec.decode(value, Attestation))
-            case b"attestation-expiry/":
-                self._index(key, rest, value, names=2)
-                self._match(key)
             case b"provider/":
                 self._provider(key, codec.decode(value, Provider))
             case b"alive/":
@@ -170,14 +159,15 @@ class _Recount:
             case b"live/":
                 self._live(key, rest, value)
             case b"due/" | b"stake-rank/" | b"closed/":
-                self._index(key, rest, value)
-                self._match(key)
+                self._pairs.entry(key, rest, value)
             case b"unbonding/":
-                self._index(key, rest, value)
+                entry(key, rest, value)
                 self._awaited.add(rest[NUMBER_BYTES:])
             case b"validators-from/":
                 self._single[kind] = (key, codec.decode(value, ValidatorsFrom).members)
-            case _ if kind in KINDS:
+            case _ if kind in WORDS:
+                self._words.take(key, kind, rest, value)
+            case _ if kind in VOTES:
                 self._votes.take(key, kind, value)
                 if kind == b"proposal/":
                     self._sums["escrow_credits"] += self._votes.deposit_of(value)
@@ -197,15 +187,14 @@ class _Recount:
     def _provider(self, key: bytes, provider: Provider) -> None:
         if key != key_provider(provider.key):
             wrong(key, "it is of another provider")
-        if not self._attested.pop(provider.key, set()) <= set(provider.attributes):
-            wrong(key, "an auditor has attested what it does not state")
-        self._match(key_alive(provider.key))
+        self._words.provider(key, provider)
+        self._pairs.match(key_alive(provider.key))
         self._sums["bonded_stake"] += provider.bond
         self._sums["providers"] += 1
 
     def _alive(self, key: bytes, signs: SignsOfLife) -> None:
         """Keys come in order, so these are known before any lease is."""
-        self._match(key)
+        self._pairs.match(key)
         if not signs.lapsed_at <= signs.resumed_at <= signs.alive_at <= min(signs.covered_to, self._genesis.time):
             wrong(key, "its moments contradict each other")
         self._shown[key] = alive.reading(signs, signs.covered_to)
@@ -222,19 +211,7 @@ class _Recount:
         lease = rest[ID_BYTES + 1 :]
         if len(lease) != ID_BYTES or value != codec.encode(lease):
             wrong(key, "this is no entry of an index")
-        self._match(key)
-
-    def _attestation(self, key: bytes, said: Attestation) -> None:
-        if key != key_attestation(said.provider, said.auditor):
-            wrong(key, "it is of another provider or auditor")
-        names = [one.key for one in said.attributes]
-        if not 1 <= len(names) <= limits.ATTRIBUTES or names != sorted(set(names)):
-            wrong(key, f"1..{limits.ATTRIBUTES} attributes, sorted by key, each key once")
-        self._auditors[said.provider] += 1
-        if self._auditors[said.provider] > limits.AUDITORS_PER_PROVIDER:
-            wrong(key, f"it is of one of more than {limits.AUDITORS_PER_PROVIDER} auditors")
-        self._attested.setdefault(said.provider, set()).update(said.attributes)
-        self._match(key_attestation_expiry(said.expires_at, said.provider, said.auditor))
+        self._pairs.match(key)
 
     def _stake(self, key: bytes, stake: Stake) -> None:
         if key != key_stake(stake.validator):
@@ -245,7 +222,7 @@ class _Recount:
             wrong(key, "it names a moment or a height after genesis")
         self._votes.stake(stake)
         if stakes.may_decide(stake):
-            self._match(key_stake_rank(stake.bonded, stake.validator))
+            self._pairs.match(key_stake_rank(stake.bonded, stake.validator))
         if stake.unbonding:
             self._waiting.add(stake.validator)
         self._sums["bonded_stake"] += stake.bonded + sum(one.amount for one in stake.unbonding)
@@ -263,16 +240,20 @@ class _Recount:
         if len(set(deployment.leases)) != len(deployment.leases):
             wrong(key, "it names a lease twice")
         for lease in deployment.leases:
-            self._match(key_lease(lease) + deployment.id)
+            self._pairs.match(key_lease(lease) + deployment.id)
         if deployment.due_at is not None:
-            self._match(key_due(deployment.due_at, deployment.id))
+            self._pairs.match(key_due(deployment.due_at, deployment.id))
         if not closed:
             self._due[deployment.id] = deployment.due_at
 
     def _lease(self, key: bytes, lease: Lease) -> None:
         if key != key_lease(lease.id):
             wrong(key, "it is of another lease")
-        self._match(key + lease.deployment)
+        if lease.state == LeaseState.CLOSED and not self._pairs.is_named(key + lease.deployment):
+            self._pairs.match(key_closed(lease.closed_at or Millis(0), lease.id))  # another one took its place
+        else:
+            self._pairs.match(key + lease.deployment)
+            self._ends(lease)
         if max(lease.opened_at, lease.accrued_to) > self._genesis.time:
             wrong(key, "it was served after genesis")
         earned = lease.price_per_hour * lease.active_ms // HOUR_MS
@@ -285,7 +266,7 @@ class _Recount:
         if lease.state == LeaseState.CLOSED:
             self._closed(key, lease)
             return
-        self._match(key_live(lease.provider, LeaseId(lease.id), announced=lease.reclamation is not None))
+        self._pairs.match(key_live(lease.provider, LeaseId(lease.id), announced=lease.reclamation is not None))
         if lease.deployment not in self._due:
             wrong(key, "its deployment has ended")
         if lease.reading > self._shown.get(key_alive(lease.provider), -1):
@@ -294,31 +275,21 @@ class _Recount:
     def _closed(self, key: bytes, lease: Lease) -> None:
         if lease.closed_at is None or lease.closed_at > self._genesis.time:
             wrong(key, "it was closed at no moment before genesis")
+
+    def _ends(self, lease: Lease) -> None:
+        """A deployment ends with its last lease."""
         if lease.deployment not in self._due:
-            self._ended[lease.deployment] = max(lease.closed_at, self._ended.get(lease.deployment, Millis(0)))
-
-    def _index(self, key: bytes, rest: bytes, value: bytes, *, names: int = 1) -> None:
-        named = rest[NUMBER_BYTES:]
-        if len(named) != names * ID_BYTES or value != codec.encode(named):
-            wrong(key, "this is no entry of an index")
-
-    def _match(self, key: bytes) -> None:
-        """One of two records that name this key was seen; with the other it is settled."""
-        if key in self._unmatched:
-            self._unmatched.remove(key)
-        else:
-            self._unmatched.add(key)
+            before = self._ended.get(lease.deployment, Millis(0))
+            self._ended[lease.deployment] = max(lease.closed_at or Millis(0), before)
 
     def close(self) -> Supply:
         """Hold what was counted to what the records and the document say of it."""
         for deployment, at in self._ended.items():
-            self._match(key_closed(at, deployment))
-        if self._unmatched:
-            wrong(min(self._unmatched), "of the two records that must name this key, one is missing")
+            self._pairs.match(key_closed(at, deployment))
+        self._pairs.close()
         if self._waiting - self._awaited:
             wrong(key_stake(PublicKey(min(self._waiting - self._awaited))), "no index says when its stake is free")
-        if self._attested:
-            wrong(key_provider(min(self._attested)), "there is none, and an auditor has attested something of it")
+        self._words.close()
         self._votes.close(self._get(GOVERNANCE, Governance))
         self._check_document()
         self._check_validators()

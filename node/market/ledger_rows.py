@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fondaco.node.market.agreements import Agreement, agreements
+from fondaco.node.market.agreements import Agreement, Place, agreements
 from fondaco.node.market.log import Happened
 from fondaco.node.market.shown import address, amounts, gpus, named, named_within, shown, word
 from fondaco.protocol.events import (
@@ -21,12 +21,16 @@ from fondaco.protocol.events import (
     Burnt,
     Deposited,
     Event,
+    GrantEnded,
+    GrantSpent,
     HandoffLapsed,
     Jailed,
     LeaseActivated,
     LeaseClosed,
     LeaseOpened,
     LeaseReclaimed,
+    LeaseReplaced,
+    ManifestUpdated,
     Minted,
     Paid,
     ParameterChanged,
@@ -44,6 +48,7 @@ from fondaco.protocol.events import (
     Resumed,
     RoyaltyPaid,
     Slashed,
+    SpendingGranted,
     TemplateRegistered,
     TransactionApplied,
     Transferred,
@@ -53,7 +58,7 @@ from fondaco.protocol.events import (
     VoteCast,
 )
 from fondaco.protocol.messages import RegisterProvider
-from fondaco.protocol.scalars import ChainId, LeaseId
+from fondaco.protocol.scalars import ChainId
 from fondaco.protocol.transactions import SignedTransaction, decode_transaction, transaction_id
 
 if TYPE_CHECKING:
@@ -83,6 +88,10 @@ Elsewhere = (
     | AuthorityEnded
     | TemplateRegistered
     | RoyaltyPaid
+    | ManifestUpdated
+    | SpendingGranted
+    | GrantSpent
+    | GrantEnded
 )
 """Events that change no row but their own."""
 RESOURCES = ("cpu_milli", "memory_bytes", "gpu_units", "storage_bytes")
@@ -97,7 +106,7 @@ class _At:
     position: int = -1
     transaction: SignedTransaction | None = None
     id: str | None = None
-    agreed: dict[LeaseId, Agreement] | None = None
+    agreed: dict[Place, Agreement] | None = None
     registrations: Iterator[RegisterProvider] | None = None
 
     @property
@@ -148,7 +157,7 @@ class LedgerRows:
         if event.code:  # nothing else tells what it was about
             for identity in sorted({one for message in transaction.messages for one in named_within(message)}):
                 self._mention(at, identity, "refused")
-        at.agreed = {one.lease: one for one in agreements(self._chain, transaction)} if messages else {}
+        at.agreed = {one.place: one for one in agreements(self._chain, transaction)} if messages else {}
         at.registrations = (one for one in messages if isinstance(one, RegisterProvider))
         self._rows.put(
             "transactions",
@@ -208,6 +217,8 @@ class LedgerRows:
             case LeaseReclaimed(lease=lease):
                 self._known(lease.hex())
                 self._set("leases", lease.hex(), state="reclaiming")
+            case LeaseReplaced(lease=lease, by=by):
+                self._set("leases", lease.hex(), replaced_by=by.hex())
             case Attested():
                 self._attested(at, event)
             case AttestationLost():
@@ -216,19 +227,21 @@ class LedgerRows:
                 _shown_among_events(event)
 
     def _opened(self, at: _At, event: LeaseOpened) -> None:
-        agreement = (at.agreed or {})[event.lease]
+        agreement = (at.agreed or {})[event.order, event.group]
         lease, deployment = event.lease.hex(), event.deployment.hex()
         tenant, provider = address(event.tenant), address(event.provider)
         opened = {"tenant": tenant, "opened_height": at.height, "opened_at": at.time}
-        if self._deployment(deployment):
+        if self._deployment(deployment) and agreement.deposit is not None:
             self._set("deployments", deployment, **opened)
-            self._pay(at, "deposit", deployment, None, tenant, agreement.deposit, "deposited")
+            payer = address(agreement.payer)
+            self._pay(at, "deposit", deployment, None, payer, agreement.deposit, "deposited")
         models = gpus(agreement.bid.units)
         self._rows.put(
             "leases",
             id=lease,
             deployment=deployment,
             order_id=agreement.order_id.hex(),
+            order_group=event.group,
             group_index=agreement.index,
             group_name=agreement.group.name,
             provider=provider,

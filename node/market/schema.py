@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VERSION = "1"
+VERSION = "2"
 """Of these tables; a database of another one is built anew."""
 LEDGER, GOSSIP = "ledger", "gossip"
 
@@ -178,7 +178,8 @@ _LEASES = _table(
     id TEXT the lease
     deployment TEXT? the deployment it belongs to
     order_id TEXT? the order it came of
-    group_index INTEGER? which group of the order
+    order_group INTEGER? which group of that order
+    group_index INTEGER? which group of the deployment
     group_name TEXT? what the tenant calls the group
     tenant TEXT? who pays
     provider TEXT? who serves
@@ -194,8 +195,16 @@ _LEASES = _table(
     reason INTEGER? why it ended
     paid INTEGER ucredit paid to the provider so far
     transaction_id TEXT? the transaction that opened it
+    replaced_by TEXT? the lease that took its place
     """,
-    (("deployment",), ("provider", "opened_at"), ("tenant", "opened_at"), ("opened_at",), ("state", "opened_at")),
+    (
+        ("deployment",),
+        ("order_id",),
+        ("provider", "opened_at"),
+        ("tenant", "opened_at"),
+        ("opened_at",),
+        ("state", "opened_at"),
+    ),
 )
 _LEASE_GPUS = _table(
     "lease_gpus",

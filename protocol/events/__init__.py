@@ -9,6 +9,7 @@ from fondaco.protocol.events.governance import (
     ProposalMade,
     VoteCast,
 )
+from fondaco.protocol.events.grants import GrantEnded, GrantSpent, SpendingGranted
 from fondaco.protocol.events.leases import (
     Deposited,
     HandoffLapsed,
@@ -16,6 +17,8 @@ from fondaco.protocol.events.leases import (
     LeaseClosed,
     LeaseOpened,
     LeaseReclaimed,
+    LeaseReplaced,
+    ManifestUpdated,
     Paid,
     RanDry,
     Refunded,
@@ -44,13 +47,17 @@ __all__ = [
     "Burnt",
     "Deposited",
     "Event",
+    "GrantEnded",
+    "GrantSpent",
     "HandoffLapsed",
     "Jailed",
     "LeaseActivated",
     "LeaseClosed",
     "LeaseOpened",
     "LeaseReclaimed",
+    "LeaseReplaced",
     "Loss",
+    "ManifestUpdated",
     "Minted",
     "Paid",
     "ParameterChanged",
@@ -68,6 +75,7 @@ __all__ = [
     "Resumed",
     "RoyaltyPaid",
     "Slashed",
+    "SpendingGranted",
     "TemplateRegistered",
     "TransactionApplied",
     "Transferred",
@@ -114,4 +122,9 @@ Event = (
     | AuthorityEnded
     | TemplateRegistered
     | RoyaltyPaid
+    | ManifestUpdated
+    | LeaseReplaced
+    | SpendingGranted
+    | GrantSpent
+    | GrantEnded
 )

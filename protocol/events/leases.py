@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits, Millis, PublicKey
+from fondaco.protocol.scalars import (
+    DeploymentId,
+    GroupIndex,
+    Hash,
+    LeaseId,
+    MicroCredits,
+    Millis,
+    OrderId,
+    PublicKey,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +22,9 @@ class LeaseOpened:
     TAG: ClassVar[int] = 84
     lease: LeaseId
     deployment: DeploymentId
+    order: OrderId
+    group: GroupIndex
+    """Of the order."""
     tenant: PublicKey
     provider: PublicKey
     price_per_hour: MicroCredits
@@ -30,6 +42,25 @@ class Deposited:
 class LeaseActivated:
     TAG: ClassVar[int] = 86
     lease: LeaseId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestUpdated:
+    """The tenant wants its next version to run; the provider takes it up when it has been handed over."""
+
+    TAG: ClassVar[int] = 176
+    lease: LeaseId
+    version: int
+    commitment: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReplaced:
+    """Its group is served by another lease from now on; `LeaseOpened` and `LeaseClosed` tell the rest."""
+
+    TAG: ClassVar[int] = 177
+    lease: LeaseId
+    by: LeaseId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

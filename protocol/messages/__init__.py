@@ -15,6 +15,7 @@ from fondaco.protocol.messages.governance import (
     Propose,
     Resolution,
 )
+from fondaco.protocol.messages.grants import GrantSpending, RevokeSpending, Scope
 from fondaco.protocol.messages.issuing import Burn, Mint
 from fondaco.protocol.messages.leases import (
     Activate,
@@ -23,6 +24,8 @@ from fondaco.protocol.messages.leases import (
     Deposit,
     OpenLease,
     Reclaim,
+    ReplaceLease,
+    UpdateManifest,
     Withdraw,
 )
 from fondaco.protocol.messages.money import Faucet, Transfer
@@ -48,6 +51,7 @@ __all__ = [
     "Faucet",
     "ForkTemplate",
     "Grant",
+    "GrantSpending",
     "Message",
     "Mint",
     "OpenLease",
@@ -56,13 +60,17 @@ __all__ = [
     "Reclaim",
     "RegisterProvider",
     "RegisterTemplate",
+    "ReplaceLease",
     "Resolution",
     "Retire",
     "Revoke",
+    "RevokeSpending",
+    "Scope",
     "SetParams",
     "Transfer",
     "Unbond",
     "Unjail",
+    "UpdateManifest",
     "Withdraw",
 ]
 
@@ -91,4 +99,8 @@ Message = (
     | CastVote
     | RegisterTemplate
     | ForkTemplate
+    | UpdateManifest
+    | ReplaceLease
+    | GrantSpending
+    | RevokeSpending
 )

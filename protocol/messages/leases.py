@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fondaco.protocol.market import SignedBid, SignedOrder, SignedReceipt
-from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits
+from fondaco.protocol.scalars import DeploymentId, GroupIndex, Hash, LeaseId, MicroCredits, PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,8 @@ class OpenLease:
     bids: tuple[SignedBid, ...]
     """In the order of the groups."""
     deposit: MicroCredits
+    payer: PublicKey | None = None
+    """Whose spending grant pays the deposit; None: the sender's own account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class Deposit:
     TAG: ClassVar[int] = 34
     deployment: DeploymentId
     amount: MicroCredits
+    payer: PublicKey | None = None
+    """As of `OpenLease`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,30 @@ class Activate:
 
     TAG: ClassVar[int] = 35
     receipt: SignedReceipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateManifest:
+    """The tenant wants something else to run in a lease: its next manifest version, by commitment."""
+
+    TAG: ClassVar[int] = 46
+    deployment: DeploymentId
+    group: GroupIndex
+    commitment: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceLease:
+    """Gives one group of a running deployment to another provider, at once and from the same escrow."""
+
+    TAG: ClassVar[int] = 47
+    deployment: DeploymentId
+    group: GroupIndex
+    order: SignedOrder
+    """It names what it replaces, and has this one group."""
+    bid: SignedBid
+    reason: int
+    """Why the lease that is replaced ends; as of `CloseLease`, from the tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from fondaco.protocol.records.governance import (
     key_proposal,
     key_proposal_due,
 )
+from fondaco.protocol.records.grants import SpendingGrant, key_grant, key_grant_expiry
 from fondaco.protocol.records.leases import (
     Deployment,
     DeploymentState,
@@ -113,6 +114,7 @@ __all__ = [
     "Retirement",
     "Royalty",
     "SignsOfLife",
+    "SpendingGrant",
     "Stake",
     "Supply",
     "Tally",
@@ -133,6 +135,8 @@ __all__ = [
     "key_convicted_at",
     "key_deployment",
     "key_due",
+    "key_grant",
+    "key_grant_expiry",
     "key_lease",
     "key_live",
     "key_moment",

@@ -25,6 +25,8 @@ class EscrowDeposit:
 
     depositor: PublicKey
     amount: MicroCredits
+    grantee: PublicKey | None = None
+    """Who paid it in by a spending grant of the depositor's; it does again with what is refunded."""
 
 
 class DeploymentState(enum.IntEnum):
@@ -103,6 +105,8 @@ class Lease:
     """The provider wants it back; until then it is served and paid as before."""
     closed_at: Millis | None
     reason: int | None
+    generation: int = 0
+    """How often this group of its deployment had been given to another provider before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,6 @@ def key_live(provider: PublicKey, lease: LeaseId, *, announced: bool) -> bytes:
     return b"live/" + provider + bytes((announced,)) + lease
 
 
-def key_closed(at: Millis, deployment: DeploymentId) -> bytes:
+def key_closed(at: Millis, ended: DeploymentId | LeaseId) -> bytes:
     """Ordered by time, so that what ended long ago leaves the state."""
-    return b"closed/" + at.to_bytes(8, "big") + deployment
+    return b"closed/" + at.to_bytes(8, "big") + ended

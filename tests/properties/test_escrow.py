@@ -115,16 +115,20 @@ def test_cutting_time_up_never_changes_what_is_owed(price: int, cuts: list[int])
 
 
 @given(
-    deposits=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 100)), max_size=10),
+    deposits=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 100)), max_size=10),
     spent=st.integers(0, 1_000),
 )
-def test_spending_takes_from_the_earliest_and_keeps_the_sum(deposits: list[tuple[int, int]], spent: int) -> None:
+def test_spending_takes_from_the_earliest_and_keeps_the_sum(
+    deposits: list[tuple[int, int, int]], spent: int
+) -> None:
     held: tuple[EscrowDeposit, ...] = ()
-    for owner, amount in deposits:
-        held = escrow.add(held, PublicKey(bytes((owner,)) * 32), MicroCredits(amount))
-    assert len({deposit.depositor for deposit in held}) == len(held)
+    for owner, by, amount in deposits:
+        grantee = PublicKey(bytes((9 + by,)) * 32) if by else None
+        payer = escrow.Payer(PublicKey(bytes((owner,)) * 32), grantee)
+        held = escrow.add(held, payer, MicroCredits(amount))
+    assert len({(deposit.depositor, deposit.grantee) for deposit in held}) == len(held)
     total = escrow.funds_of(held)
-    assert total == sum(amount for _, amount in deposits)
+    assert total == sum(amount for *_, amount in deposits)
     spent = min(spent, total)
     left = escrow.spend(held, spent)
     assert escrow.funds_of(left) == total - spent

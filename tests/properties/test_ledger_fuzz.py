@@ -37,10 +37,16 @@ EVENTS = {
     "PoolSpent",
     "TemplateRegistered",
     "RoyaltyPaid",
+    "ManifestUpdated",
+    "LeaseReplaced",
+    "SpendingGranted",
+    "GrantSpent",
+    "GrantEnded",
 }
 
 
 RARE = {"PoolSpent", "ParameterChanged", "RoyaltyPaid", "Resumed", "ProviderRetiring", "ProviderRetired"}
+RARE |= {"GrantSpent", "ManifestUpdated", "LeaseReplaced"}
 """Of these some come of a hundred thousand messages, and not always of five."""
 
 

@@ -11,7 +11,7 @@ from tests.support.ledger import FREE, HOUR, MINUTE, Actor, Draft, World, codes
 
 from fondaco.protocol import reasons
 from fondaco.protocol.records import Deployment, DeploymentState, LeaseState
-from fondaco.protocol.scalars import DeploymentId, LeaseId, Millis
+from fondaco.protocol.scalars import DeploymentId, Hash, LeaseId, Millis
 
 TENANTS, PROVIDERS = ("alice", "bob"), ("paul", "petra")
 PRICES = st.sampled_from([1, 3_600, 1_000_000, 3_600_000, 50_000_000])
@@ -96,6 +96,37 @@ class Market(RuleBasedStateMachine):
     @rule(lease=leases)
     def close_all(self, lease: LeaseId) -> None:
         self.waiting.append(self.parties(lease)[0].closes_all(self.deployment_of(lease)))
+
+    @rule(lease=leases, number=st.integers(0, 3))
+    def update(self, lease: LeaseId, number: int) -> None:
+        record = self.world.lease(lease)
+        tenant = self.world.by_key[record.tenant]
+        self.waiting.append(tenant.updates(record.deployment, Hash(bytes((number,)) * 32), group=record.group))
+
+    @rule(target=leases, lease=leases, name=providers, price=PRICES, after_ms=STEPS)
+    def replace(self, lease: LeaseId, name: str, price: int, after_ms: int):  # type: ignore[no-untyped-def]
+        """Also of leases that have been replaced already: their group is then replaced again."""
+        self.world.ahead_ms = after_ms
+        old = self.world.lease(lease)
+        newest = self.world.newest(old.deployment, old.group)
+        draft = self.world.by_key[old.tenant].moves(
+            old.deployment, self.actor(name), price, group=old.group, commitments=(newest.commitment,)
+        )
+        replaced = self.commit(draft, after_ms)[-1] == ""
+        return multiple(*([self.world.newest(old.deployment, old.group).id] if replaced else []))
+
+    @rule(granter=tenants | providers, to=tenants | providers, limit=AMOUNTS, for_ms=STEPS)
+    def grant(self, granter: str, to: str, limit: int, for_ms: int) -> None:
+        self.waiting.append(self.actor(granter).grants(self.actor(to), limit, for_ms=for_ms))
+
+    @rule(granter=tenants | providers, to=tenants | providers)
+    def end_grant(self, granter: str, to: str) -> None:
+        self.waiting.append(self.actor(granter).ends_grant(self.actor(to)))
+
+    @rule(lease=leases, name=tenants | providers, payer=tenants | providers, amount=AMOUNTS)
+    def deposit_for(self, lease: LeaseId, name: str, payer: str, amount: int) -> None:
+        into, source = self.deployment_of(lease), self.actor(payer)
+        self.waiting.append(self.actor(name).deposits(into, amount, payer=source))
 
     @rule(lease=leases, name=tenants)
     def give_up(self, lease: LeaseId, name: str) -> None:

@@ -25,6 +25,7 @@ from fondaco.protocol.records import (
     Proposal,
     ProposalState,
     Provider,
+    SpendingGrant,
     Stake,
     Supply,
     Template,
@@ -34,6 +35,7 @@ from fondaco.protocol.records import (
     key_attestation_expiry,
     key_closed,
     key_due,
+    key_grant_expiry,
     key_live,
     key_proposal_due,
 )
@@ -46,6 +48,7 @@ KINDS = {
     b"deployment": Deployment,
     b"lease": Lease,
     b"attestation": Attestation,
+    b"grant": SpendingGrant,
     b"proposal": Proposal,
     b"ballot": Ballot,
     b"template": Template,
@@ -82,6 +85,7 @@ class Bookkeeper:
         self._deployments()
         self._leases()
         self._trust()
+        self._grants()
         self._votes()
         self._templates()
         self._replay_guard(stored)
@@ -145,9 +149,11 @@ class Bookkeeper:
             for deployment in self.of[b"deployment"]
             if deployment.state == DeploymentState.CLOSED
         }
-        assert closed == {key for key in self.records if key.startswith(b"closed/")}
-        kept = [lease for deployment in self.of[b"deployment"] for lease in deployment.leases]
-        assert sorted(kept) == sorted(ended), "leases come and go with their deployment"
+        named = [lease for deployment in self.of[b"deployment"] for lease in deployment.leases]
+        assert len(set(named)) == len(named)
+        assert set(named) <= set(ended), "a lease is gone before its deployment"
+        replaced = {key_closed(ended[lease] or Millis(0), lease) for lease in set(ended) - set(named)}
+        assert closed | replaced == {key for key in self.records if key.startswith(b"closed/")}
 
     def _leases(self) -> None:
         now = self.world.now
@@ -180,6 +186,15 @@ class Bookkeeper:
             ends.add(key_attestation_expiry(one.expires_at, one.provider, one.auditor))
         assert all(count <= limits.AUDITORS_PER_PROVIDER for count in said.values())
         assert ends == {key for key in self.records if key.startswith(b"attestation-expiry/")}
+
+    def _grants(self) -> None:
+        given, ends = Counter[bytes](), set()
+        for one in self.of[b"grant"]:
+            assert one.spent <= one.limit, "more was spent than was allowed"
+            given[one.granter] += 1
+            ends.add(key_grant_expiry(one.expires_at, one.granter, one.grantee))
+        assert all(count <= limits.GRANTS for count in given.values())
+        assert ends == {key for key in self.records if key.startswith(b"grant-expiry/")}
 
     def _votes(self) -> None:
         """Tallies are what ballots come to; what was voted with is still bonded, unless it was slashed."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from tests.support.actors import ANYWHERE, COMMITMENT, HOUR, MINUTE, UNIT, Actor, Draft, a_group
 
 from fondaco.consensus.ledger.application import Execution, Ledger, genesis_writes
 from fondaco.consensus.ledger.genesis import Genesis, GenesisAccount, GenesisValidator
@@ -19,69 +21,25 @@ from fondaco.consensus.ledger.stakes import stake_of
 from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec
-from fondaco.protocol.agreement import Block, CommitCertificate, SignedVote, Vote, VoteKind
+from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.events import Burnt, Event, Minted, TransactionApplied
-from fondaco.protocol.market import (
-    Bid,
-    Order,
-    Receipt,
-    SignedBid,
-    SignedOrder,
-    SignedReceipt,
-    deployment_id,
-    lease_id,
-    order_id,
-)
-from fondaco.protocol.messages import (
-    Action,
-    Activate,
-    Alive,
-    Attest,
-    Bond,
-    Burn,
-    CastVote,
-    ChangeParameters,
-    Choice,
-    CloseDeployment,
-    CloseLease,
-    Deposit,
-    Faucet,
-    ForkTemplate,
-    Message,
-    Mint,
-    OpenLease,
-    ParameterChange,
-    Propose,
-    Reclaim,
-    RegisterProvider,
-    RegisterTemplate,
-    Resolution,
-    Retire,
-    Revoke,
-    SetParams,
-    Transfer,
-    Unbond,
-    Withdraw,
-)
 from fondaco.protocol.records import (
     Account,
     Deployment,
     Lease,
     Proposal,
     Provider,
+    SpendingGrant,
     Stake,
     key_account,
     key_deployment,
+    key_grant,
     key_lease,
     key_proposal,
     key_provider,
-    template_id,
 )
-from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     DeploymentId,
-    GroupIndex,
-    Hash,
     Height,
     LeaseId,
     MicroCredits,
@@ -92,264 +50,29 @@ from fondaco.protocol.scalars import (
     PublicKey,
     Round,
     Salt,
-    SealingKey,
-    TemplateId,
 )
-from fondaco.protocol.signing import Signer, sha256
 from fondaco.protocol.transactions import SignedTransaction, sign_transaction
 
+__all__ = [
+    "ANYWHERE",
+    "COMMITMENT",
+    "FREE",
+    "HOUR",
+    "MINUTE",
+    "RICH",
+    "START",
+    "UNIT",
+    "Actor",
+    "Draft",
+    "World",
+    "a_group",
+    "codes",
+    "entries",
+    "of_kind",
+]
+
 START = Millis(1_700_000_000_000)
-MINUTE, HOUR = 60_000, 3_600_000
 RICH = 1_000_000_000
-UNIT = ResourceUnit(
-    id=1,
-    resources=Resources(
-        cpu_milli=100,
-        cpu_attributes=(),
-        memory_bytes=2**20,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(),
-    ),
-    count=1,
-)
-ANYWHERE = Placement(attributes=(), all_of=(), any_of=())
-COMMITMENT = Hash(bytes(range(32)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What somebody wants done: a transaction before it is signed."""
-
-    sender: Actor
-    messages: tuple[Message, ...]
-    tip: int = 0
-    lives_ms: int = MINUTE
-
-    def __and__(self, other: Draft) -> Draft:
-        """Both, or neither."""
-        assert self.sender is other.sender
-        return replace(self, messages=self.messages + other.messages)
-
-    @property
-    def deployment(self) -> DeploymentId:
-        """The one that the first message opens."""
-        message = self.messages[0]
-        assert isinstance(message, OpenLease)
-        return deployment_id(order_id(self.sender.world.chain, message.order.order))
-
-    @property
-    def leases(self) -> list[LeaseId]:
-        message = self.messages[0]
-        assert isinstance(message, OpenLease)
-        return [lease_id(self.deployment, GroupIndex(index)) for index in range(len(message.bids))]
-
-    @property
-    def lease(self) -> LeaseId:
-        return self.leases[0]
-
-
-class Actor:
-    """Somebody with a key: tenant, provider, stranger or validator."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
-        self.signer = Signer(sha256(name.encode()))
-        self.key = self.signer.public_key
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def account(self) -> Account:
-        return self.world.account(self.key)
-
-    @property
-    def credits(self) -> int:
-        return self.account.credits
-
-    @property
-    def stake(self) -> int:
-        return self.account.stake
-
-    def does(self, *messages: Message, tip: int = 0, lives_ms: int = MINUTE) -> Draft:
-        return Draft(sender=self, messages=messages, tip=tip, lives_ms=lives_ms)
-
-    def pays(self, other: Actor, amount: int) -> Draft:
-        return self.does(Transfer(to=other.key, amount=MicroCredits(amount)))
-
-    def asks_faucet(self, credits: int, stake: int = 0) -> Draft:
-        return self.does(Faucet(credits=MicroCredits(credits), stake=MicroStake(stake)))
-
-    def bonds(self, amount: int) -> Draft:
-        return self.does(Bond(amount=MicroStake(amount)))
-
-    def unbonds(self, amount: int) -> Draft:
-        return self.does(Unbond(amount=MicroStake(amount)))
-
-    def sets(self, **values: int) -> Draft:
-        changes = (ParameterChange(name=name, value=value) for name, value in sorted(values.items()))
-        return self.does(SetParams(changes=tuple(changes)))
-
-    def votes(self, height: int, what: Hash | None, *, round: int = 0, precommit: bool = False) -> SignedVote:
-        vote = Vote(
-            kind=VoteKind.PRECOMMIT if precommit else VoteKind.PREVOTE,
-            height=Height(height),
-            round=Round(round),
-            value=what,
-            valid_round=None,
-        )
-        return SignedVote(vote=vote, validator=self.key, signature=self.signer.sign(self.world.chain, vote))
-
-    def registers(self, bond: int = 1_000_000, attributes: Sequence[tuple[str, str]] = (), **other: Any) -> Draft:
-        message = RegisterProvider(
-            attributes=tuple(Attribute(key=key, value=value) for key, value in attributes),
-            peer="peer",
-            addresses=("/ip4/127.0.0.1/tcp/1",),
-            sealing_key=SealingKey(bytes(32)),
-            bond=MicroStake(bond),
-        )
-        return self.does(replace(message, **other))
-
-    def attests(
-        self,
-        provider: Actor,
-        attributes: Sequence[tuple[str, str]],
-        *,
-        for_ms: int = HOUR,
-        evidence: Hash = COMMITMENT,
-    ) -> Draft:
-        """Holds for so long from the block on that comes a second (or `ahead_ms`) later."""
-        ahead = self.world.ahead_ms or 1_000
-        return self.does(
-            Attest(
-                provider=provider.key,
-                attributes=tuple(Attribute(key=key, value=value) for key, value in attributes),
-                expires_at=Millis(self.world.now + ahead + for_ms),
-                evidence=evidence,
-            )
-        )
-
-    def revokes(self, provider: Actor, auditor: Actor) -> Draft:
-        return self.does(Revoke(provider=provider.key, auditor=auditor.key))
-
-    def mints(self, to: Actor, amount: int) -> Draft:
-        return self.does(Mint(to=to.key, amount=MicroCredits(amount)))
-
-    def burns(self, amount: int) -> Draft:
-        return self.does(Burn(amount=MicroCredits(amount)))
-
-    def proposes(self, action: Action | None = None, *, deposit: int = 10, **other: Any) -> Draft:
-        """A resolution, unless told of something to do."""
-        message = Propose(
-            title="a proposal", text="why", action=action or Resolution(), deposit=MicroCredits(deposit)
-        )
-        return self.does(replace(message, **other))
-
-    def proposes_to_set(self, **values: int) -> Draft:
-        changes = (ParameterChange(name=name, value=value) for name, value in sorted(values.items()))
-        return self.proposes(ChangeParameters(changes=tuple(changes)))
-
-    def says(self, choice: Choice, proposal: int = 1) -> Draft:
-        return self.does(CastVote(proposal=ProposalNumber(proposal), choice=choice))
-
-    def registers_template(self, points: int, *, content: Hash = COMMITMENT, title: str = "a service") -> Draft:
-        return self.does(RegisterTemplate(content=content, title=title, royalty_basis_points=points))
-
-    def forks(
-        self, parent: TemplateId, points: int, *, content: Hash = COMMITMENT, title: str = "a fork"
-    ) -> Draft:
-        return self.does(ForkTemplate(parent=parent, content=content, title=title, royalty_basis_points=points))
-
-    def template(self, content: Hash = COMMITMENT) -> TemplateId:
-        return template_id(self.key, content)
-
-    def order(self, *groups: Group, **other: Any) -> SignedOrder:
-        order = Order(
-            tenant=self.key,
-            groups=groups,
-            commitments=(COMMITMENT,) * len(groups),
-            reclamation_window_ms=Millis(0),
-            deposit=MicroCredits(0),
-            reply_peers=(),
-            expires_at=Millis(self.world.now + self.world.ahead_ms + 10 * MINUTE),
-            salt=self.world.salt(),
-        )
-        order = replace(order, **other)
-        return SignedOrder(order=order, signature=self.signer.sign(self.world.chain, order))
-
-    def bid(self, order: SignedOrder, price: int, group: int = 0, **other: Any) -> SignedBid:
-        bid = Bid(
-            order=order_id(self.world.chain, order.order),
-            group=GroupIndex(group),
-            provider=self.key,
-            price_per_hour=MicroCredits(price),
-            units=order.order.groups[group].units,
-            reclamation_window_ms=Millis(0),
-            peer="peer",
-            addresses=("/ip4/127.0.0.1/tcp/1",),
-            serial=0,
-            expires_at=Millis(self.world.now + self.world.ahead_ms + MINUTE),
-        )
-        bid = replace(bid, **other)
-        return SignedBid(bid=bid, signature=self.signer.sign(self.world.chain, bid))
-
-    def opens(self, order: SignedOrder, *bids: SignedBid, deposit: int) -> Draft:
-        return self.does(OpenLease(order=order, bids=bids, deposit=MicroCredits(deposit)))
-
-    def leases(
-        self,
-        *offers: tuple[Actor, int],
-        deposit: int,
-        placement: Placement = ANYWHERE,
-        template: TemplateId | None = None,
-        **bid: Any,
-    ) -> Draft:
-        """Order one group for each (provider, price an hour), and take these bids."""
-        groups = (
-            a_group(f"group{place}", price=price, placement=placement) for place, (_, price) in enumerate(offers)
-        )
-        order = self.order(*groups, template=template)
-        bids = [provider.bid(order, price, place, **bid) for place, (provider, price) in enumerate(offers)]
-        return self.opens(order, *bids, deposit=deposit)
-
-    def deposits(self, deployment: DeploymentId, amount: int) -> Draft:
-        return self.does(Deposit(deployment=deployment, amount=MicroCredits(amount)))
-
-    def receipt(self, lease: LeaseId, **other: Any) -> SignedReceipt:
-        receipt = replace(Receipt(lease=lease, version=1, commitment=COMMITMENT), **other)
-        return SignedReceipt(receipt=receipt, signature=self.signer.sign(self.world.chain, receipt))
-
-    def activates(self, *leases: LeaseId, receipt_of: Actor) -> Draft:
-        return self.does(*(Activate(receipt=receipt_of.receipt(lease)) for lease in leases))
-
-    def withdraws(self, *leases: LeaseId) -> Draft:
-        return self.does(*(Withdraw(lease=lease) for lease in leases))
-
-    def lives(self) -> Draft:
-        return self.does(Alive())
-
-    def retires(self, *, reclaim: bool = False) -> Draft:
-        return self.does(Retire(reclaim=reclaim))
-
-    def reclaims(self, lease: LeaseId, *, reason: int = 10_000) -> Draft:
-        return self.does(Reclaim(lease=lease, reason=reason))
-
-    def closes_all(self, deployment: DeploymentId, *, reason: int = 0) -> Draft:
-        return self.does(CloseDeployment(deployment=deployment, reason=reason))
-
-    def closes(self, *leases: LeaseId, reason: int = 0) -> Draft:
-        return self.does(*(CloseLease(lease=lease, reason=reason) for lease in leases))
-
-
-def a_group(name: str = "group0", *, price: int = 1_000, **other: Any) -> Group:
-    group = Group(name=name, units=(UNIT,), placement=ANYWHERE, max_price_per_hour=MicroCredits(price))
-    return replace(group, **other)
-
-
 FREE: dict[str, int] = {
     "fee_base": 0,
     "fee_per_byte": 0,
@@ -511,6 +234,14 @@ class World:
 
     def proposal(self, number: int = 1) -> Proposal:
         return self.ledger.state().require(key_proposal(ProposalNumber(number)), Proposal)
+
+    def grant(self, granter: Actor, grantee: Actor) -> SpendingGrant | None:
+        return self.ledger.state().get(key_grant(granter.key, grantee.key), SpendingGrant)
+
+    def newest(self, deployment: DeploymentId, group: int = 0) -> Lease:
+        """The lease that serves a group now."""
+        leases = map(self.lease, self.deployment(deployment).leases)
+        return next(lease for lease in leases if lease.group == group)
 
     def funds(self, identity: DeploymentId) -> int:
         return sum(deposit.amount for deposit in self.deployment(identity).deposits)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.support import trust_fuzz
+from tests.support import change_fuzz, trust_fuzz
 from tests.support.bookkeeper import Bookkeeper
 from tests.support.ledger import FREE, HOUR, MINUTE, Actor, Draft, World
 
@@ -65,14 +65,12 @@ class Fuzz:
         self.outcomes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.messages = 0
-        self.drafted: dict[DeploymentId, Actor] = {}
         self.keep(self.world.block(*(one.registers() for one in self.people[3:])))
 
     def keep(self, execution: Execution) -> None:
-        drafted, self.drafted = self.drafted, {}
         for event in execution.events:
             if isinstance(event, LeaseOpened):
-                parties = (drafted[event.deployment], self.world.by_key[event.provider])
+                parties = (self.world.by_key[event.tenant], self.world.by_key[event.provider])
                 self.leases = [*self.leases, (event.lease, *parties)][-LEASES:]
                 self.deployments = [*self.deployments, event.deployment][-LEASES:]
             self.events[type(event).__name__] += 1
@@ -104,7 +102,7 @@ class Fuzz:
         if self.random.random() < 0.2:
             makers += (self._retire,)
         makers += (self._activate, self._activate, self._withdraw, self._close, self._trust)
-        makers += (self._stake, self._propose, self._vote, self._publish)
+        makers += (self._stake, self._propose, self._vote, self._publish, self._change, self._grant)
         draft = self.random.choice(makers)()
         while len(draft.messages) < 6 and self.random.random() < 0.3:
             other = self.random.choice(makers)()
@@ -141,6 +139,13 @@ class Fuzz:
         bond = self.random.choice((10**6, 10**6, 2 * 10**6, 5, one.stake, INT_MAX))
         return one.registers(bond=bond, attributes=trust_fuzz.stated(self.random))
 
+    def _change(self) -> Draft:
+        return change_fuzz.change(self.random, self.world, self.random.choice(self.deployments[-5:]), self.people)
+
+    def _grant(self) -> Draft:
+        into = self.random.choice(self.deployments[-5:])
+        return change_fuzz.grant(self.random, self.people, into, self._amount(1_000))
+
     def _trust(self) -> Draft:
         return trust_fuzz.word(self.random, self.people)
 
@@ -157,9 +162,10 @@ class Fuzz:
         deposit = self._amount(tenant.credits // 20)
         placement = trust_fuzz.asked(self.random, self.people)
         template = self._template() if self.random.random() < 0.3 else None
-        draft = tenant.leases(*offers, deposit=deposit, placement=placement, template=template, **window)
-        self.drafted[draft.deployment] = tenant
-        return draft
+        payer = self._person() if self.random.random() < 0.2 else None
+        return tenant.leases(
+            *offers, deposit=deposit, placement=placement, template=template, payer=payer, **window
+        )
 
     def _stake(self) -> Draft:
         one = self._person()

@@ -61,14 +61,14 @@ def _lease_steps(sources: Sources, lease: Row) -> list[Step]:
         identity = agreement.order_id.hex()
         heard = sources.row("SELECT * FROM orders WHERE id = ?", identity)
         steps.append(order_step(sources, agreement.order, heard))
-        bids = _bids(sources, identity, agreement.index)
+        bids = _bids(sources, identity, agreement.bid.group)
         mine = _place(bids, agreement.signed_bid.bid.price_per_hour)
         won = f"{mine}, {agreement.bid.price_per_hour} of at most {agreement.group.max_price_per_hour} ucredit/h"
         taken = [one for one in bids if item(one) == agreement.signed_bid]
         steps += [bid_step(sources, item(one), one, won if one in taken else None) for one in bids]
         if not taken:
             steps.append(bid_step(sources, agreement.signed_bid, None, won))
-        steps += _declines(sources, identity, agreement.index)
+        steps += _declines(sources, identity, agreement.bid.group)
         steps += transaction_steps(sources, row)
     return steps + _what_happened(sources, lease, opened_by)
 
@@ -145,7 +145,10 @@ def _declines(sources: Sources, order: str, group: int | None = None) -> list[St
 
 def _order(sources: Sources, found: Candidate) -> Told:
     heard = sources.row("SELECT * FROM orders WHERE id = ?", found.id)
-    leases = sources.rows("SELECT * FROM leases WHERE deployment = ? ORDER BY group_index, id", found.id)
+    leases = sources.rows(
+        "SELECT * FROM leases WHERE deployment = ?1 OR order_id = ?1 ORDER BY group_index, opened_height, id",
+        found.id,
+    )
     if leases:
         steps = list[Step]()
         for lease in leases:
@@ -168,7 +171,7 @@ def _of_order(sources: Sources, answer: Row, step: Step, said: str) -> Told:
     heard = sources.row("SELECT * FROM orders WHERE id = ?", answer["order_id"])
     steps = [] if heard is None else [order_step(sources, item(heard), heard)]
     lease = sources.row(
-        "SELECT * FROM leases WHERE order_id = ? AND group_index = ?", answer["order_id"], answer["group_index"]
+        "SELECT * FROM leases WHERE order_id = ? AND order_group = ?", answer["order_id"], answer["group_index"]
     )
     steps.append(step)
     if lease is None:
@@ -189,7 +192,7 @@ def _bid(sources: Sources, found: Candidate) -> Told:
     row = sources.row("SELECT * FROM bids WHERE id = ?", found.id)
     assert row is not None, "it was found there"
     lease = sources.row(
-        "SELECT * FROM leases WHERE order_id = ? AND group_index = ?", row["order_id"], row["group_index"]
+        "SELECT * FROM leases WHERE order_id = ? AND order_group = ?", row["order_id"], row["group_index"]
     )
     agreed = None if lease is None else agreement_of(sources, lease)
     if lease is not None and agreed is not None and agreed[1].signed_bid == item(row):

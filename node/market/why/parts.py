@@ -146,6 +146,8 @@ def _told(kind: str, data: dict[str, Any]) -> str:
         "lease_closed": "the lease is closed after {paid} ucredit paid: {reason}",
         "refunded": "{depositor} gets {amount} ucredit back",
         "handoff_lapsed": "the lease ends without a hand-off: {fee} ucredit go to the community",
+        "lease_replaced": "another lease takes its place: {by}",
+        "manifest_updated": "its tenant wants version {version} of the manifest to run",
         "lease_reclaimed": "its provider wants it back, and the lease ends at {at}: {reason}",
         "transferred": "{sender} pays {to} {amount} ucredit",
         "minted": "{to} gets {credits} ucredit and {stake} ustake, newly made",
@@ -163,8 +165,9 @@ def agreement_of(sources: Sources, lease: Row) -> tuple[Row, Agreement] | None:
     signed = None if row is None else sources.transaction(row)
     if row is None or signed is None:
         return None
-    agreed = {one.lease.hex(): one for one in agreements(sources.chain, signed.transaction)}
-    return row, agreed[lease["id"]]
+    place = (lease["order_id"], lease["order_group"])
+    found = agreements(sources.chain, signed.transaction)
+    return row, next(one for one in found if (one.order_id.hex(), one.bid.group) == place)
 
 
 def plain_messages(sources: Sources, row: Row) -> list[Any]:

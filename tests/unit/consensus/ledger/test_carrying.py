@@ -135,6 +135,8 @@ def test_every_kind_of_record_is_either_carried_or_left_behind_on_purpose() -> N
         b"ballot/",
         b"proposal/",
         b"proposal-due/",
+        b"grant/",
+        b"grant-expiry/",
         b"template/",
         b"provider/",
         b"alive/",

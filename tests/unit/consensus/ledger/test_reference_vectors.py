@@ -76,13 +76,18 @@ def test_nobody_gets_more_than_it_is_owed_and_the_rest_goes_to_the_others() -> N
 
 
 def test_of_several_deposits_the_earliest_money_is_used_first() -> None:
-    """Four deposits of 500,000, the owner's two in one place; a rate of 500,000 an hour; one block."""
+    """Four deposits of 500,000: the owner's two in one place, a friend's by its grant, a stranger's; one block."""
     world = World("owner", "friend", "stranger", "paul", **FREE)
     owner, friend, stranger, paul = world.actors("owner", "friend", "stranger", "paul")
     draft = owner.leases((paul, 500_000), deposit=500_000)
     world.block(paul.registers())
     world.block(draft)
-    world.block(*(one.deposits(draft.deployment, 500_000) for one in (owner, friend, stranger)))
+    world.block(friend.grants(owner, 500_000, for_ms=HOUR))
+    world.block(
+        owner.deposits(draft.deployment, 500_000),
+        owner.deposits(draft.deployment, 500_000, payer=friend),
+        stranger.deposits(draft.deployment, 500_000),
+    )
     world.block(paul.activates(draft.lease, receipt_of=owner))
     world.block(paul.withdraws(draft.lease), after_ms=HOUR)
     deposits = world.deployment(draft.deployment).deposits
@@ -91,4 +96,5 @@ def test_of_several_deposits_the_earliest_money_is_used_first() -> None:
         ("friend", 500_000),
         ("stranger", 500_000),
     ]
+    assert world.funds(draft.deployment) == 1_500_000
     Bookkeeper(world).count()
