@@ -326,7 +326,7 @@ def deployment_of(context: Context, deployment: DeploymentId) -> Working:
 
 
 def lease_of(context: Context, identity: LeaseId) -> tuple[Working, Lease]:
-    """A lease and its deployment, likewise; one that was replaced has ended, and nothing happens to it any more."""
+    """A lease and its deployment, likewise. One that was replaced has ended; nothing happens to it any more."""
     record = context.state.get(key_lease(identity), Lease)
     if record is None:
         raise Refused("lease.unknown", f"there is no lease {identity.hex()}")

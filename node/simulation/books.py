@@ -29,6 +29,7 @@ from fondaco.protocol.records import (
     LeaseState,
     Proposal,
     Provider,
+    SpendingGrant,
     Stake,
     Supply,
     Totals,
@@ -38,6 +39,7 @@ from fondaco.protocol.records import (
     key_closed,
     key_deployment,
     key_due,
+    key_grant_expiry,
     key_lease,
     key_live,
     key_provider,
@@ -55,12 +57,13 @@ KINDS: dict[bytes, type] = {
     b"proposal": Proposal,
     b"governance": Governance,
     b"attestation": Attestation,
+    b"grant": SpendingGrant,
     b"used-ids": UsedIds,
     b"supply": Supply,
     b"totals": Totals,
     b"validators": ValidatorSets,
 }
-INDEXES = (b"due", b"live", b"closed", b"used-order", b"used-order-expiry", b"attestation-expiry")
+INDEXES = (b"due", b"live", b"closed", b"used-order", b"used-order-expiry", b"attestation-expiry", b"grant-expiry")
 
 
 class Books:
@@ -123,8 +126,13 @@ class Books:
             for one in deployments
             if one.state == DeploymentState.CLOSED
         }
+        named = {lease for one in deployments for lease in one.leases}
+        ended |= {
+            key_closed(one.closed_at or Millis(0), one.id)[7:] for one in leases.values() if one.id not in named
+        }
         _require(ended == self._keys[b"closed"], "what has ended is forgotten at its time, and nothing else")
         fresh._check_trust()
+        fresh._check_grants()
         records = {key[len(RECORD) :]: raw for key, raw in store.items() if key.startswith(RECORD)}
         tree = {path: node for path, node in merkle.update(lambda _: None, records).items() if node is not None}
         _require(merkle.root_of(tree.get) == root, "the tree built anew has the root of the newest header")
@@ -212,6 +220,13 @@ class Books:
         prefix = len(b"attestation-expiry/")
         ends = {key_attestation_expiry(one.expires_at, one.provider, one.auditor)[prefix:] for one in said}
         _require(ends == self._keys[b"attestation-expiry"], "each attestation is forgotten at its time, no other")
+
+    def _check_grants(self) -> None:
+        given = [one for one in self._records.values() if isinstance(one, SpendingGrant)]
+        _require(all(one.spent <= one.limit for one in given), "nobody spends more than was granted")
+        prefix = len(b"grant-expiry/")
+        ends = {key_grant_expiry(one.expires_at, one.granter, one.grantee)[prefix:] for one in given}
+        _require(ends == self._keys[b"grant-expiry"], "each grant is forgotten at its time, no other")
 
     def _check_deployment(self, deployment: Deployment, leases: Sequence[Lease]) -> None:
         closed = deployment.state == DeploymentState.CLOSED

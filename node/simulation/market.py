@@ -8,26 +8,22 @@ transactions at all. What became of each is not followed: the chain is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
-from fondaco.consensus.ledger import accounts
+from fondaco.consensus.ledger import accounts, grants
 from fondaco.consensus.ledger.application import Ledger
 from fondaco.consensus.ledger.params import CREDIT
 from fondaco.node.simulation.identities import Scheme
 from fondaco.node.simulation.ledger import HURRIED, Balance
+from fondaco.node.simulation.orders import Orders
 from fondaco.node.simulation.public import Public
 from fondaco.node.simulation.trust import Trust
 from fondaco.protocol import codec, limits, reasons
 from fondaco.protocol.market import (
-    Bid,
-    Order,
     Receipt,
-    SignedBid,
-    SignedOrder,
     SignedReceipt,
     deployment_id,
-    lease_id,
     order_id,
 )
 from fondaco.protocol.messages import (
@@ -37,12 +33,15 @@ from fondaco.protocol.messages import (
     CloseLease,
     Deposit,
     Faucet,
+    GrantSpending,
     Message,
-    OpenLease,
     Reclaim,
     RegisterProvider,
     Retire,
+    RevokeSpending,
+    Scope,
     Transfer,
+    UpdateManifest,
     Withdraw,
 )
 from fondaco.protocol.records import (
@@ -55,11 +54,9 @@ from fondaco.protocol.records import (
     key_lease,
     key_provider,
 )
-from fondaco.protocol.resources import Group, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     ChainId,
     DeploymentId,
-    GroupIndex,
     LeaseId,
     MicroCredits,
     MicroStake,
@@ -67,31 +64,13 @@ from fondaco.protocol.scalars import (
     PublicKey,
     Salt,
     SealingKey,
-    TemplateId,
 )
 from fondaco.protocol.signing import sha256
 from fondaco.protocol.transactions import VERSION, SignedTransaction, Transaction
 
 PEOPLE = 5
 """Tenants, and as many providers."""
-PRICES = (CREDIT, 30 * CREDIT)
-"""An hour. They divide no hour evenly, so that every settlement has something to round."""
 REMEMBERED = 50
-COMMITMENT = sha256(b"a manifest")
-UNIT = ResourceUnit(
-    id=1,
-    resources=Resources(
-        cpu_milli=100,
-        cpu_attributes=(),
-        memory_bytes=2**20,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(),
-    ),
-    count=1,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +79,6 @@ class Opened:
 
     id: DeploymentId
     tenant: PublicKey
-    leases: tuple[tuple[LeaseId, PublicKey], ...]
-    """Each with its provider."""
     abandoned: bool
     """Nobody will hand it over: it lapses."""
 
@@ -116,6 +93,7 @@ class Market:
         self.providers = [scheme.key(f"provider {number}") for number in range(PEOPLE)]
         self._public = Public(seed, self.tenants)
         self._trust = Trust(seed, scheme, self.providers)
+        self._orders = Orders(self.random, scheme, self._trust)
         self._opened: list[Opened] = []
         self._said: list[bytes] = []
         self._chain = ChainId("?")
@@ -137,6 +115,7 @@ class Market:
     def transact(self, view: Ledger, *, now: Millis) -> list[bytes]:
         """The next transaction; now and then two that cannot both take effect."""
         self._chain, self._now = view.chain, now
+        self._orders.chain, self._orders.now = view.chain, now
         said = self._public.next(view)
         if said is not None:
             sender, messages = said
@@ -156,6 +135,7 @@ class Market:
                 self._retire: 1,
                 self._both: 2,
                 self._audit: 3,
+                self._grant: 1,
             }
             (action,) = self.random.choices(list(actions), weights=list(actions.values()))
             made = action(view)
@@ -193,71 +173,13 @@ class Market:
     def _open(self, view: Ledger) -> list[bytes]:
         registered = [provider for provider in self.providers if _is_registered(view, provider)]
         asked = registered if registered and self.random.random() < 0.95 else self.providers
-        return [self._lease(self.random.choice(self.tenants), asked, self._public.template(view))]
-
-    def _lease(self, tenant: PublicKey, providers: list[PublicKey], template: TemplateId | None) -> bytes:
-        """An order of one to three groups, the bids for it, and money for some seconds."""
-        random = self.random
-        prices = [random.randint(*PRICES) for _ in range(random.randint(1, 3))]
-        window_ms = Millis(random.choice((0, 0, limits.RECLAMATION_WINDOW_MS[0])))
-        order = Order(
-            tenant=tenant,
-            groups=tuple(
-                Group(
-                    name=f"group{place}",
-                    units=(UNIT,),
-                    placement=self._trust.placement(),
-                    max_price_per_hour=MicroCredits(price - (random.random() < 0.03)),
-                )
-                for place, price in enumerate(prices)
-            ),
-            commitments=(COMMITMENT,) * len(prices),
-            reclamation_window_ms=window_ms,
-            deposit=MicroCredits(0),
-            reply_peers=(),
-            expires_at=Millis(self._now + random.randint(5_000, 60_000)),
-            salt=self._salt(),
-            template=template,
-        )
-        identity = order_id(self._chain, order)
-        bids = tuple(
-            Bid(
-                order=identity,
-                group=GroupIndex(place),
-                provider=random.choice(providers),
-                price_per_hour=MicroCredits(price),
-                units=(UNIT,),
-                reclamation_window_ms=window_ms,
-                peer="peer",
-                addresses=("/ip4/127.0.0.1/tcp/1",),
-                serial=0,
-                expires_at=Millis(self._now + limits.BID_LIFE_MS // 2),
-            )
-            for place, price in enumerate(prices)
-        )
-        deployment = deployment_id(identity)
-        self._opened.append(
-            Opened(
-                id=deployment,
-                tenant=tenant,
-                leases=tuple(
-                    (lease_id(deployment, GroupIndex(place)), bid.provider) for place, bid in enumerate(bids)
-                ),
-                abandoned=random.random() < 0.15,
-            )
-        )
+        tenant = self.random.choice(self.tenants)
+        payer = self._payer(view, tenant)
+        message = self._orders.opening(tenant, asked, self._public.template(view), payer)
+        deployment = deployment_id(order_id(self._chain, message.order.order))
+        self._opened.append(Opened(id=deployment, tenant=tenant, abandoned=self.random.random() < 0.15))
         del self._opened[:-REMEMBERED]
-        seconds = random.choice((1, 2, 4, 8, 30))
-        return self._say(
-            tenant,
-            OpenLease(
-                order=SignedOrder(order=order, signature=self._scheme.sign(self._chain, tenant, order)),
-                bids=tuple(
-                    SignedBid(bid=bid, signature=self._scheme.sign(self._chain, bid.provider, bid)) for bid in bids
-                ),
-                deposit=MicroCredits(sum(prices) * seconds // 3_600 + random.randint(-1, 50)),
-            ),
-        )
+        return [self._say(tenant, message)]
 
     def _alive(self, view: Ledger) -> list[tuple[Opened, Deployment]]:
         state, alive = view.state(), []
@@ -273,46 +195,80 @@ class Market:
         if not alive:
             return self._open(view)
         opened, record = self.random.choice(alive)
-        lease, provider = self.random.choice(opened.leases)
-        of = view.state().require(key_lease(lease), Lease)
-        if of.state == LeaseState.AWAITING and not opened.abandoned:
-            return [self._say(provider, self._activation(lease, opened.tenant))]
+        leases = [view.state().require(key_lease(lease), Lease) for lease in record.leases]
+        lease = self.random.choice(leases)
+        if lease.state == LeaseState.AWAITING and not opened.abandoned:
+            return [self._say(lease.provider, self._activation(lease))]
         if record.state == DeploymentState.GRACE and self.random.random() < 0.7:
-            return [self._deposit(opened)]
-        if of.reclamation_window_ms and self.random.random() < 0.2:
-            return [self._say(provider, Reclaim(lease=lease, reason=reasons.DECOMMISSION))]
-        match self.random.choices(("withdraw", "deposit", "live", "close"), weights=(4, 3, 3, 2)):
+            return [self._deposit(view, opened)]
+        if lease.reclamation_window_ms and self.random.random() < 0.2:
+            return [self._say(lease.provider, Reclaim(lease=lease.id, reason=reasons.DECOMMISSION))]
+        match self.random.choices(("withdraw", "deposit", "live", "close", "change"), weights=(4, 3, 3, 2, 2)):
             case ["withdraw"]:
-                return [self._say(provider, *(Withdraw(lease=one) for one, by in opened.leases if by == provider))]
+                mine = (one.id for one in leases if one.provider == lease.provider)
+                return [self._say(lease.provider, *map(_withdrawal, mine))]
             case ["deposit"]:
-                return [self._deposit(opened)]
+                return [self._deposit(view, opened)]
             case ["live"]:
-                return [self._say(provider, Alive())]
+                return [self._say(lease.provider, Alive())]
+            case ["change"]:
+                return [self._change(record, lease)]
             case _:
-                return [self._close(opened, lease, provider)]
+                return [self._close(opened, lease)]
 
-    def _activation(self, lease: LeaseId, tenant: PublicKey) -> Activate:
-        receipt = Receipt(lease=lease, version=1, commitment=COMMITMENT)
+    def _activation(self, lease: Lease) -> Activate:
+        receipt = Receipt(lease=lease.id, version=lease.version, commitment=lease.commitment)
         return Activate(
-            receipt=SignedReceipt(receipt=receipt, signature=self._scheme.sign(self._chain, tenant, receipt))
+            receipt=SignedReceipt(receipt=receipt, signature=self._scheme.sign(self._chain, lease.tenant, receipt))
         )
 
-    def _deposit(self, opened: Opened) -> bytes:
+    def _change(self, record: Deployment, lease: Lease) -> bytes:
+        """Something else is to run, or somebody else to run it."""
+        if self.random.random() < 0.4:
+            commitment = sha256(self.random.randbytes(1))
+            update = UpdateManifest(deployment=record.id, group=lease.group, commitment=commitment)
+            return self._say(lease.tenant, update)
+        return self._say(lease.tenant, self._orders.replacement(lease, self.providers, record.template))
+
+    def _deposit(self, view: Ledger, opened: Opened) -> bytes:
         sender = self.random.choice((opened.tenant, opened.tenant, *self.tenants))
         amount = MicroCredits(self.random.randint(900, 60_000))
-        return self._say(sender, Deposit(deployment=opened.id, amount=amount))
+        payer = self._payer(view, sender)
+        return self._say(sender, Deposit(deployment=opened.id, amount=amount, payer=payer))
 
-    def _close(self, opened: Opened, lease: LeaseId, provider: PublicKey) -> bytes:
+    def _payer(self, view: Ledger, sender: PublicKey) -> PublicKey | None:
+        """Often somebody who lets `sender` spend; now and then somebody who does not."""
+        state = view.state()
+        granters = [one for one in self.tenants if grants.grant_of(state, one, sender) is not None]
+        dice = self.random.random()
+        if granters and dice < 0.5:
+            return self.random.choice(granters)
+        return self.random.choice(self.tenants) if dice > 0.97 else None
+
+    def _grant(self, view: Ledger) -> list[bytes]:
+        """One tenant lets another spend, for a while or until it thinks better of it."""
+        granter, grantee = self.random.sample(self.tenants, 2)
+        if self.random.random() < 0.2:
+            return [self._say(granter, RevokeSpending(grantee=grantee))]
+        grant = GrantSpending(
+            grantee=grantee,
+            limit=MicroCredits(self.random.randint(1, 300_000)),
+            scope=self.random.choice(list(Scope)),
+            expires_at=Millis(self._now + self.random.randint(1_000, 120_000)),
+        )
+        return [self._say(granter, grant)]
+
+    def _close(self, opened: Opened, lease: Lease) -> bytes:
         match self.random.randrange(10):
             case 0 | 1 | 2 | 3 | 4:
-                return self._say(opened.tenant, CloseLease(lease=lease, reason=reasons.CLOSED_BY_TENANT))
+                return self._say(opened.tenant, CloseLease(lease=lease.id, reason=reasons.CLOSED_BY_TENANT))
             case 5 | 6:
                 return self._say(opened.tenant, CloseDeployment(deployment=opened.id, reason=reasons.NOT_SERVING))
             case 7:
                 stranger = self.random.choice(self.tenants)
-                return self._say(stranger, CloseLease(lease=lease, reason=reasons.FAULT))
+                return self._say(stranger, CloseLease(lease=lease.id, reason=reasons.FAULT))
             case _:
-                return self._say(provider, CloseLease(lease=lease, reason=reasons.UNSTABLE))
+                return self._say(lease.provider, CloseLease(lease=lease.id, reason=reasons.UNSTABLE))
 
     def _pay(self, view: Ledger) -> list[bytes]:
         """Transfers, too large and too small ones among them; some carry a second message that is refused."""
@@ -361,8 +317,16 @@ class Market:
             case 4:
                 return [self.random.randbytes(self.random.randint(0, 200))]
             case _:
-                lease = self._opened[-1].leases[0][0] if self._opened else LeaseId(bytes(32))
-                return [self._say(thief, self._activation(lease, thief)), self._say(thief, Withdraw(lease=lease))]
+                return self._pretend(view, thief)
+
+    def _pretend(self, view: Ledger, thief: PublicKey) -> list[bytes]:
+        """To be the tenant and the provider of a lease that is not one's own."""
+        leases = [lease for _, record in self._alive(view) for lease in record.leases]
+        if not leases:
+            return self._open(view)
+        lease = view.state().require(key_lease(leases[-1]), Lease)
+        forged = self._activation(replace(lease, tenant=thief))
+        return [self._say(thief, forged), self._say(thief, Withdraw(lease=lease.id))]
 
     def _retire(self, view: Ledger) -> list[bytes]:
         """Providers that go come back: those that are missing register."""
@@ -373,11 +337,11 @@ class Market:
         """Two that each make sense and cannot both take effect: whichever comes second is refused in its block."""
         alive = self._alive(view)
         if alive and self.random.random() < 0.5:
-            opened, _ = self.random.choice(alive)
-            lease, provider = self.random.choice(opened.leases)
+            opened, record = self.random.choice(alive)
+            lease = view.state().require(key_lease(self.random.choice(record.leases)), Lease)
             return [
-                self._say(opened.tenant, CloseLease(lease=lease, reason=1)),
-                self._say(provider, CloseLease(lease=lease, reason=10_001)),
+                self._say(opened.tenant, CloseLease(lease=lease.id, reason=1)),
+                self._say(lease.provider, CloseLease(lease=lease.id, reason=10_001)),
             ]
         (first,) = self._open(view)
         transaction = codec.decode(first, SignedTransaction).transaction
@@ -386,3 +350,7 @@ class Market:
 
 def _is_registered(view: Ledger, provider: PublicKey) -> bool:
     return view.state().get(key_provider(provider), Provider) is not None
+
+
+def _withdrawal(lease: LeaseId) -> Withdraw:
+    return Withdraw(lease=lease)

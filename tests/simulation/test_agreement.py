@@ -25,7 +25,7 @@ def test_a_few_worlds_with_the_signatures_of_the_real_network(seed: int) -> None
 
 def test_a_healthy_network_decides_every_height_in_round_0() -> None:
     world = World(seed=1, transaction_every_ms=500)
-    world.advance(10_000)
+    world.advance(20_000)
     rounds_needed = {certificate.round for node in world.nodes for _, certificate in node.disk.blocks}
     assert rounds_needed == {0}
     assert min(node.height for node in world.nodes) >= 12
