@@ -150,8 +150,8 @@ GRANTS = 64
 """Spending grants that one account may have given at a time."""
 GRANT_LIFE_MS = 366 * 86_400_000
 GRANTS_FORGOTTEN_PER_BLOCK = 500
-LEASE_GENERATIONS = 255
-"""How often one group of a deployment may change its provider."""
+LEASE_GENERATIONS = range(1, 256)
+"""Of leases that took another one's place: so often may a group of a deployment change its provider."""
 RETIREMENT_LEASES = 16
 """That one message of a retiring provider ends at most."""
 

@@ -35,6 +35,8 @@ class Replaced:
 
     deployment: DeploymentId
     group: GroupIndex
+    generation: int
+    """Of the lease that will serve it then: one more than that of the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,14 @@ def lease_id(deployment: DeploymentId, group: GroupIndex, generation: int = 0) -
     return LeaseId(sha256(b"fondaco/lease" + deployment + bytes((group, generation))))
 
 
+def lease_of_order(identity: OrderId, order: Order, group: GroupIndex) -> LeaseId:
+    """The lease that a group of an order becomes."""
+    replaces = order.replaces
+    if replaces is None:
+        return lease_id(deployment_id(identity), group)
+    return lease_id(replaces.deployment, replaces.group, replaces.generation)
+
+
 def check_order(chain: ChainId, signed: SignedOrder, *, check: Verify = verify) -> OrderId:
     """Judge an order by itself; its id. Raises `Refused` or, for a bad signature, `PeerFault`."""
     order = signed.order
@@ -174,8 +184,11 @@ def check_order(chain: ChainId, signed: SignedOrder, *, check: Verify = verify) 
         raise Refused("order.reply_peers", f"at most {limits.REPLY_PEERS} reply peers")
     if len({group.name for group in order.groups}) != len(order.groups):
         raise Refused("order.groups", "two groups share a name")
-    if order.replaces is not None and (len(order.groups) != 1 or order.deposit):
-        raise Refused("order.replaces", "a replacement has one group and no deposit: the escrow is there")
+    if order.replaces is not None:
+        if len(order.groups) != 1 or order.deposit:
+            raise Refused("order.replaces", "a replacement has one group and no deposit: the escrow is there")
+        if order.replaces.group >= limits.GROUPS or order.replaces.generation not in limits.LEASE_GENERATIONS:
+            raise Refused("order.replaces", "there is no such group, or it has changed its provider too often")
     low, high = limits.RECLAMATION_WINDOW_MS
     if order.reclamation_window_ms and not low <= order.reclamation_window_ms <= high:
         raise Refused("order.reclamation", f"a reclamation window is none, or {low}..{high} ms")

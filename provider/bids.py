@@ -15,11 +15,10 @@ from fondaco.protocol.market import (
     Reason,
     SignedBid,
     SignedDecline,
-    deployment_id,
-    lease_id,
+    lease_of_order,
 )
 from fondaco.protocol.records import Lease
-from fondaco.protocol.scalars import GroupIndex, Millis, OrderId
+from fondaco.protocol.scalars import GroupIndex, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider.bidding import BidPlan, MarketContext, consider
 from fondaco.provider.capacity import Allocation, Node
@@ -50,15 +49,6 @@ class AgentConfig:
     reservations_per_tenant: int = limits.RESERVATIONS_PER_TENANT
 
 
-def reservation_id(order: OrderId, group: GroupIndex) -> bytes:
-    """The inventory's name for an order's group. A lease leads back to it: a deployment carries its order's id."""
-    return order + bytes((group,))
-
-
-def reservation_of(lease: Lease) -> bytes:
-    return reservation_id(OrderId(lease.deployment), lease.group)
-
-
 class Bidder:
     """Answers orders, and keeps the books that bids and leases draw on."""
 
@@ -75,8 +65,8 @@ class Bidder:
         """Bid on or decline each group of an order that has not been answered yet."""
         for index in range(len(order.groups)):
             group = GroupIndex(index)
-            name = reservation_id(order_id, group)
-            if self.inventory.get(name) is not None or self._lease(order_id, group) is not None:
+            name = lease_of_order(order_id, order, group)  # so that the lease leads back to its reservation
+            if self.inventory.get(name) is not None or self._chain.lease(name) is not None:
                 continue
             answer = self._decide(name, order_id, order, group)
             try:
@@ -145,24 +135,27 @@ class Bidder:
 
     def won(self, lease: Lease) -> None:
         """Keep resources for a lease of ours, as reserved, or found anew where the reservation is gone."""
-        name = reservation_of(lease)
-        if self.inventory.get(name) is None:
+        if self.inventory.get(lease.id) is None:
             # What a tenant may reserve does not matter to what it has leased: plan as for nobody's reservation.
             allocation = self.inventory.plan(lease.units, lease.provider)
             if isinstance(allocation, Allocation):
                 entry = Reservation(
-                    id=name, tenant=lease.tenant, allocation=allocation, expires_at=lease.opened_at, lease=lease.id
+                    id=lease.id,
+                    tenant=lease.tenant,
+                    allocation=allocation,
+                    expires_at=lease.opened_at,
+                    lease=lease.id,
                 )
                 if not self.inventory.restore((entry,)):
                     return
             # Paid for all the same: it is served, and the books stay short until something is released.
             log.error("no room in the books for a lease of ours", extra={"lease": lease.id.hex()})
             return
-        self.inventory.commit(name, lease.id)
+        self.inventory.commit(lease.id, lease.id)
 
     def over(self, lease: Lease) -> None:
         """Give back what a lease held; after its teardown, not before."""
-        self.inventory.release(reservation_of(lease))
+        self.inventory.release(lease.id)
 
     def let_go(self) -> None:
         """Drop reservations whose bid has expired by block time, or lost to another provider's."""
@@ -170,9 +163,6 @@ class Bidder:
         for reservation in self.inventory.reservations:
             if reservation.lease is not None:
                 continue
-            lease = self._lease(OrderId(reservation.id[:-1]), GroupIndex(reservation.id[-1]))
+            lease = self._chain.lease(LeaseId(reservation.id))
             if lease is not None and lease.provider != self._signer.public_key:
                 self.inventory.release(reservation.id)
-
-    def _lease(self, order: OrderId, group: GroupIndex) -> Lease | None:
-        return self._chain.lease(lease_id(deployment_id(order), group))

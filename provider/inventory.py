@@ -23,7 +23,7 @@ class Reservation:
     """Resources set aside for one bid, and then for its lease."""
 
     id: bytes
-    """The provider's own name for it: one per order and group."""
+    """Of the lease it is for, if the bid wins."""
     tenant: PublicKey
     allocation: Allocation
     expires_at: Millis

@@ -12,10 +12,9 @@ from dataclasses import replace
 from fondaco.consensus.ledger import closed, deployments, ending, escrow, leasing
 from fondaco.consensus.ledger.context import Context
 from fondaco.consensus.ledger.deployments import Working
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.events import LeaseReplaced
-from fondaco.protocol.market import Replaced, lease_id
+from fondaco.protocol.market import Replaced, lease_of_order
 from fondaco.protocol.matching import check_bid_units
 from fondaco.protocol.messages import ReplaceLease
 from fondaco.protocol.records import DeploymentState, Lease, LeaseState
@@ -24,24 +23,19 @@ from fondaco.protocol.scalars import GroupIndex
 
 def replace_lease(context: Context, message: ReplaceLease) -> None:
     """Raises `Refused`: `deployment.*`, `order.*`, `bid.*`, `lease.*`, or `escrow.runway` where money lacks."""
-    order = message.order.order
-    if order.replaces != Replaced(deployment=message.deployment, group=message.group):
-        raise Refused("order.replaces", "the order does not seek another provider for this lease")
+    order, only = message.order.order, GroupIndex(0)
     identity = leasing.check_order_and_bids(context, message, (message.bid,))
     work = leasing.deployment_of(context, message.deployment)
     old = leasing.lease_of_group(work, message.group)
     _check_replaced(context, work, old, message)
-    only = GroupIndex(0)
-    new = leasing.agreed_lease(
-        context, message.order, message.bid, only, order=identity, deployment=message.deployment
-    )
-    generation = old.generation + 1
     new = replace(
-        new,
-        id=lease_id(message.deployment, message.group, generation),
+        leasing.agreed_lease(
+            context, message.order, message.bid, only, order=identity, deployment=message.deployment
+        ),
+        id=lease_of_order(identity, order, only),
         group=message.group,
         version=old.version,
-        generation=generation,
+        generation=old.generation + 1,
     )
     leasing.mark_used(context, identity, order.expires_at)
     deployments.settle(work, at=context.now)
@@ -64,10 +58,10 @@ def _check_replaced(context: Context, work: Working, old: Lease, message: Replac
         raise Refused("deployment.closed", "this deployment has ended", hint="order anew")
     if deployment.state == DeploymentState.GRACE:
         raise Refused("deployment.dry", "the escrow is dry", hint="pay into it first")
-    if old.generation >= limits.LEASE_GENERATIONS:
-        raise Refused(
-            "lease.generations", f"a group changes its provider {limits.LEASE_GENERATIONS} times at most"
-        )
+    if order.replaces != Replaced(
+        deployment=message.deployment, group=message.group, generation=old.generation + 1
+    ):
+        raise Refused("order.replaces", "the order does not seek another provider for this lease")
     ending.check_tenant_reason(message.reason)
     if order.commitments[0] != old.commitment:
         raise Refused("order.commitment", "the order is for another manifest than the lease's")

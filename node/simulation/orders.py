@@ -74,7 +74,7 @@ class Orders:
     ) -> ReplaceLease:
         """Another provider for what `lease` serves."""
         price = self._random.randint(*PRICES)
-        replaces = Replaced(deployment=lease.deployment, group=lease.group)
+        replaces = Replaced(deployment=lease.deployment, group=lease.group, generation=lease.generation + 1)
         order = self._order(lease.tenant, [price], (lease.commitment,), template, replaces)
         (bid,) = self._bids(order, [price], providers)
         return ReplaceLease(

@@ -55,10 +55,7 @@ from fondaco.protocol.messages import (
     UpdateManifest,
     Withdraw,
 )
-from fondaco.protocol.records import (
-    Account,
-    template_id,
-)
+from fondaco.protocol.records import Account, Deployment, key_deployment, template_id
 from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     DeploymentId,
@@ -319,7 +316,10 @@ class Actor:
         self, deployment: DeploymentId, *, group: int = 0, price: int = 1_000, **other: Any
     ) -> SignedOrder:
         """An order for another provider of a group."""
-        replaces = Replaced(deployment=deployment, group=GroupIndex(group))
+        record = self.world.ledger.state().get(key_deployment(deployment), Deployment)
+        leases = [] if record is None else map(self.world.lease, record.leases)
+        generation = next((lease.generation + 1 for lease in leases if lease.group == group), 1)
+        replaces = Replaced(deployment=deployment, group=GroupIndex(group), generation=generation)
         return self.order(a_group(price=price), **{"replaces": replaces, **other})
 
     def replaces(

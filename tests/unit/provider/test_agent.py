@@ -28,14 +28,13 @@ from tests.support.providers import (
 
 from fondaco.protocol import addresses, limits
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.market import Order, SignedBid, SignedDecline, check_bid, check_decline
+from fondaco.protocol.market import Order, SignedBid, SignedDecline, check_bid, check_decline, lease_of_order
 from fondaco.protocol.messages import Activate, Alive, Withdraw
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.resources import Attribute, Placement
 from fondaco.protocol.scalars import ChainId, GroupIndex, Height, Millis
 from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
-from fondaco.provider.bids import reservation_id
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.leases import Phase
 from fondaco.provider.runtimes.port import State, WorkloadSpec, workload_id
@@ -128,7 +127,8 @@ async def test_trust_counts_from_the_block_on_in_which_it_comes_and_until_that_i
 
 async def test_an_order_that_fits_gets_a_signed_bid_and_a_reservation(site: Site) -> None:
     async with site.running() as agent:
-        identity = site.market.place(make_order())
+        order = make_order()
+        identity = site.market.place(order)
         (answer,) = await site.market.wait_answers(1)
         assert isinstance(answer, SignedBid)
         check_bid(CHAIN, answer)
@@ -136,7 +136,7 @@ async def test_an_order_that_fits_gets_a_signed_bid_and_a_reservation(site: Site
         assert answer.bid.expires_at == START + 60_000
         assert answer.bid.peer == "provider"
         (reservation,) = agent.inventory.reservations
-        assert reservation.id == reservation_id(identity, GroupIndex(0))
+        assert reservation.id == lease_of_order(identity, order, GroupIndex(0))
         assert reservation.expires_at == answer.bid.expires_at
 
 

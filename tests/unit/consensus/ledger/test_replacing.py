@@ -156,12 +156,19 @@ def test_nothing_happens_to_a_lease_that_was_replaced() -> None:
 
 
 def test_again_and_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LEASE_GENERATIONS", 3)
+    monkeypatch.setattr(limits, "LEASE_GENERATIONS", range(1, 4))
     story = Story(PRICE, deposit=50_000)
     for _ in range(3):
         assert story.block(moved(story)) == [""]
     assert story.world.newest(story.deployment).generation == 3
-    assert story.block(moved(story)) == ["lease.generations"]
+    assert story.block(moved(story)) == ["order.replaces"]
+
+
+def test_an_order_is_for_the_lease_that_was_there_when_it_was_made() -> None:
+    story = Story(PRICE, deposit=50_000)
+    late = moved(story)
+    assert story.block(moved(story)) == [""]
+    assert story.block(late) == ["order.replaces"], "its bidder would not know its lease"
 
 
 def test_who_lets_a_provider_wait_and_takes_another_pays_for_the_wait() -> None:
@@ -225,11 +232,10 @@ def test_what_no_order_for_a_replacement_can_be() -> None:
     story.activate(0, 1)
     alice, petra, deployment = story.alice, story.petra, story.deployment
     bigger = replace(UNIT, count=2)
-    two = alice.order(a_group("a"), a_group("b"), replaces=Replaced(deployment=deployment, group=GroupIndex(0)))
+    first = Replaced(deployment=deployment, group=GroupIndex(0), generation=1)
+    two = alice.order(a_group("a"), a_group("b"), replaces=first)
     plain = alice.order(a_group(price=PRICE))
-    whole = alice.order(
-        a_group(units=(bigger,), price=PRICE), replaces=Replaced(deployment=deployment, group=GroupIndex(0))
-    )
+    whole = alice.order(a_group(units=(bigger,), price=PRICE), replaces=first)
     elsewhere = alice.reorder(deployment, group=1, price=PRICE)
     unreal = alice.reorder(deployment, group=7, price=PRICE)
     paid = alice.reorder(deployment, price=PRICE, deposit=MicroCredits(1))
@@ -267,7 +273,7 @@ def test_the_new_provider_must_fit_as_for_any_order() -> None:
     somewhere = Placement(attributes=ANYWHERE.attributes, all_of=(story.bob.key,), any_of=())
     picky = story.alice.order(
         a_group(price=PRICE, placement=somewhere),
-        replaces=Replaced(deployment=story.deployment, group=GroupIndex(0)),
+        replaces=Replaced(deployment=story.deployment, group=GroupIndex(0), generation=1),
     )
     assert story.block(
         story.alice.replaces(story.deployment, order, story.petra.bid(order, PRICE + 1)),
