@@ -15,6 +15,7 @@ submit_order        [bytes of a `SignedOrder`]              its id
 watch_order         [order id]                              each answer as it comes
 providers           []                                      the keys of registered providers
 auditors            [provider's key]                        the keys of auditors that speak of it
+live_leases         [provider's key]                        the ids of its leases that have not ended
 report_fork         [bytes of a `Fork`]                     the hash of the evidence that it is
 =================== ======================================= ==============================================
 """
@@ -25,6 +26,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from fondaco.consensus.ledger.retiring import live_leases
 from fondaco.consensus.ledger.trust import KEY_BYTES, attestations_of
 from fondaco.node.book import Book
 from fondaco.node.chain import Chain
@@ -65,6 +67,7 @@ class LightService:
             "submit_order": self.submit_order,
             "watch_order": self.watch_order,
             "providers": self.providers,
+            "live_leases": self.live_leases,
             "auditors": self.auditors,
             "report_fork": self.report_fork,
         }
@@ -136,6 +139,12 @@ class LightService:
             raise Refused("request.params", "a provider is named by its key")
         said = attestations_of(self._chain.ledger.state(), PublicKey(provider))
         return [one.auditor for one in said]
+
+    async def live_leases(self, peer: str, params: Any) -> list[bytes]:
+        (provider,) = _arguments(params, bytes)
+        if len(provider) != KEY_BYTES:
+            raise Refused("request.params", "a provider is named by its key")
+        return list(live_leases(self._chain.ledger.state(), PublicKey(provider), limits.LIVE_LEASES_LISTED))
 
     async def report_fork(self, peer: str, params: Any) -> bytes:
         (raw,) = _arguments(params, bytes)

@@ -14,13 +14,22 @@ from fondaco.node.app import Node
 from fondaco.node.chain import Chain
 from fondaco.node.config import ProviderConfig
 from fondaco.node.keys.sealing import random_salt
+from fondaco.node.registration import RegistrationMark
 from fondaco.protocol import codec, matching
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
 from fondaco.protocol.market import Answer, SignedOrder
 from fondaco.protocol.messages import Message, RegisterProvider
-from fondaco.protocol.records import Lease, LeaseState, Provider, key_lease, key_provider
+from fondaco.protocol.records import (
+    Lease,
+    LeaseState,
+    Provider,
+    Retirement,
+    key_lease,
+    key_provider,
+    key_retirement,
+)
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import (
     ChainId,
@@ -80,6 +89,10 @@ class ProviderChain:
 
     def provider(self, key: PublicKey) -> Provider | None:
         return self._node.chain.ledger.state().get(key_provider(key), Provider)
+
+    def retiring(self, provider: PublicKey) -> bool:
+        retirement = self._node.chain.ledger.state().get(key_retirement(provider), Retirement)
+        return retirement is not None or self.provider(provider) is None
 
     def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
         said, now = trust.attestations_of(self._node.chain.ledger.state(), provider), Millis(self.now() + 1)
@@ -163,13 +176,27 @@ def _registration(node: Node) -> RegisterProvider:
 async def ensure_registered(node: Node, chain: ProviderChain, key: PublicKey) -> None:
     """Register, or bring the record up to date, and return when the ledger has it.
 
-    A chain that has just been started may not take transactions yet: it is tried until it does.
+    A chain that has just been started may not take transactions yet: it is tried until it does. While the
+    provider is about to retire nothing is sent, since registering would take the retirement back.
+    Raises `Refused` `provider.retired` where the ledger had it once and has it no more.
     """
+    mark = RegistrationMark(node.config.provider_home)
     wanted = _registration(node)
     while True:
         record = chain.provider(key)
-        if record is not None and _same(record, wanted):
-            return
+        if record is None and mark.is_set(chain.id):
+            raise Refused(
+                "provider.retired",
+                "this provider has retired, and does not register itself anew",
+                hint="`fondaco provider register`, if it shall come back; then start the node",
+            )
+        if record is not None:
+            await trio.to_thread.run_sync(mark.set, chain.id)
+            if chain.retiring(key):
+                log.info("this provider is about to retire: it serves its leases and takes no new ones")
+                return
+            if _same(record, wanted):
+                return
         try:
             await chain.submit((wanted,))
         except Refused as refusal:
@@ -234,7 +261,17 @@ async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: Embedd
     async with trio.open_nursery() as nursery:
         log.info("reconciled: %s", await nursery.start(agent.run))
         nursery.start_soon(_forget_old_logs, chain, runtime)
+        nursery.start_soon(_tell_of_retirement, chain, agent.signer.public_key)
         node.ready.set()
+
+
+async def _tell_of_retirement(chain: ProviderChain, key: PublicKey) -> None:
+    while not chain.retiring(key):
+        await chain.wait_above(chain.height)
+    log.info("about to retire: no new leases")
+    while chain.provider(key) is not None:
+        await chain.wait_above(chain.height)
+    log.info("retired: the bond is back, and this node may be stopped")
 
 
 async def _forget_old_logs(chain: ProviderChain, runtime: EmbeddedRuntime) -> None:

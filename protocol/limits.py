@@ -85,6 +85,8 @@ BID_LIFE_MS = 120_000
 BID_SERIALS = 6
 """A bid and five improvements."""
 PROVIDERS_LISTED = 1_000
+LIVE_LEASES_LISTED = 10_000
+"""Of one provider, to a light client."""
 BOOK_ORDERS = 50_000
 BOOK_EARLY_ORDERS = 4_096
 """Orders that are not known yet, and whose answers are kept until they come."""

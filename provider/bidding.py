@@ -42,6 +42,8 @@ class MarketContext:
     offered_reclamation_ms: Millis = NO_WINDOW
     """What this provider grants."""
     bid_life_ms: Millis = BID_LIFE
+    retiring: bool = False
+    """The ledger gives this provider no new leases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ def _against(group: Group, context: MarketContext) -> tuple[Reason, ...]:
     if context.order_expires_at <= context.now:
         ago = context.now - context.order_expires_at
         return (Reason(dimension="order", asked="a bid", available=f"it expired {ago} ms ago"),)
+    if context.retiring:
+        return (Reason(dimension="retiring", asked="a new lease", available="none: the provider retires"),)
     if context.tenant == context.provider:
         return (Reason(dimension="tenant", asked="a bid from oneself", available="others only"),)
     reasons = reasons_against(group, context.profile)

@@ -89,6 +89,7 @@ class Bidder:
             reclamation_window_ms=order.reclamation_window_ms,
             offered_reclamation_ms=config.reclamation_window_ms,
             bid_life_ms=Millis(min(config.bid_life_ms, limits.BID_LIFE_MS)),
+            retiring=self._chain.retiring(self._signer.public_key),
         )
         plan = consider(order.groups[group], context)
         if isinstance(plan, BidPlan):

@@ -33,6 +33,10 @@ class ChainView(Protocol):
 
     def provider(self, key: PublicKey) -> Provider | None: ...
 
+    def retiring(self, provider: PublicKey) -> bool:
+        """Whether the ledger gives it no new leases: it is about to retire, or is registered no more."""
+        ...
+
     def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
         """What each auditor says of a provider that still holds in the next block."""
         ...

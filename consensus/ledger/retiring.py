@@ -13,6 +13,7 @@ from fondaco.consensus.ledger import accounts, deployments, trust
 from fondaco.consensus.ledger.context import Context
 from fondaco.consensus.ledger.deployments import Working
 from fondaco.consensus.ledger.leasing import lease_of
+from fondaco.consensus.ledger.state import State
 from fondaco.protocol import limits, reasons
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.events import LeaseReclaimed, ProviderRetired, ProviderRetiring
@@ -33,21 +34,21 @@ LIVE = b"live/"
 """Where the index starts; `records.key_live` goes on from here."""
 
 
-def live_leases(context: Context, provider: PublicKey, limit: int) -> list[LeaseId]:
+def live_leases(state: State, provider: PublicKey, limit: int) -> list[LeaseId]:
     """The first leases of a provider that have not ended, those whose end was not announced before the others."""
     prefix = LIVE + provider
-    return [LeaseId(key[len(prefix) + 1 :]) for key, _ in context.state.scan(prefix, limit)]
+    return [LeaseId(key[len(prefix) + 1 :]) for key, _ in state.scan(prefix, limit)]
 
 
 def retire(context: Context, message: Retire) -> None:
     provider = context.state.get(key_provider(context.sender), Provider)
     if provider is None:
         raise Refused("provider.unknown", "the sender is no registered provider")
-    for lease in live_leases(context, provider.key, limits.RETIREMENT_LEASES):
+    for lease in live_leases(context.state, provider.key, limits.RETIREMENT_LEASES):
         work, current = lease_of(context, lease)  # which ends those whose time was over
         if message.reclaim and current.state != LeaseState.CLOSED and current.reclamation is None:
             _end(context, work, current)
-    if not live_leases(context, provider.key, 1):
+    if not live_leases(context.state, provider.key, 1):
         _leave(context, provider)
         return
     if not message.reclaim:

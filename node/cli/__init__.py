@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": ("proof", "verify"),
     "trust": ("proof", "trust"),
     "stake": ("stake", "stake"),
+    "provider": ("provider", "provider"),
     "params": ("params", "params"),
     "gov": ("gov", "gov"),
     "template": ("template", "template"),

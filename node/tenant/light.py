@@ -28,7 +28,7 @@ from fondaco.protocol.errors import FondacoError, PeerFault, Unreachable
 from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
 from fondaco.protocol.proof import RecordProof
-from fondaco.protocol.scalars import BOUNDS, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import BOUNDS, LeaseId, Millis, OrderId, PublicKey, TxId
 
 log = logging.getLogger("fondaco.tenant")
 T = TypeVar("T")
@@ -184,6 +184,10 @@ class LightClient(Headers):
     async def auditors(self, provider: PublicKey) -> list[PublicKey]:
         """Who is said to have attested something of a provider; likewise."""
         return await self._keys("auditors", [provider], limits.AUDITORS_PER_PROVIDER)
+
+    async def live_leases(self, provider: PublicKey) -> list[LeaseId]:
+        """What is said to be a provider's leases that have not ended; likewise."""
+        return [LeaseId(one) for one in await self._keys("live_leases", [provider], limits.LIVE_LEASES_LISTED)]
 
     async def _keys(self, method: str, params: list[Any], most: int) -> list[PublicKey]:
         found: set[PublicKey] = set()

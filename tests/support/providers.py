@@ -84,6 +84,8 @@ class FakeChain:
         self.submitted: list[Message] = []
         self.audits: dict[PublicKey, tuple[Attribute, ...]] = {}
         """What auditors say of the provider, by auditor."""
+        self.retires = False
+        """Whether the provider's retirement is on the ledger."""
         self.lose = 0
         """So many submissions are answered by `Unreachable`."""
         self._changed = trio.Event()
@@ -96,6 +98,9 @@ class FakeChain:
 
     def provider(self, key: PublicKey) -> Provider | None:
         return None
+
+    def retiring(self, provider: PublicKey) -> bool:
+        return self.retires and provider == PROVIDER.public_key
 
     def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
         return self.audits if provider == PROVIDER.public_key else {}

@@ -138,3 +138,9 @@ def test_a_provider_may_leave_capabilities_to_its_inventory() -> None:
 def test_reasons_are_as_many_as_a_decline_carries() -> None:
     many = attributes(**{f"a{n}": "1" for n in range(limits.DECLINE_REASONS + 5)})
     assert len(declines(group(asked=many))) == limits.DECLINE_REASONS
+
+
+def test_who_is_about_to_retire_declines_whatever_it_could_serve() -> None:
+    assert declines(group(unit()), retiring=True) == [
+        "retiring: asked a new lease, available none: the provider retires"
+    ]
