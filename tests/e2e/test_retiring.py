@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.e2e.test_main_job import HELLO, emptied, run_hello
+from tests.e2e.test_main_job import emptied, run_hello
 from tests.e2e.test_staking import fondaco, told
 from tests.support.networks import network
 
 from fondaco.node import image
 from fondaco.node.tenant.client import Tenant
-from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.errors import Unreachable
 from fondaco.protocol.records import Account, LeaseState, key_account
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -37,8 +37,6 @@ async def test_a_provider_retires_with_a_lease_and_comes_back_only_when_told_to(
         assert richer is not None
         assert richer.stake - account.stake == 1_000_000
         await emptied(tmp_path)
-        with pytest.raises(Refused):
-            await tenant.plan(HELLO)
         result = await fondaco("provider", "retire", "--home", home)
         assert (result.exit_code, "[provider.unknown]" in result.stderr) == (1, True)
         await net.stop("provider-0")

@@ -17,7 +17,6 @@ LONG_MODULES = {
     "provider/runtimes/shim.py": "one file run by path, without any import of ours: it cannot be split",
 }
 LONG_FUNCTIONS = {
-    "node/simulation/market.py:_lease": "an order, its bids and what is remembered of them: literals, no branches",
 }
 """Exceptions, each with its reason; one that is no longer needed must go."""
 CATCHES_EVERYTHING = {"node/network/host.py"}
