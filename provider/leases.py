@@ -3,6 +3,9 @@
     waiting -> deploying -> activating -> running -> closing -> closed
        ^___________|____________|  (refused before activation: all stopped, the tenant hears why and may try again)
 
+A newer manifest, once the ledger knows its version, may be handed over at any time: what it says otherwise, or not
+at all, is stopped when its images are here, and deploying begins again. All else runs on.
+
 The ledger decides when it is over: `close` is called when the provider's own view shows the lease closed, and only
 then is anything torn down. Stopping the provider leaves workloads running; the next one adopts them.
 """
@@ -11,20 +14,19 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
 
-from fondaco.protocol import limits, reasons
-from fondaco.protocol.channel_calls import Progress, PutManifest, ServiceStatus, Status, Step
+from fondaco.protocol import reasons
+from fondaco.protocol.channel_calls import PutManifest, ServiceStatus, Status, Step
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
-from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.market import SignedReceipt
 from fondaco.protocol.messages import Activate, CloseLease, Reclaim
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.attempts import Attempt
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff
 from fondaco.provider.ports import ChainView, Sealer
 from fondaco.provider.probes import Restarts, probe_all, watch_all
@@ -67,47 +69,6 @@ class Services:
     """Hand-offs being brought up at once."""
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One try at bringing a lease up, and those who watch it."""
-
-    group: ManifestGroup
-    receipt: SignedReceipt
-    stored: trio.Event = field(default_factory=trio.Event)
-    progress: list[Progress] = field(default_factory=list)
-    error: FondacoError | None = None
-    done: bool = False
-    changed: trio.Event = field(default_factory=trio.Event)
-
-    def say(self, step: Step, detail: str) -> None:
-        if len(self.progress) < limits.PROGRESS_ITEMS or step is Step.RUNNING:
-            self.progress.append(Progress(step=step.value, detail=detail))
-        self._ring()
-
-    def finish(self, error: FondacoError | None = None) -> None:
-        if not self.done:
-            self.error, self.done = error, True
-            self._ring()
-
-    def _ring(self) -> None:
-        rung, self.changed = self.changed, trio.Event()
-        rung.set()
-
-    async def follow(self) -> AsyncGenerator[Progress, None]:
-        """Progress as it comes; only the last of it if all is done. Raises what made it fail."""
-        told = max(0, len(self.progress) - 1) if self.done else 0
-        while True:
-            changed = self.changed
-            while told < len(self.progress):
-                told += 1
-                yield self.progress[told - 1]
-            if self.error is not None:
-                raise self.error
-            if self.done:
-                return
-            await changed.wait()
-
-
 class LeaseWork:
     """The work on one lease; `run` does it, the others look at it or feed it."""
 
@@ -118,6 +79,8 @@ class LeaseWork:
         self._stored = stored
         self._attempt: Attempt | None = None
         self._handed_over = trio.Event()
+        self._round = trio.CancelScope()
+        """Cancelled when a newer manifest is handed over."""
         self._open = trio.CancelScope()
         self._over = False
         self._restarts = Restarts()
@@ -127,14 +90,15 @@ class LeaseWork:
     # --- From outside
 
     async def hand_over(self, put: PutManifest) -> Attempt:
-        """Take a manifest, or join the attempt under way for the same one. Durable before anything starts.
+        """Take a manifest, or join the attempt under way for the same version. Durable before anything starts.
 
         Raises what `open_hand_off` does, `lease.closed`, `provider.disk`, and `workload.name` for names that no
         runtime takes.
         """
         attempt = self._judge(put.sealed, put.receipt)
-        if self._attempt is not None:
-            return self._attempt
+        before = self._attempt
+        if before is not None and before.version >= attempt.version:
+            return before
         self._attempt = attempt
         stored = StoredHandOff(
             lease=self.id, height=self._services.chain.height, sealed=put.sealed, receipt=put.receipt
@@ -144,11 +108,14 @@ class LeaseWork:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._services.store.put, stored)
         except OSError as error:
-            self._attempt = None
+            self._attempt = before
             self._log(f"hand-off not stored: {error}", code="provider.disk")
             refused = Refused("provider.disk", "the provider cannot store the hand-off", hint="try again later")
             attempt.finish(refused)
             raise refused from error
+        if before is not None:
+            before.finish(Refused("manifest.superseded", f"version {attempt.version} takes its place"))
+            self._round.cancel()
         self._accept(attempt)
         return attempt
 
@@ -159,6 +126,9 @@ class LeaseWork:
         # A receipt serves to activate the lease. What we stored outlives it: where the chain goes on as another,
         # the signature is one for the chain before.
         needed = not stored or record.activated_at is None
+        said = receipt.receipt
+        if stored and said.version < record.version:  # the tenant has not handed the newer one over yet
+            record = replace(record, version=said.version, commitment=said.commitment)
         group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer, signature_counts=needed)
         specs_of(self.id, group)
         return Attempt(group=group, receipt=receipt)
@@ -214,11 +184,15 @@ class LeaseWork:
     async def _serve(self) -> None:
         if self._stored is not None:
             self._resume(self._stored)
-        failures = 0
         while True:
             await self._handed_over.wait()
-            attempt = self._attempt
-            assert attempt is not None, "set before the event"
+            with trio.CancelScope() as self._round:
+                await self._see_through()
+
+    async def _see_through(self) -> None:
+        """Bring up what was handed over last and keep it up, until that fails before its activation."""
+        failures = 0
+        while (attempt := self._attempt) is not None:
             specs = specs_of(self.id, attempt.group)
             try:
                 async with self._services.slots:
@@ -246,18 +220,18 @@ class LeaseWork:
         self._accept(attempt)
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
-        """Start everything that does not run yet, and probe all of it."""
+        """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
         self._set_phase(Phase.DEPLOYING)
         runtime = self._services.runtime
         there = {workload.id: workload for workload, _, _ in await self._workloads()}
-        missing = [spec for spec in specs if not _runs(there.get(spec.id))]
+        missing = [spec for spec in specs if not _runs(there.get(spec.id), spec)]
         for image in dict.fromkeys(spec.image for spec in missing):
             attempt.say(Step.IMAGE, image)
             await runtime.prepare(image)
+        wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
+        await self._stop(tuple(workload for workload in there if workload not in wanted))
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
-            if spec.id in there:
-                await runtime.stop(spec.id)
             await runtime.start(spec)
         attempt.say(Step.PROBING, f"{len(specs)} replicas")
         await probe_all(runtime, specs, attempt.group)
@@ -295,6 +269,7 @@ class LeaseWork:
             # All or nothing, and the tenant may hand over again until the window lapses.
             await self._stop(tuple(spec.id for spec in specs))
             await trio.to_thread.run_sync(self._services.store.remove, self.id)
+            await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have been handed over meanwhile
             self._set_phase(Phase.WAITING)
             self._attempt, self._handed_over = None, trio.Event()
             attempt.finish(error)
@@ -354,5 +329,8 @@ class LeaseWork:
         log.info(what, extra={"lease": self.id.hex(), **fields})
 
 
-def _runs(workload: Workload | None) -> bool:
-    return workload is not None and workload.state in (State.STARTING, State.RUNNING)
+def _runs(workload: Workload | None, spec: WorkloadSpec) -> bool:
+    """Whether it runs, and is what is wanted."""
+    if workload is None or workload.state not in (State.STARTING, State.RUNNING):
+        return False
+    return workload.definition in ("", spec.definition)

@@ -93,6 +93,7 @@ def _spec(lease: LeaseId, service: Service, replica: int) -> WorkloadSpec:
         lease=lease,
         service=service.name,
         replica=replica,
+        definition=manifests.service_hash(service).hex(),
         image=service.image,
         command=service.command or (),
         args=service.args or (),

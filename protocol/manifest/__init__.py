@@ -7,6 +7,7 @@ from fondaco.protocol.manifest.form import (
     group_to_json,
     parse,
     parse_group,
+    service_hash,
     to_json,
     version_hash,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "group_to_json",
     "parse",
     "parse_group",
+    "service_hash",
     "to_json",
     "version_hash",
 ]

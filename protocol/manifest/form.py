@@ -65,6 +65,11 @@ def commitment(salt: BlindingSalt, group: ManifestGroup) -> Hash:
     return sha256(COMMITMENT_TAG + salt + group_to_json(group))
 
 
+def service_hash(service: Service) -> Hash:
+    """Of what a manifest says of one service: it changes when another version says something else."""
+    return sha256(canonical(_service(service)))
+
+
 def group_plain(group: ManifestGroup) -> Json:
     return {"name": group.name, "services": [_service(service) for service in group.services]}
 

@@ -65,6 +65,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
         inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
         _write(launch.run_dir / "exec.json", inside)
+        _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
         persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
         _write(launch.run_dir / "volumes.json", {"persistent": persistent})
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -120,7 +121,14 @@ def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
         kind, pid, code = State.STARTING, None, None
     else:
         kind, pid, code = State.RUNNING, state["pid"], None
-    return Workload(id=workload, state=kind, pid=pid, exit_code=code, started_at=started_at)
+    return Workload(
+        id=workload,
+        state=kind,
+        pid=pid,
+        exit_code=code,
+        started_at=started_at,
+        definition=(read_json(run_dir / "definition.json") or {}).get("definition", ""),
+    )
 
 
 def _held(lock: Path) -> bool:

@@ -83,6 +83,8 @@ class WorkloadSpec:
     """Largest file the workload may write; 0 sets no limit."""
     volumes: tuple[VolumeMount, ...] = ()
     read_only_root: bool = False
+    definition: str = ""
+    """Of what the manifest says of its service, a hash: another one means that it must be started anew."""
 
     @property
     def id(self) -> WorkloadId:
@@ -108,6 +110,8 @@ class Workload:
     exit_code: int | None
     """Set when exited: 0..255, or 128 plus the signal that killed it."""
     started_at: Millis | None
+    definition: str
+    """As its specification had it; empty if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,7 +265,14 @@ class FakeRuntime:
         if spec.service in self.broken:
             raise Refused("runtime.start", "the sandbox failed")
         self.starts += 1
-        workload = Workload(id=spec.id, state=State.RUNNING, pid=1, exit_code=None, started_at=START)
+        workload = Workload(
+            id=spec.id,
+            state=State.RUNNING,
+            pid=1,
+            exit_code=None,
+            started_at=START,
+            definition=spec.definition,
+        )
         self.workloads[spec.id], self.specs[spec.id], self._ends[spec.id] = workload, spec, trio.Event()
         self.say(spec.id, "started")
         return workload

@@ -32,7 +32,7 @@ from fondaco.protocol.market import Order, SignedBid, SignedDecline, check_bid, 
 from fondaco.protocol.messages import Activate, Alive, Withdraw
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.resources import Attribute, Placement
-from fondaco.protocol.scalars import ChainId, GroupIndex, Height, Millis
+from fondaco.protocol.scalars import ChainId, GroupIndex, Hash, Height, Millis
 from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
@@ -447,7 +447,7 @@ async def test_a_stored_hand_off_that_no_longer_opens_stops_nothing(site: Site) 
     lease = make_lease(make_order())
     async with site.running() as agent:
         await run_lease(site, agent, lease)
-    site.chain.put(replace(site.chain.leases[lease.id], version=2))
+    site.chain.put(replace(site.chain.leases[lease.id], commitment=Hash(bytes(32))))
     async with site.running() as agent:
         work = agent.work(lease.id)
         assert work is not None
