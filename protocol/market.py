@@ -60,6 +60,8 @@ class Order:
     """What it runs was made of this template: its authors get a share of what the leases pay."""
     replaces: Replaced | None = None
     """It has one group then, the same manifest is run, and the deployment's escrow pays; `deposit` is 0."""
+    payer: PublicKey | None = None
+    """Whose spending grant pays the deposit; None: the tenant's own account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,7 @@ def check_order(chain: ChainId, signed: SignedOrder, *, check: Verify = verify) 
     if len({group.name for group in order.groups}) != len(order.groups):
         raise Refused("order.groups", "two groups share a name")
     if order.replaces is not None:
-        if len(order.groups) != 1 or order.deposit:
+        if len(order.groups) != 1 or order.deposit or order.payer is not None:
             raise Refused("order.replaces", "a replacement has one group and no deposit: the escrow is there")
         if order.replaces.group >= limits.GROUPS or order.replaces.generation not in limits.LEASE_GENERATIONS:
             raise Refused("order.replaces", "there is no such group, or it has changed its provider too often")

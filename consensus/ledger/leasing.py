@@ -68,7 +68,7 @@ def open_lease(context: Context, message: OpenLease) -> None:
         for index, bid in enumerate(message.bids)
     ]
     least = runway(context, sum(lease.price_per_hour for lease in leases))
-    payer = _put_in_escrow(context, message.deposit, message.payer, scope=Scope.OPEN, least=least)
+    payer = _put_in_escrow(context, message.deposit, order.payer, scope=Scope.OPEN, least=least)
     mark_used(context, identity, order.expires_at)
     work = Working(
         state=state,

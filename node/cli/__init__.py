@@ -26,6 +26,7 @@ COMMANDS = {
     "forward": ("tenant", "forward"),
     "close": ("tenant", "close"),
     "wallet": ("tenant", "wallet"),
+    "grant": ("grant", "grant"),
     "proof": ("proof", "proof"),
     "verify": ("proof", "verify"),
     "trust": ("proof", "trust"),

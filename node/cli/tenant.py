@@ -15,7 +15,7 @@ from fondaco.node.cli.output import credits, home_option, json_option, print_jso
 if TYPE_CHECKING:
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.progress import Progress
-    from fondaco.protocol.scalars import TemplateId
+    from fondaco.protocol.scalars import PublicKey, TemplateId
 
 lease_argument = click.argument("lease", metavar="LEASE")
 
@@ -54,6 +54,7 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
     help="How to choose among bids.",
 )
 @click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
+@click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
 @json_option
@@ -64,6 +65,7 @@ def deploy(
     deposit: int | None,
     strategy: str,
     template: str,
+    payer: str,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -75,9 +77,11 @@ def deploy(
     """
     ask = not (yes or dry_run or as_json or not sys.stdin.isatty())
     from fondaco.node.cli.template import template_from
+    from fondaco.protocol import addresses
 
     made_of = template_from(template) if template else None
-    run(_deploy, file, home, name, deposit, strategy, made_of, ask, dry_run, as_json)
+    paid_by = addresses.decode(payer) if payer else None
+    run(_deploy, file, home, name, deposit, strategy, made_of, paid_by, ask, dry_run, as_json)
 
 
 async def _deploy(
@@ -87,6 +91,7 @@ async def _deploy(
     deposit: int | None,
     strategy: str,
     template: TemplateId | None,
+    payer: PublicKey | None,
     ask: bool,
     dry_run: bool,
     as_json: bool,
@@ -98,7 +103,9 @@ async def _deploy(
 
     text = read_sdl(file)
     async with connected(home) as tenant:
-        plan = await tenant.plan(text, deposit=deposit, strategy=strategy, template=template, report=report)
+        plan = await tenant.plan(
+            text, deposit=deposit, strategy=strategy, template=template, payer=payer, report=report
+        )
         result = _plan_json(plan)
         if dry_run:
             _finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")

@@ -58,7 +58,7 @@ def agreements(chain: ChainId, transaction: Transaction) -> Iterator[Agreement]:
                         order=order,
                         signed_bid=bid,
                         deposit=message.deposit,
-                        payer=message.payer or transaction.sender,
+                        payer=order.order.payer or transaction.sender,
                     )
             case ReplaceLease(order=order, bid=bid):
                 identity = order_id(chain, order.order)

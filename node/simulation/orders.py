@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from fondaco.consensus.ledger.params import CREDIT
@@ -63,11 +64,12 @@ class Orders:
     ) -> OpenLease:
         """An order of one to three groups, the bids for it, and money for some seconds."""
         prices = [self._random.randint(*PRICES) for _ in range(self._random.randint(1, 3))]
-        order = self._order(tenant, prices, (COMMITMENT,) * len(prices), template, None)
+        order = self._order(tenant, prices, (COMMITMENT,) * len(prices), template)
+        order = replace(order, payer=payer)
         bids = self._bids(order, prices, providers)
         seconds = self._random.choice((1, 2, 4, 8, 30))
         deposit = MicroCredits(sum(prices) * seconds // 3_600 + self._random.randint(-1, 50))
-        return OpenLease(order=self._signed(order), bids=bids, deposit=deposit, payer=payer)
+        return OpenLease(order=self._signed(order), bids=bids, deposit=deposit)
 
     def replacement(
         self, lease: Lease, providers: Sequence[PublicKey], template: TemplateId | None
@@ -75,7 +77,7 @@ class Orders:
         """Another provider for what `lease` serves."""
         price = self._random.randint(*PRICES)
         replaces = Replaced(deployment=lease.deployment, group=lease.group, generation=lease.generation + 1)
-        order = self._order(lease.tenant, [price], (lease.commitment,), template, replaces)
+        order = replace(self._order(lease.tenant, [price], (lease.commitment,), template), replaces=replaces)
         (bid,) = self._bids(order, [price], providers)
         return ReplaceLease(
             deployment=lease.deployment,
@@ -91,7 +93,6 @@ class Orders:
         prices: Sequence[int],
         commitments: tuple[Hash, ...],
         template: TemplateId | None,
-        replaces: Replaced | None,
     ) -> Order:
         random = self._random
         return Order(
@@ -112,7 +113,6 @@ class Orders:
             expires_at=Millis(self.now + random.randint(5_000, 60_000)),
             salt=Salt(random.randbytes(16)),
             template=template,
-            replaces=replaces,
         )
 
     def _bids(self, order: Order, prices: Sequence[int], providers: Sequence[PublicKey]) -> tuple[SignedBid, ...]:

@@ -20,7 +20,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, ordering, records
+from fondaco.node.tenant import auditing, governing, granting, ordering, records
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
@@ -105,11 +105,13 @@ class Tenant:
         deposit: int | None = None,
         strategy: str = "cheapest",
         template: TemplateId | None = None,
+        payer: PublicKey | None = None,
         report: Report = quiet,
     ) -> Plan:
         """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
 
-        Raises `SdlError`, or `Refused` `bids.none` with the reasons providers gave.
+        `payer`: whose spending grant pays the deposit, instead of this tenant. Raises `SdlError`, or `Refused`
+        `bids.none` with the reasons providers gave, or `grant.*`.
         """
         stack = sdl.parse(text)
         params = await self.wallet.params()
@@ -118,9 +120,20 @@ class Tenant:
         if template is not None:
             await governing.template(self.light, template)  # before anything is ordered
         order = ordering.draft(
-            self.light, self.wallet.signer, stack, params, deposit=given, aliases=local, template=template
+            self.light,
+            self.wallet.signer,
+            stack,
+            params,
+            deposit=given,
+            aliases=local,
+            template=template,
+            payer=payer,
         )
-        account = await self.wallet.ensure(order.signed.order.deposit + FEE_ALLOWANCE)
+        own = order.signed.order.deposit
+        if payer is not None:
+            await granting.check(self.light, payer, self.wallet.signer.public_key, own)
+            own = MicroCredits(0)
+        account = await self.wallet.ensure(own + FEE_ALLOWANCE)
         report(Progress("funds", f"{self.address} holds {show_credits(account.credits)} credits"))
         self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
@@ -186,11 +199,12 @@ class Tenant:
         deposit: int | None = None,
         strategy: str = "cheapest",
         template: TemplateId | None = None,
+        payer: PublicKey | None = None,
         report: Report = quiet,
     ) -> Deployment:
         """Plan and accept in one go."""
         plan = await self.plan(
-            read_sdl(file), deposit=deposit, strategy=strategy, template=template, report=report
+            read_sdl(file), deposit=deposit, strategy=strategy, template=template, payer=payer, report=report
         )
         return await self.accept(plan, name=name or file.stem, report=report)
 

@@ -88,6 +88,7 @@ def draft(
     deposit: MicroCredits | None,
     aliases: Auditors = (),
     template: TemplateId | None = None,
+    payer: PublicKey | None = None,
 ) -> Draft:
     """Make an order of an SDL file. Raises `Refused` with what the file or the deposit lacks.
 
@@ -111,6 +112,7 @@ def draft(
         expires_at=Millis(clock.now() + ORDER_LIFE_MS),
         salt=random_salt(),
         template=template,
+        payer=payer,
     )
     signed = SignedOrder(order=order, signature=signer.sign(light.chain, order))
     return Draft(id=order_id(light.chain, order), signed=signed, manifests=manifests, salts=salts)

@@ -18,8 +18,7 @@ class OpenLease:
     bids: tuple[SignedBid, ...]
     """In the order of the groups."""
     deposit: MicroCredits
-    payer: PublicKey | None = None
-    """Whose spending grant pays the deposit; None: the sender's own account."""
+    """Paid by the tenant, or by the payer that the order names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,7 @@ class Deposit:
     deployment: DeploymentId
     amount: MicroCredits
     payer: PublicKey | None = None
-    """As of `OpenLease`."""
+    """Whose spending grant pays; None: the sender's own account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -273,9 +273,8 @@ class Actor:
         bid = replace(bid, **other)
         return SignedBid(bid=bid, signature=self.signer.sign(self.world.chain, bid))
 
-    def opens(self, order: SignedOrder, *bids: SignedBid, deposit: int, payer: Actor | None = None) -> Draft:
-        source = None if payer is None else payer.key
-        return self.does(OpenLease(order=order, bids=bids, deposit=MicroCredits(deposit), payer=source))
+    def opens(self, order: SignedOrder, *bids: SignedBid, deposit: int) -> Draft:
+        return self.does(OpenLease(order=order, bids=bids, deposit=MicroCredits(deposit)))
 
     def leases(
         self,
@@ -290,9 +289,10 @@ class Actor:
         groups = (
             a_group(f"group{place}", price=price, placement=placement) for place, (_, price) in enumerate(offers)
         )
-        order = self.order(*groups, template=template)
+        source = None if payer is None else payer.key
+        order = self.order(*groups, template=template, payer=source)
         bids = [provider.bid(order, price, place, **bid) for place, (provider, price) in enumerate(offers)]
-        return self.opens(order, *bids, deposit=deposit, payer=payer)
+        return self.opens(order, *bids, deposit=deposit)
 
     def deposits(self, deployment: DeploymentId, amount: int, *, payer: Actor | None = None) -> Draft:
         source = None if payer is None else payer.key
