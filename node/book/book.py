@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
 
 from fondaco.consensus.ledger.accounts import account_of, params_of
 from fondaco.consensus.ledger.application import Execution
 from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.node.book.entries import Entry, Place, improves, said
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
 from fondaco.protocol import limits
@@ -30,30 +30,7 @@ from fondaco.protocol.market import (
     check_order,
 )
 from fondaco.protocol.records import Provider, UsedOrder, key_provider, key_used_order
-from fondaco.protocol.scalars import GroupIndex, Millis, OrderId, PublicKey
-
-Place = tuple[PublicKey, GroupIndex]
-"""One provider's answer on one group."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """An order and its answers; answers may come first, since gossip keeps no order."""
-
-    due: Millis
-    """When something of it expires next, or earlier; kept by `Book`, so that a block need not look into each."""
-    order: SignedOrder | None = None
-    number: int = 0
-    """Of its arrival, from 1; 0 while the order itself is missing."""
-    answers: dict[Place, Answer] = field(default_factory=dict)
-    news: News = field(default_factory=News)
-
-    def next_expiry(self) -> Millis:
-        """When something of it expires next; 0 where there is nothing in it."""
-        moments = [said(answer).expires_at for answer in self.answers.values()]
-        if self.order is not None:
-            moments.append(self.order.order.expires_at)
-        return min(moments, default=Millis(0))
+from fondaco.protocol.scalars import Millis, OrderId, PublicKey
 
 
 class Book:
@@ -112,7 +89,7 @@ class Book:
             entry = self._early[answer.order] = Entry(due=answer.expires_at)
         place = (answer.provider, answer.group)
         before = entry.answers.get(place)
-        if before is not None and not _improves(signed, before):
+        if before is not None and not improves(signed, before):
             return False
         if before is None and len(entry.answers) >= limits.BOOK_ANSWERS_PER_ORDER:
             raise Refused("book.full", "this order has as many answers as are kept")
@@ -224,20 +201,3 @@ class Book:
         entry.due = entry.next_expiry()
         if entry.due <= now:
             self._remove(identity)
-
-
-def said(signed: Answer) -> Bid | Decline:
-    return signed.bid if isinstance(signed, SignedBid) else signed.decline
-
-
-def _improves(new: Answer, old: Answer) -> bool:
-    """A bid may follow a decline; a later bid must carry a higher serial and be a hundredth cheaper."""
-    if not isinstance(new, SignedBid):
-        return False
-    if not isinstance(old, SignedBid):
-        return True
-    return (
-        new.bid.serial > old.bid.serial
-        and new.bid.serial <= limits.BID_SERIALS
-        and new.bid.price_per_hour * 100 <= old.bid.price_per_hour * 99
-    )

@@ -1,0 +1,6 @@
+"""The order book: open orders, and what providers answered. Bounded, and emptied by block time."""
+
+from fondaco.node.book.book import Book
+from fondaco.node.book.entries import Entry, Place, said
+
+__all__ = ["Book", "Entry", "Place", "said"]
