@@ -2,5 +2,6 @@
 
 from fondaco.node.book.book import Book
 from fondaco.node.book.entries import Entry, Place, said
+from fondaco.node.book.reconcile import Reconciler
 
-__all__ = ["Book", "Entry", "Place", "said"]
+__all__ = ["Book", "Entry", "Place", "Reconciler", "said"]

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
+from typing import assert_never
 
 from fondaco.consensus.ledger.accounts import account_of, params_of
 from fondaco.consensus.ledger.application import Execution
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.node.book.entries import Entry, Place, improves, said
+from fondaco.node.book.holdings import Holdings
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
-from fondaco.protocol import limits
+from fondaco.protocol import codec, limits
+from fondaco.protocol.book.digests import ItemId, item_id
+from fondaco.protocol.book.memory import Memory
+from fondaco.protocol.book.shares import OWN, Share, Shares
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.events import LeaseOpened
 from fondaco.protocol.market import (
@@ -24,13 +29,15 @@ from fondaco.protocol.market import (
     Decline,
     GossipItem,
     SignedBid,
+    SignedDecline,
     SignedOrder,
     check_bid,
     check_decline,
     check_order,
 )
 from fondaco.protocol.records import Provider, UsedOrder, key_provider, key_used_order
-from fondaco.protocol.scalars import Millis, OrderId, PublicKey
+from fondaco.protocol.scalars import Hash, Millis, OrderId, PublicKey
+from fondaco.protocol.signing import message_id
 
 
 class Book:
@@ -44,60 +51,138 @@ class Book:
         self._count = 0
         self._promised: dict[PublicKey, int] = {}
         """By tenant, the sum of its open orders' deposits."""
+        self.holdings = Holdings()
         self.news = News()
         """Rings when an order came in."""
         self.listeners: list[Callable[[GossipItem], None]] = []
         """Called with whatever is taken in: they must not wait and must not fail."""
         chain.listeners.append(self._after_commit)
 
-    def add_order(self, signed: SignedOrder) -> OrderId:
+    def check(self, signed: GossipItem) -> Hash:
+        """Judge an item by itself; the hash of what was signed. Raises `Refused` or `PeerFault`."""
+        match signed:
+            case SignedOrder():
+                return Hash(check_order(self._chain.id, signed))
+            case SignedBid():
+                check_bid(self._chain.id, signed)
+            case SignedDecline():
+                check_decline(self._chain.id, signed)
+            case _:
+                assert_never(signed)
+        return message_id(self._chain.id, said(signed))
+
+    def admit(self, message: Hash, signed: GossipItem, source: str) -> bool:
+        """Take in what `check` found good, from this neighbour; whether it was new.
+
+        Raises `Refused` with what the ledger's state does not allow, or there is no room for.
+        """
+        if isinstance(signed, SignedOrder):
+            return self._admit_order(OrderId(message), signed, source)
+        return self._admit_answer(item_id(message), signed, source)
+
+    def add_order(self, signed: SignedOrder, source: str = OWN) -> OrderId:
         """Admit an order. Raises `PeerFault`, or `Refused` with what the order or the ledger's state lacks."""
-        identity = check_order(self._chain.id, signed)
+        identity = OrderId(self.check(signed))
+        self._admit_order(identity, signed, source)
+        return identity
+
+    def add_answer(self, signed: Answer, source: str = OWN) -> bool:
+        """Admit a bid or decline; whether it said anything new. Raises `PeerFault` or `Refused`."""
+        return self._admit_answer(item_id(self.check(signed)), signed, source)
+
+    def _admit_order(self, identity: OrderId, signed: SignedOrder, source: str) -> bool:
         if identity in self._entries:
-            return identity
+            return False
         self._check_affordable(signed)
         if self._chain.ledger.state().get(key_used_order(identity), UsedOrder) is not None:
             raise Refused("order.used", "this order has already been turned into leases")
+        item, tenant = item_id(identity), signed.order.tenant
+        self._check_quota(tenant)
+        self._make_room(self.holdings.orders, item, Share(source=source, account=tenant, size=_size(signed)))
         entry = self._early.pop(identity, None) or Entry(due=signed.order.expires_at)
-        for place in [place for place in entry.answers if place[1] >= len(signed.order.groups)]:
-            del entry.answers[place]
-        while len(self._entries) >= limits.BOOK_ORDERS:
-            self._remove(next(iter(self._entries)))
         self._count += 1
         entry.order, entry.number = signed, self._count
-        entry.due = entry.next_expiry()
         self._entries[identity] = entry
         self._arrivals[self._count] = identity
-        tenant = signed.order.tenant
         self._promised[tenant] = self._promised.get(tenant, 0) + signed.order.deposit
+        self.holdings.hold(item, identity, None)
+        self._settle_early(entry)
+        entry.due = entry.next_expiry()
         self._tell(signed)
         self.news.ring()
-        return identity
+        return True
 
-    def add_answer(self, signed: Answer) -> bool:
-        """Admit a bid or decline; whether it said anything new. Raises `PeerFault` or `Refused`."""
-        if isinstance(signed, SignedBid):
-            check_bid(self._chain.id, signed)
-        else:
-            check_decline(self._chain.id, signed)
+    def _settle_early(self, entry: Entry) -> None:
+        """The order has come: its answers so far go among the others, but for those on groups it does not have."""
+        assert entry.order is not None
+        for place, item in list(entry.ids.items()):
+            if place[1] >= len(entry.order.order.groups):
+                self._forget_answer(entry, place, self.holdings.ended)
+                continue
+            share = self.holdings.early.share(item)
+            self.holdings.early.remove(item)
+            for fallen in self.holdings.answers.add(item, share):
+                self._shed(fallen)
+
+    def _admit_answer(self, item: ItemId, signed: Answer, source: str) -> bool:
         answer = said(signed)
         entry = self._find(answer.order)
         self._check_answer(answer, entry)
-        if entry is None:
-            while len(self._early) >= limits.BOOK_EARLY_ORDERS:
-                self._remove(next(iter(self._early)))
-            entry = self._early[answer.order] = Entry(due=answer.expires_at)
         place = (answer.provider, answer.group)
-        before = entry.answers.get(place)
-        if before is not None and not improves(signed, before):
-            return False
-        if before is None and len(entry.answers) >= limits.BOOK_ANSWERS_PER_ORDER:
+        before = None if entry is None else entry.answers.get(place)
+        if entry is not None and before is not None:
+            if not improves(signed, before):
+                if entry.ids[place] != item:
+                    self.holdings.ended.remember(item, _until(answer.expires_at))
+                return False
+            self._forget_answer(entry, place, self.holdings.ended)
+        elif entry is not None and len(entry.answers) >= limits.BOOK_ANSWERS_PER_ORDER:
+            self.holdings.counters.refused_full += 1
             raise Refused("book.full", "this order has as many answers as are kept")
-        entry.answers[place] = signed
+        shares = self.holdings.early if entry is None or entry.order is None else self.holdings.answers
+        self._make_room(shares, item, Share(source=source, account=answer.provider, size=_size(signed)))
+        entry = self._find(answer.order)  # what was shed may have been the last of an early one
+        if entry is None:
+            entry = self._early[answer.order] = Entry(due=answer.expires_at)
+        entry.answers[place], entry.ids[place] = signed, item
         entry.due = min(entry.due, answer.expires_at)
+        self.holdings.hold(item, answer.order, place)
         self._tell(signed)
         entry.news.ring()
         return True
+
+    def _check_quota(self, tenant: PublicKey) -> None:
+        count = self.holdings.orders.of_account(tenant)
+        if count >= self.holdings.orders.caps.per_account:
+            self.holdings.counters.refused_quota += 1
+            raise Refused("book.tenant_quota", f"this tenant has {count} open orders, as many as are kept of one")
+
+    def _make_room(self, shares: Shares, item: ItemId, share: Share) -> None:
+        """Give an item its share and shed what falls away for it. Raises `Refused` if it is the one to go."""
+        fallen = shares.add(item, share)
+        for one in fallen:
+            if one != item:
+                self._shed(one)
+        if item in fallen:
+            self.holdings.counters.refused_full += 1
+            raise Refused("book.full", "there is no room, and whose this is has the most of it")
+
+    def _shed(self, item: ItemId) -> None:
+        """Forget what lost its share; it is not pulled again, while it could push out what pushed it."""
+        found = self.holdings.place(item)
+        assert found is not None
+        identity, place = found
+        counters, entry = self.holdings.counters, self._find(identity)
+        assert entry is not None
+        if place is None:
+            counters.shed_orders += 1
+            counters.shed_answers += len(entry.answers)
+            self._remove(identity, self.holdings.waived)
+        else:
+            counters.shed_answers += 1
+            self._forget_answer(entry, place, self.holdings.waived)
+            if entry.order is None and not entry.answers:
+                self._remove(identity, self.holdings.waived)
 
     def _tell(self, item: GossipItem) -> None:
         for listener in self.listeners:
@@ -112,8 +197,34 @@ class Book:
         groups = limits.GROUPS if entry is None or entry.order is None else len(entry.order.order.groups)
         if answer.group >= groups:
             raise Refused("answer.group", f"an answer on group {answer.group} of {groups}")
+        if entry is None and self._is_over(answer.order):
+            raise Refused("order.over", "its order has expired or become leases")
         if self._chain.ledger.state().get(key_provider(answer.provider), Provider) is None:
             raise Refused("provider.unknown", "the answer's provider is not registered")
+
+    def _is_over(self, identity: OrderId) -> bool:
+        return (
+            self.holdings.ended.has(item_id(identity), self._chain.head.time)
+            or self._chain.ledger.state().get(key_used_order(identity), UsedOrder) is not None
+        )
+
+    def over(self, item: ItemId) -> bool:
+        """Whether an item that is not here shall not be pulled either."""
+        return self.holdings.over(item, self._chain.head.time)
+
+    def waive(self, item: ItemId) -> None:
+        """The ledger's state does not allow it, or there was no room: it is not pulled for a while."""
+        self.holdings.waived.remember(item, Millis(self._chain.head.time + limits.BOOK_RETRY_MS))
+
+    def item(self, item: ItemId) -> GossipItem | None:
+        """What is held under this id."""
+        found = self.holdings.place(item)
+        if found is None:
+            return None
+        identity, place = found
+        entry = self._find(identity)
+        assert entry is not None
+        return entry.order if place is None else entry.answers[place]
 
     def order(self, identity: OrderId) -> SignedOrder | None:
         entry = self._entries.get(identity)
@@ -155,16 +266,25 @@ class Book:
                     yield answer
             await waiting.wait()
 
-    def _remove(self, identity: OrderId) -> None:
+    def _remove(self, identity: OrderId, memory: Memory) -> None:
         """Forget an order, or what came early for one."""
         entry = self._entries.pop(identity, None) or self._early.pop(identity)
         if entry.order is not None:
             del self._arrivals[entry.number]
-            tenant = entry.order.order.tenant
-            self._promised[tenant] -= entry.order.order.deposit
-            if not self._promised[tenant]:
-                del self._promised[tenant]
+            order = entry.order.order
+            self._promised[order.tenant] -= order.deposit
+            if not self._promised[order.tenant]:
+                del self._promised[order.tenant]
+            self.holdings.forget(item_id(identity), memory, _until(order.expires_at))
+        for place in list(entry.answers):
+            self._forget_answer(entry, place, memory)
         entry.news.ring()
+
+    def _forget_answer(self, entry: Entry, place: Place, memory: Memory) -> None:
+        answer = said(entry.answers.pop(place))
+        again = self._chain.head.time + limits.BOOK_RETRY_MS
+        early = entry.order is None and memory is self.holdings.waived  # it is wanted once its order has come
+        self.holdings.forget(entry.ids.pop(place), memory, Millis(again) if early else _until(answer.expires_at))
 
     def _check_affordable(self, signed: SignedOrder) -> None:
         order, head, state = signed.order, self._chain.head, self._chain.ledger.state()
@@ -188,16 +308,31 @@ class Book:
         """Forget what expired by block time, and what became a lease."""
         now = execution.block.header.time
         for event in execution.events:
-            if isinstance(event, LeaseOpened) and OrderId(event.deployment) in self._entries:
-                self._remove(OrderId(event.deployment))  # a deployment carries its order's id
+            if isinstance(event, LeaseOpened):
+                self._end_used(OrderId(event.deployment))  # a deployment carries its order's id
         for entries in (self._entries, self._early):
             for identity in [key for key, entry in entries.items() if entry.due <= now]:
                 self._expire(identity, entries[identity], now)
 
+    def _end_used(self, identity: OrderId) -> None:
+        """An order became leases; what is here of it, or came early for it, goes."""
+        if self._find(identity) is not None:
+            self._remove(identity, self.holdings.ended)
+
     def _expire(self, identity: OrderId, entry: Entry, now: Millis) -> None:
         for place, answer in list(entry.answers.items()):
             if said(answer).expires_at <= now:
-                del entry.answers[place]
+                self._forget_answer(entry, place, self.holdings.ended)
         entry.due = entry.next_expiry()
         if entry.due <= now:
-            self._remove(identity)
+            self._remove(identity, self.holdings.ended)
+
+
+def _size(signed: GossipItem) -> int:
+    """What an item counts for its share."""
+    return len(codec.encode(signed)) + limits.BOOK_ITEM_OVERHEAD_BYTES
+
+
+def _until(expires_at: Millis) -> Millis:
+    """So long what expires then is remembered, for neighbours whose chain lags."""
+    return Millis(expires_at + limits.BOOK_REMEMBER_MS)

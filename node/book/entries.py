@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fondaco.node.news import News
 from fondaco.protocol import limits
+from fondaco.protocol.book.digests import ItemId
 from fondaco.protocol.market import Answer, Bid, Decline, SignedBid, SignedOrder
 from fondaco.protocol.scalars import GroupIndex, Millis, PublicKey
 
@@ -23,6 +24,8 @@ class Entry:
     number: int = 0
     """Of its arrival, from 1; 0 while the order itself is missing."""
     answers: dict[Place, Answer] = field(default_factory=dict)
+    ids: dict[Place, ItemId] = field(default_factory=dict)
+    """Of the answers."""
     news: News = field(default_factory=News)
 
     def next_expiry(self) -> Millis:
