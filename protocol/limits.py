@@ -115,6 +115,8 @@ BOOK_ROUND_MS = 3_000
 """From one round to the next, half as much or half as long again by chance."""
 BOOK_ROUND_SOON_MS = 500
 """After a round that had to leave something for the next."""
+BOOK_ROUND_LASTS_MS = 10_000
+"""Then a round ends, whatever the neighbour: a slow one shall not hold up the others."""
 BOOK_ROUND_CALLS = 64
 """Questions of one round, and with the next two what one neighbour can make us do in it."""
 BOOK_ROUND_ITEMS = 1_024

@@ -42,7 +42,7 @@ class ReconcileCounters:
 
     rounds: int = 0
     rounds_failed: int = 0
-    """That a neighbour did not answer, or not as it should."""
+    """That a neighbour did not answer in time, or not as it should."""
     pulled: int = 0
     """Items that were new."""
     refused: int = 0
@@ -90,9 +90,11 @@ class Reconciler:
         pulling = Round(self._book.holdings.index, point=point, over=self._book.over)
         self.counters.rounds += 1
         try:
-            while (question := pulling.question()) is not None:
-                items = pulling.take(await self._call(peer, question.method, question.params))
-                await self._admit_all(items, peer)
+            with trio.move_on_after(limits.BOOK_ROUND_LASTS_MS / 1_000) as scope:
+                while (question := pulling.question()) is not None:
+                    items = pulling.take(await self._call(peer, question.method, question.params))
+                    await self._admit_all(items, peer)
+            self.counters.rounds_failed += scope.cancelled_caught
         except PeerFault as fault:
             self.counters.rounds_failed += 1
             self._blame(peer, fault)

@@ -10,22 +10,30 @@ from typing import Any
 import pytest
 import trio
 from tests.support.chains import Town, decline_by, order_by
+from tests.support.ledger import a_group
 from tests.support.network import address, seed, until
 
-from fondaco.node.app import _admit_answer, _admit_order, _judge
+from fondaco.node import clock, testnet
+from fondaco.node.app import _admit_answer, _admit_order, _judge, open_node
 from fondaco.node.book import Book, Reconciler
 from fondaco.node.book.reconcile import PROTOCOL
 from fondaco.node.chain import Chain
+from fondaco.node.config import load
 from fondaco.node.gossip import Gossip, Topic
 from fondaco.node.light_service import LightService
+from fondaco.node.measures import measures
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.protocol import codec, light, limits
 from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.router import Verdict
-from fondaco.protocol.market import Answer, SignedBid, SignedOrder
-from fondaco.protocol.scalars import OrderId
+from fondaco.protocol.market import Answer, Order, SignedBid, SignedOrder
+from fondaco.protocol.messages import Faucet
+from fondaco.protocol.records import Account, key_account
+from fondaco.protocol.scalars import Hash, MicroCredits, MicroStake, Millis, OrderId, Salt
+from fondaco.protocol.signing import Signer
+from fondaco.protocol.transactions import sign_transaction
 
 
 class Peer:
@@ -205,3 +213,39 @@ async def test_a_neighbour_that_does_not_speak_it_fails_a_round_and_is_not_blame
         assert not await one.reconciler.round(mute.peer_id)
         assert one.reconciler.counters.rounds_failed == 1
         assert one.host.counters.peer_faults == 0
+
+
+async def test_whole_nodes_hold_rounds_with_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BOOK_ROUND_MS", 40)
+    plan = testnet.create(tmp_path, validators=2, providers=0)
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(open_node(load(tmp_path / "nodes" / member.name)))
+            for member in plan.members
+        ]
+        signer = Signer(seed(9))
+        asks = Faucet(credits=MicroCredits(1_000_000), stake=MicroStake(0))
+        soon = Millis(clock.now() + 60_000)
+        paid = sign_transaction(signer, one.chain.id, (asks,), expires_at=soon, salt=Salt(bytes(16)))
+        await one.submit(codec.encode(paid))
+        key = key_account(signer.public_key)
+        await until(lambda: all(node.chain.ledger.state().get(key, Account) for node in (one, two)))
+        order = Order(
+            tenant=signer.public_key,
+            groups=(a_group(price=1_000),),
+            commitments=(Hash(bytes(32)),),
+            reclamation_window_ms=Millis(0),
+            deposit=MicroCredits(10_000),
+            reply_peers=(),
+            expires_at=Millis(clock.now() + 600_000),
+            salt=Salt(bytes(16)),
+        )
+        signed = SignedOrder(order=order, signature=signer.sign(one.chain.id, order))
+        identity = one.book.add_order(signed)  # and not a word of gossip
+        await until(lambda: two.book.order(identity))
+        assert two.book.order(identity) == signed
+        await until(lambda: measures(two)["book"]["bytes_in"])
+        assert measures(two)["book"]["orders"] == measures(two)["book"]["pulled"] == 1
+        assert measures(one)["book"]["bytes_out"] > 0

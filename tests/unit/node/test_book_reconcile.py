@@ -217,6 +217,24 @@ async def test_an_answer_that_is_none_is_a_fault_and_no_answer_is_not(pair: Pair
     assert pair.there.reconciler.counters.rounds_failed == 2
 
 
+async def test_a_neighbour_that_takes_its_time_does_not_hold_up_the_rounds(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(peer: str, params: Any) -> Any:
+        await trio.sleep(9)
+        return await pair.here.reconciler.methods()["ids"](peer, params)
+
+    async def never(peer: str, params: Any) -> Any:
+        await trio.sleep_forever()
+
+    pair.here.book.add_order(order_by(pair.street.alice)[1])
+    began = trio.current_time()
+    await pair.there.pulls_from(pair.here, ids=slow, items=never)
+    assert (trio.current_time() - began) * 1_000 == pytest.approx(limits.BOOK_ROUND_LASTS_MS)
+    assert pair.there.reconciler.counters.rounds_failed == 1
+    assert pair.there.faults == []
+
+
 async def test_who_asks_for_too_much_has_to_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BOOK_SERVED_BYTES", 10 * limits.BOOK_CALL_BYTES)
     monkeypatch.setattr(limits, "BOOK_SERVED_BYTES_PER_S", 1)
