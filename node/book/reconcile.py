@@ -66,6 +66,8 @@ class Reconciler:
         self._neighbours = neighbours
         self._call = call
         self._blame = blame
+        self._chance = random.Random()
+        """Our own, not the module's: what others draw from that in other threads stays as they wanted it."""
         self._allowance = Allowance(
             full=limits.BOOK_SERVED_BYTES,
             per_second=limits.BOOK_SERVED_BYTES_PER_S,
@@ -78,15 +80,15 @@ class Reconciler:
         """A round every `limits.BOOK_ROUND_MS` or so, sooner while there is more to pull. Until cancelled."""
         pause_ms = limits.BOOK_ROUND_MS
         while True:
-            await trio.sleep(pause_ms * random.uniform(0.5, 1.5) / 1_000)
+            await trio.sleep(pause_ms * self._chance.uniform(0.5, 1.5) / 1_000)
             neighbours = self._neighbours()
-            more = bool(neighbours) and await self.round(random.choice(neighbours))
+            more = bool(neighbours) and await self.round(self._chance.choice(neighbours))
             pause_ms = limits.BOOK_ROUND_SOON_MS if more else limits.BOOK_ROUND_MS
 
     async def round(self, peer: str) -> bool:
         """Pull from `peer` what we lack; whether it brought something and there is more of it."""
         before = self.counters.pulled
-        point = ItemId(random.randbytes(ID_BYTES))
+        point = ItemId(self._chance.randbytes(ID_BYTES))
         pulling = Round(self._book.holdings.index, point=point, over=self._book.over)
         self.counters.rounds += 1
         try:
