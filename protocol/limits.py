@@ -109,6 +109,8 @@ BOOK_REMEMBER_MS = 120_000
 """So long after its end an id is remembered: neighbours whose chain lags may still offer it."""
 BOOK_RETRY_MS = 10_000
 """Block time after which what the ledger's state did not allow is looked at again."""
+BOOK_SHED_MS = 60_000
+"""Block time after which what was shed may be pulled again; by then there may be room."""
 
 # Reconciling the book
 BOOK_ROUND_MS = 3_000

@@ -168,7 +168,7 @@ class Book:
             raise Refused("book.full", "there is no room, and whose this is has the most of it")
 
     def _shed(self, item: ItemId) -> None:
-        """Forget what lost its share; it is not pulled again, while it could push out what pushed it."""
+        """Forget what lost its share; it is not pulled again at once, or two would push each other out in turn."""
         found = self.holdings.place(item)
         assert found is not None
         identity, place = found
@@ -275,16 +275,20 @@ class Book:
             self._promised[order.tenant] -= order.deposit
             if not self._promised[order.tenant]:
                 del self._promised[order.tenant]
-            self.holdings.forget(item_id(identity), memory, _until(order.expires_at))
+            self.holdings.forget(item_id(identity), memory, self._again(memory, order.expires_at))
         for place in list(entry.answers):
             self._forget_answer(entry, place, memory)
         entry.news.ring()
 
     def _forget_answer(self, entry: Entry, place: Place, memory: Memory) -> None:
         answer = said(entry.answers.pop(place))
-        again = self._chain.head.time + limits.BOOK_RETRY_MS
-        early = entry.order is None and memory is self.holdings.waived  # it is wanted once its order has come
-        self.holdings.forget(entry.ids.pop(place), memory, Millis(again) if early else _until(answer.expires_at))
+        wait_ms = limits.BOOK_RETRY_MS if entry.order is None else limits.BOOK_SHED_MS  # its order may come soon
+        self.holdings.forget(entry.ids.pop(place), memory, self._again(memory, answer.expires_at, wait_ms))
+
+    def _again(self, memory: Memory, expires_at: Millis, wait_ms: int = limits.BOOK_SHED_MS) -> Millis:
+        """Until when what goes is not pulled again: to its end, or for a while where it was shed."""
+        shed = memory is self.holdings.waived
+        return Millis(self._chain.head.time + wait_ms) if shed else _until(expires_at)
 
     def _check_affordable(self, signed: SignedOrder) -> None:
         order, head, state = signed.order, self._chain.head, self._chain.ledger.state()

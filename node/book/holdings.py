@@ -27,6 +27,10 @@ class BookCounters:
     shed_answers: int = 0
     """With those of shed orders, and those whose order was not known yet."""
 
+    @property
+    def shed(self) -> int:
+        return self.shed_orders + self.shed_answers
+
 
 class Holdings:
     """Items that are held, and ids of those that are not wanted."""

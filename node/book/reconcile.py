@@ -86,8 +86,8 @@ class Reconciler:
             pause_ms = limits.BOOK_ROUND_SOON_MS if more else limits.BOOK_ROUND_MS
 
     async def round(self, peer: str) -> bool:
-        """Pull from `peer` what we lack; whether it brought something and there is more of it."""
-        before = self.counters.pulled
+        """Pull from `peer` what we lack; whether it brought something, and there is more of it and room."""
+        pulled, shed = self.counters.pulled, self._book.holdings.counters.shed
         point = ItemId(self._chance.randbytes(ID_BYTES))
         pulling = Round(self._book.holdings.index, point=point, over=self._book.over)
         self.counters.rounds += 1
@@ -105,7 +105,8 @@ class Reconciler:
             log.debug("no round with %s: %s", peer, error)
         finally:
             self.counters.bytes_in += pulling.size
-        return pulling.more and self.counters.pulled > before
+        room = self._book.holdings.counters.shed == shed
+        return room and pulling.more and self.counters.pulled > pulled
 
     async def _admit_all(self, items: list[tuple[ItemId, bytes]], peer: str) -> None:
         decoded: list[tuple[ItemId, GossipItem]] = [

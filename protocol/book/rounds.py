@@ -112,10 +112,12 @@ class Round:
             self._buckets = sorted(buckets, key=lambda bucket: (bucket - first) % BUCKETS)
 
     def _take_ids(self, rows: list[bytes]) -> None:
+        if sum(map(len, rows)) > limits.BOOK_LISTED_IDS * ID_BYTES:
+            raise PeerFault("book.answer", f"more than {limits.BOOK_LISTED_IDS} ids")
         buckets, self._buckets = self._buckets[: len(rows)], self._buckets[len(rows) :]
         for bucket, row in zip(buckets, rows, strict=True):
-            if len(row) > limits.BOOK_LISTED_IDS * ID_BYTES or len(row) % ID_BYTES:
-                raise PeerFault("book.answer", f"wanted at most {limits.BOOK_LISTED_IDS} ids of a bucket")
+            if len(row) % ID_BYTES:
+                raise PeerFault("book.answer", f"ids are {ID_BYTES} bytes each")
             ids = split(row)
             if len(set(ids)) != len(ids) or any(item[0] != bucket for item in ids):
                 raise PeerFault("book.answer", "an id twice, or in a bucket that it does not belong to")
@@ -123,6 +125,8 @@ class Round:
 
     def _take_items(self, rows: list[bytes]) -> list[tuple[ItemId, bytes]]:
         asked, self._wanted = self._wanted[: len(rows)], self._wanted[len(rows) :]
+        if len(rows) > 1 and sum(map(len, rows)) > limits.BOOK_PULL_BYTES:
+            raise PeerFault("book.answer", f"more than {limits.BOOK_PULL_BYTES} bytes of items")
         if any(len(row) > limits.GOSSIP_ITEM_BYTES for row in rows):
             raise PeerFault("book.answer", f"an item of more than {limits.GOSSIP_ITEM_BYTES} bytes")
         return [(item, raw) for item, raw in zip(asked, rows, strict=True) if raw]

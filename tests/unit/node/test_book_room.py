@@ -90,12 +90,14 @@ def test_the_answers_of_an_order_that_falls_away_go_with_it_and_are_counted(stre
     gone = street.order()
     bid = street.bid(street.paul, gone, 900)
     street.book.add_answer(bid)
-    street.order()
+    street.order(expires_at=Millis(street.chain.head.time + limits.BOOK_SHED_MS))
     assert street.book.answers(gone) == []
     assert street.dropped() == {"shed_orders": 1, "shed_answers": 1}
     assert street.book.over(id_of(street, bid)), "it is not pulled again"
     assert street.book.over(item_id(gone))
     assert_whole(street)
+    street.town.grow(street.chain, at=street.chain.head.time + limits.BOOK_SHED_MS)
+    assert not street.book.over(item_id(gone)), "by now there may be room"
 
 
 def test_a_provider_beyond_its_quota_loses_its_oldest_answer(street: Street) -> None:
@@ -120,7 +122,9 @@ def test_early_answers_that_fall_away_leave_nothing_and_are_wanted_again_after_a
     assert len(vars(street.book)["_early"]) == 1
     assert_whole(street)
     assert street.book.over(id_of(street, first))
-    street.town.grow(street.chain, at=street.chain.head.time + limits.BOOK_RETRY_MS)
+    street.town.grow(street.chain, at=street.chain.head.time + limits.BOOK_RETRY_MS - 1)
+    assert street.book.over(id_of(street, first))
+    street.town.grow(street.chain, at=street.chain.head.time + 1)
     assert not street.book.over(id_of(street, first))
 
 

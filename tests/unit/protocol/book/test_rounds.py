@@ -158,6 +158,8 @@ def after(*answers: Any) -> Round:
 DIFFERS = bytes(1) + Index().digests()[1:]
 """Digests of somebody who has something in the first bucket."""
 LISTED = [bytes(16) + bytes(15) + b"\1"]
+MANY = [b"".join(bytes(14) + number.to_bytes(2, "big") for number in range(256))]
+"""Ids of the first bucket, as many as may be asked for at once."""
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,7 @@ LISTED = [bytes(16) + bytes(15) + b"\1"]
         ((DIFFERS, LISTED), []),
         ((DIFFERS, LISTED), [b"", b"", b""]),
         ((DIFFERS, LISTED), [bytes(limits.GOSSIP_ITEM_BYTES + 1)]),
+        ((DIFFERS, MANY), [bytes(limits.GOSSIP_ITEM_BYTES)] * 17),
     ],
 )
 def test_what_is_no_answer_is_the_neighbours_fault(before: tuple[Any, ...], garbage: Any) -> None:
