@@ -1,8 +1,10 @@
 """What a book holds, as 256 numbers that change with every item and do not depend on its order.
 
-An id belongs to the bucket of its first byte. A bucket's sum is that of the hashes of its ids, modulo 2^256: it
-follows an item that comes or goes without a look at the others. Sums rather than XOR: anybody can find ids whose
-XOR is whatever it should be, and so hide a bid behind a few orders of its own.
+An id belongs to the bucket of its first byte. A bucket's sum is that of the hashes of its ids, 2,048 bits each and
+modulo 2^2048: it follows an item that comes or goes without a look at the others. Whoever makes orders chooses
+ids, and must not hide a bid behind them: it takes some hundred ids to make their XOR any number of 256 bits, and
+some thousand, with 2^32 steps, to make their sum one (Wagner's generalised birthday). With 2,048 bits and as many
+ids as a book holds that is more than 2^100 steps. What goes over the wire is a hash of the sum.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ ItemId = NewType("ItemId", bytes)
 
 ID_BYTES = 16
 BUCKETS = 256
-DIGEST_BYTES = 8
-"""Of one bucket, on the wire."""
+DIGEST_BYTES = 16
+"""Of one bucket, on the wire; with half of that, two sets of one's own with the same digest were found."""
 ROOT_BYTES = 16
-_MODULUS = 1 << 256
+_SUM_BYTES = 256
+_MODULUS = 1 << 8 * _SUM_BYTES
 
 
 def item_id(message: Hash | OrderId) -> ItemId:
@@ -61,7 +64,7 @@ class Index:
 
     def _change(self, item: ItemId, sign: int) -> None:
         bucket = item[0]
-        term = int.from_bytes(hashlib.sha256(item).digest(), "big")
+        term = int.from_bytes(hashlib.shake_256(item).digest(_SUM_BYTES), "big")
         self._sums[bucket] = (self._sums[bucket] + sign * term) % _MODULUS
         self._count += sign
         self._changed.add(bucket)
@@ -88,7 +91,7 @@ class Index:
 
 
 def _digest(total: int, count: int) -> bytes:
-    return hashlib.sha256(total.to_bytes(32, "big") + count.to_bytes(4, "big")).digest()[:DIGEST_BYTES]
+    return hashlib.sha256(total.to_bytes(_SUM_BYTES, "big") + count.to_bytes(4, "big")).digest()[:DIGEST_BYTES]
 
 
 def differing(ours: bytes, theirs: bytes) -> list[int]:

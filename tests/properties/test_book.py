@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.book_ids import an_id
 
 from fondaco.protocol.book import answering
-from fondaco.protocol.book.digests import Index, ItemId
+from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, Index, ItemId
 from fondaco.protocol.book.rounds import Round
 from fondaco.protocol.codec import Plain
 from fondaco.protocol.errors import PeerFault, Refused
@@ -131,7 +131,7 @@ def test_what_is_over_everywhere_does_not_come_back_and_the_rest_stays(
         st.one_of(
             st.binary(max_size=64),
             st.lists(st.binary(max_size=64), max_size=4),
-            st.just(bytes(2_048)),
+            st.just(bytes(BUCKETS * DIGEST_BYTES)),
             st.lists(st.integers(0, 50).map(lambda low: bytes([0] * 15 + [low])), min_size=1, max_size=32),
         ),
         max_size=12,

@@ -236,12 +236,12 @@ async def test_a_neighbour_that_takes_its_time_does_not_hold_up_the_rounds(
 
 
 async def test_who_asks_for_too_much_has_to_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_SERVED_BYTES", 10 * limits.BOOK_CALL_BYTES)
+    monkeypatch.setattr(limits, "BOOK_SERVED_BYTES", 16 * limits.BOOK_CALL_BYTES)
     monkeypatch.setattr(limits, "BOOK_SERVED_BYTES_PER_S", 1)
     side = Side(pair.here.chain, pair.here.book)
     digests = side.reconciler.methods()["digests"]
     differing = bytes(ROOT_BYTES)
-    for _ in range(4):  # 3 KiB each
+    for _ in range(4):  # 5 KiB each
         assert len(await digests("one", [differing])) == BUCKETS * DIGEST_BYTES
     with pytest.raises(Refused) as refusal:
         await digests("one", [differing])

@@ -75,7 +75,7 @@ def test_an_empty_book_fills_itself_in_several_rounds(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("BOOK_ROUND_CALLS", 5), ("BOOK_ROUND_ITEMS", 1), ("BOOK_ROUND_BYTES", 2_049)]
+    ("limit", "value"), [("BOOK_ROUND_CALLS", 5), ("BOOK_ROUND_ITEMS", 1), ("BOOK_ROUND_BYTES", 4_097)]
 )
 def test_a_round_ends_after_so_much_and_says_that_there_is_more(
     limit: str, value: int, monkeypatch: pytest.MonkeyPatch
