@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -14,6 +16,8 @@ from tests.support.streets import Street
 from fondaco.node.book import said
 from fondaco.protocol import limits
 from fondaco.protocol.book.digests import Index, ItemId, item_id
+from fondaco.protocol.book.shares import OWN
+from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import GossipItem, SignedOrder
 from fondaco.protocol.scalars import Millis, OrderId
 
@@ -45,7 +49,9 @@ def assert_whole(street: Street) -> None:
         held |= {id_of(street, signed)} | {id_of(street, answer) for answer in book.answers(identity)}
     early = [item for entry in vars(book)["_early"].values() for item in entry.ids.values()]
     assert book.holdings.index.root() == Index(held | set(early)).root()
-    counts = [len(shares) for shares in (book.holdings.orders, book.holdings.answers, book.holdings.early)]
+    kinds = (book.holdings.orders, book.holdings.answers, book.holdings.early)
+    assert all(len(shares) <= shares.caps.items and shares.size <= shares.caps.size for shares in kinds)
+    counts = [len(shares) for shares in kinds]
     assert sum(counts) == len(book.holdings.index) == len(held) + len(early)
     assert (counts[0], counts[2]) == (len(book.open_orders()), len(early))
 
@@ -222,3 +228,34 @@ async def test_orders_that_fell_away_do_not_reach_who_reads_them(street: Street)
         identities = [street.order() for _ in range(4)]
         got: list[tuple[OrderId, SignedOrder]] = [await anext(orders) for _ in range(2)]
         assert [identity for identity, _ in got] == identities[2:]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_comes_and_goes_shares_and_digests_stay_those_of_what_is_held(street: Street, seed: int) -> None:
+    chance, now = random.Random(seed), street.chain.head.time
+    for kind in ("orders", "answers", "early"):
+        street.cap(
+            kind, items=chance.randint(1, 5), per_account=chance.randint(1, 4), per_source=chance.randint(1, 5)
+        )
+    tenants, providers = (street.alice, street.bob), (street.paul, street.petra)
+    made = [
+        order_by(chance.choice(tenants), expires_at=Millis(now + chance.randint(1, 4) * MINUTE)) for _ in range(9)
+    ]
+    for _ in range(120):
+        identity, signed = chance.choice(made)
+        provider, source = chance.choice(providers), chance.choice([OWN, "one", "two"])
+        with contextlib.suppress(Refused):
+            match chance.randrange(8):
+                case 0 | 1:
+                    street.book.add_order(signed, source)
+                case 2 | 3 | 4:
+                    serial = chance.randrange(3)
+                    street.book.add_answer(provider.bid(signed, 1_000 - 20 * serial, serial=serial), source)
+                case 5 | 6:
+                    street.book.add_answer(decline_by(provider, identity, group=chance.randrange(2)), source)
+                case _:
+                    street.town.grow(street.chain, at=street.chain.head.time + chance.randrange(1, MINUTE // 4))
+        assert_whole(street)
+    street.town.grow(street.chain, at=street.chain.head.time + 5 * MINUTE)
+    assert len(street.book.holdings.index) == 0
+    assert_whole(street)
