@@ -2,7 +2,7 @@
 
     gossip --orders, bids--> book            light service --> book, mempool
     gossip --transactions--> mempool --> agreement --> chain --> (mempool, book, provider)
-    sync --> agreement
+    sync --> agreement                       neighbours' books --rounds--> book
 
 A service that fails brings the node down: half a node is worse than none.
 """
@@ -25,7 +25,8 @@ from fondaco.node import agreement as agreement_module
 from fondaco.node import snapshot_sync
 from fondaco.node import sync as sync_module
 from fondaco.node.agreement import Agreement
-from fondaco.node.book import Book
+from fondaco.node.book import Book, Reconciler
+from fondaco.node.book import reconcile as reconcile_module
 from fondaco.node.chain import Chain, read_genesis
 from fondaco.node.config import NodeConfig
 from fondaco.node.evidence_pool import EvidencePool, attack_of, judge_by
@@ -45,11 +46,12 @@ from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
 from fondaco.protocol import codec, light, limits, snapshots
+from fondaco.protocol.book.shares import OWN
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.router import Verdict
 from fondaco.protocol.light import Fork
-from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.market import Answer, GossipItem, SignedOrder
 from fondaco.protocol.scalars import Hash, Height, OrderId, TxId
 from fondaco.protocol.signing import verify
 
@@ -65,6 +67,7 @@ class Node:
     mempool: Mempool
     evidence: EvidencePool
     book: Book
+    reconciler: Reconciler
     host: Host
     gossip: Gossip
     agreement: Agreement
@@ -83,9 +86,9 @@ class Node:
         self.gossip.publish(Topic.TRANSACTIONS, raw)
         return identity
 
-    async def submit_order(self, signed: SignedOrder) -> OrderId:
-        """Take an order in and pass it on. Raises `Refused` or `PeerFault`."""
-        identity = self.book.add_order(signed)
+    async def submit_order(self, signed: SignedOrder, source: str = OWN) -> OrderId:
+        """Take an order in, from this peer, and pass it on. Raises `Refused` or `PeerFault`."""
+        identity = self.book.add_order(signed, source)
         await self._heard(Topic.ORDERS)
         self.gossip.publish(Topic.ORDERS, codec.encode(signed))
         return identity
@@ -184,6 +187,7 @@ def _assemble(
     """Build the services and tie them together."""
     mempool, book, gossip = Mempool(chain), Book(chain), Gossip(host, chain.id)
     client = RpcClient(host, sync_module.PROTOCOL, hello=hello(chain.id))
+    book_client = RpcClient(host, reconcile_module.PROTOCOL, hello=hello(chain.id))
     signer = keys["validator"].signer() if config.validator else None
     engine = Engine(
         chain.id,
@@ -197,13 +201,31 @@ def _assemble(
     async def call(peer: str, method: str, params: list[Any]) -> Any:
         return await client.call(PeerId(peer), method, params, timeout_ms=limits.REQUEST_TIMEOUT_MS)
 
+    async def call_book(peer: str, method: str, params: list[Any]) -> Any:
+        return await book_client.call(PeerId(peer), method, params)
+
     def blame(peer: str, fault: PeerFault) -> None:
         host.blame(PeerId(peer), fault)
 
+    reconciler = Reconciler(book, lambda: list(gossip.peers()), call_book, blame)
     sync = Sync(chain, lambda: list(host.peers()), call, agreement.adopt, blame)
     snapshots = Snapshots.open(config.data / "snapshots")
     market = Market(chain, book, config.market_home, config.market_days) if config.market else None
-    return Node(config, chain, mempool, evidence, book, host, gossip, agreement, sync, snapshots, keys, market)
+    return Node(
+        config,
+        chain,
+        mempool,
+        evidence,
+        book,
+        reconciler,
+        host,
+        gossip,
+        agreement,
+        sync,
+        snapshots,
+        keys,
+        market,
+    )
 
 
 def _serve(node: Node, nursery: trio.Nursery) -> None:
@@ -224,6 +246,7 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     node.agreement.attach(links, node.host.blame, node.sync.request)
     RpcServer(node.host, sync_module.PROTOCOL, SyncService(node.chain).methods(), hello=greeting)
     RpcServer(node.host, snapshots.PROTOCOL, SnapshotService(node.snapshots).methods(), hello=greeting)
+    RpcServer(node.host, reconcile_module.PROTOCOL, node.reconciler.methods(), hello=greeting)
     service = LightService(node.chain, node.book, node.submit, node.submit_order, node.report_fork)
     RpcServer(node.host, light.PROTOCOL, service.methods(), hello=greeting)
 
@@ -231,10 +254,10 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
         return _judge(node.mempool.add_from_peer(raw) for raw in items)
 
     async def on_orders(items: list[bytes], source: PeerId) -> Verdict:
-        return _judge(_admit_order(node.book, raw) for raw in items)
+        return _judge(_admit_order(node.book, raw, source) for raw in items)
 
     async def on_bids(items: list[bytes], source: PeerId) -> Verdict:
-        return _judge(_admit_answer(node.book, raw) for raw in items)
+        return _judge(_admit_answer(node.book, raw, source) for raw in items)
 
     node.gossip.subscribe(Topic.TRANSACTIONS, on_transactions)
     node.gossip.subscribe(Topic.ORDERS, on_orders)
@@ -243,6 +266,7 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     nursery.start_soon(links.run)
     nursery.start_soon(node.agreement.run)
     nursery.start_soon(node.sync.run)
+    nursery.start_soon(node.reconciler.run)
     if node.config.snapshot_interval:
         nursery.start_soon(SnapshotMaker(node.chain, node.snapshots, node.config.snapshot_interval).run)
     if node.market is not None:
@@ -271,20 +295,27 @@ def _judge(admitted: Iterable[bool]) -> Verdict:
         return Verdict.REJECT
 
 
-def _admit_order(book: Book, raw: bytes) -> bool:
-    signed = codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES)
-    try:
-        book.add_order(signed)
-    except Refused as refusal:
-        log.debug("order ignored: %s", refusal)
-        return False
-    return True
+def _admit_order(book: Book, raw: bytes, source: str) -> bool:
+    """Whether the order is in the book now; one that came by a round before is passed on all the same."""
+    return _admit(book, codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES), source) is not None
 
 
-def _admit_answer(book: Book, raw: bytes) -> bool:
+def _admit_answer(book: Book, raw: bytes, source: str) -> bool:
     signed: Answer = codec.decode_union(raw, Answer, limit=limits.GOSSIP_ITEM_BYTES)
+    return bool(_admit(book, signed, source))
+
+
+def _admit(book: Book, signed: GossipItem, source: str) -> bool | None:
+    """Whether the item was new; None if it cannot be taken in, which is nobody's fault.
+
+    Raises `PeerFault` for what is bad by itself.
+    """
     try:
-        return book.add_answer(signed)
+        message = book.check(signed)
     except Refused as refusal:
-        log.debug("answer ignored: %s", refusal)
-        return False
+        raise PeerFault(refusal.code, refusal.message) from None
+    try:
+        return book.admit(message, signed, source)
+    except Refused as refusal:
+        log.debug("gossip ignored: %s", refusal)
+        return None

@@ -38,7 +38,8 @@ from fondaco.protocol.market import SignedOrder
 from fondaco.protocol.scalars import Hash, Height, OrderId, PublicKey, TxId
 
 Submit = Callable[[bytes], Awaitable[TxId]]
-SubmitOrder = Callable[[SignedOrder], Awaitable[OrderId]]
+SubmitOrder = Callable[[SignedOrder, str], Awaitable[OrderId]]
+"""(order, the peer that hands it in) -> its id."""
 ReportFork = Callable[[Fork], Awaitable[Hash]]
 
 
@@ -119,7 +120,8 @@ class LightService:
 
     async def submit_order(self, peer: str, params: Any) -> bytes:
         (raw,) = _arguments(params, bytes)
-        return await self._submit_order(codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES))
+        signed = codec.decode(raw, SignedOrder, limit=limits.GOSSIP_ITEM_BYTES)
+        return await self._submit_order(signed, peer)
 
     async def watch_order(self, peer: str, params: Any) -> AsyncIterator[bytes]:
         (identity,) = _arguments(params, bytes)

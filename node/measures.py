@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from fondaco.node.app import Node
+from fondaco.node.book import Book, Reconciler
 from fondaco.node.network.links import Links
 
 
@@ -23,6 +25,18 @@ def measures(node: Node) -> dict[str, Any]:
         "decision_ms": list(finality.commit_ms),
         "consensus": _traffic(node.agreement.links),
         "gossip": _traffic(node.gossip.links),
+        "book": _book(node.book, node.reconciler),
+    }
+
+
+def _book(book: Book, reconciler: Reconciler) -> dict[str, int]:
+    """What is held, what there was no room for, and what rounds with neighbours brought and cost."""
+    held = book.holdings
+    return {
+        "orders": len(held.orders),
+        "answers": len(held.answers) + len(held.early),
+        **asdict(held.counters),
+        **asdict(reconciler.counters),
     }
 
 

@@ -88,9 +88,56 @@ PROVIDERS_LISTED = 1_000
 LIVE_LEASES_LISTED = 10_000
 """Of one provider, to a light client."""
 BOOK_ORDERS = 50_000
-BOOK_EARLY_ORDERS = 4_096
-"""Orders that are not known yet, and whose answers are kept until they come."""
+BOOK_ORDER_BYTES = 128 * MIB
+"""Of all open orders, counted as signed, with `BOOK_ITEM_OVERHEAD_BYTES` each."""
+BOOK_ORDERS_PER_TENANT = 2_500
+BOOK_ORDERS_PER_PEER = BOOK_ORDERS // 2
+"""Orders in the book that came from one neighbour."""
+BOOK_ANSWERS = 100_000
+BOOK_ANSWER_BYTES = 128 * MIB
+BOOK_ANSWERS_PER_PROVIDER = 10_000
+BOOK_ANSWERS_PER_PEER = BOOK_ANSWERS // 2
 BOOK_ANSWERS_PER_ORDER = 256
+BOOK_EARLY_ANSWERS = 8_192
+"""Answers whose order is not known yet, kept until it comes."""
+BOOK_EARLY_BYTES = 16 * MIB
+BOOK_EARLY_PER_PROVIDER = 1_024
+BOOK_EARLY_PER_PEER = BOOK_EARLY_ANSWERS // 2
+BOOK_ITEM_OVERHEAD_BYTES = 512
+"""Counted for every item besides its bytes, for what is kept around it."""
+BOOK_REMEMBERED = 65_536
+"""Ids of what is over, or was not wanted, that a book remembers, of each kind."""
+BOOK_REMEMBER_MS = 120_000
+"""So long after its end an id is remembered: neighbours whose chain lags may still offer it."""
+BOOK_RETRY_MS = 10_000
+"""Block time after which what the ledger's state did not allow is looked at again."""
+BOOK_SHED_MS = 60_000
+"""Block time after which what was shed may be pulled again; by then there may be room."""
+
+# Reconciling the book
+BOOK_ROUND_MS = 3_000
+"""From one round to the next, half as much or half as long again by chance."""
+BOOK_ROUND_SOON_MS = 500
+"""After a round that had to leave something for the next."""
+BOOK_ROUND_LASTS_MS = 10_000
+"""Then a round ends, whatever the neighbour: a slow one shall not hold up the others."""
+BOOK_ROUND_CALLS = 64
+"""Questions of one round, and with the next two what one neighbour can make us do in it."""
+BOOK_ROUND_ITEMS = 1_024
+BOOK_ROUND_BYTES = 4 * MIB
+BOOK_LISTED_BUCKETS = 32
+"""Buckets whose ids are asked for at once."""
+BOOK_LISTED_IDS = 4_096
+"""Ids in one answer."""
+BOOK_PULL_ITEMS = 256
+"""Items asked for at once."""
+BOOK_PULL_BYTES = 512 * KIB
+"""Items in one answer, besides the first."""
+BOOK_SERVED_BYTES = 8 * MIB
+"""What one neighbour may ask of us at once, in bytes of answers; it grows back with time."""
+BOOK_SERVED_BYTES_PER_S = 512 * KIB
+BOOK_CALL_BYTES = 1 * KIB
+"""What a question costs of that by itself."""
 DECLINE_REASONS = 16
 REPLY_PEERS = 4
 BID_ADDRESSES = 8

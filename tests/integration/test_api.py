@@ -213,6 +213,9 @@ async def test_a_whole_node_in_this_process_serves_agrees_and_stops(tmp_path: Pa
         with trio.fail_after(20):
             await node.chain.wait_first_block()
             status = await get(client, "/status")
+            counted = (await get(client, "/measures"))["book"]
+        assert {"orders", "answers", "shed_orders", "refused_quota"} <= set(counted)
+        assert {"rounds", "pulled", "bytes_in", "bytes_out", "refused"} <= set(counted)
         assert status["chain"] == plan.chain
         assert status["height"] >= 1
         assert status["validator"] is True

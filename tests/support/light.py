@@ -38,8 +38,8 @@ class Full:
     async def _submit(self, raw: bytes) -> TxId:
         return self.mempool.add(raw)
 
-    async def _submit_order(self, signed: SignedOrder) -> OrderId:
-        return self.book.add_order(signed)
+    async def _submit_order(self, signed: SignedOrder, peer: str) -> OrderId:
+        return self.book.add_order(signed, peer)
 
     async def _report_fork(self, fork: Fork) -> Hash:
         self.forks.append(fork)

@@ -21,6 +21,8 @@ from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip.router import Verdict
 from fondaco.protocol.scalars import Height, Signature
 
+NEIGHBOUR = "neighbour"
+
 
 @pytest.fixture
 def street(tmp_path: Path) -> Iterator[tuple[Town, Book]]:
@@ -55,14 +57,14 @@ def test_orders_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, Bo
     town, book = street
     (alice,) = town.actors("alice")
     _, signed = order_by(alice)
-    assert _admit_order(book, codec.encode(signed))
+    assert _admit_order(book, codec.encode(signed), NEIGHBOUR)
     _, poor = order_by(alice, deposit=10**12)
-    assert not _admit_order(book, codec.encode(poor)), "peers lag: no blame"
+    assert not _admit_order(book, codec.encode(poor), NEIGHBOUR), "peers lag: no blame"
     with pytest.raises(Malformed):
-        _admit_order(book, b"garbage")
+        _admit_order(book, b"garbage", NEIGHBOUR)
     _, other = order_by(alice)
     with pytest.raises(PeerFault):
-        _admit_order(book, codec.encode(replace(other, signature=Signature(bytes(64)))))
+        _admit_order(book, codec.encode(replace(other, signature=Signature(bytes(64)))), NEIGHBOUR)
 
 
 def test_answers_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, Book]) -> None:
@@ -71,11 +73,11 @@ def test_answers_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, B
     identity, signed = order_by(alice)
     book.add_order(signed)
     raw = codec.encode(paul.bid(signed, 900))
-    assert _admit_answer(book, raw)
-    assert not _admit_answer(book, raw), "nothing new: it is not passed on again"
-    assert not _admit_answer(book, codec.encode(decline_by(alice, identity))), "no provider"
+    assert _admit_answer(book, raw, NEIGHBOUR)
+    assert not _admit_answer(book, raw, NEIGHBOUR), "nothing new: it is not passed on again"
+    assert not _admit_answer(book, codec.encode(decline_by(alice, identity)), NEIGHBOUR), "no provider"
     with pytest.raises(Malformed):
-        _admit_answer(book, codec.encode(signed))
+        _admit_answer(book, codec.encode(signed), NEIGHBOUR)
 
 
 def test_a_validators_sign_state_is_made_with_its_chain_and_never_again(tmp_path: Path) -> None:

@@ -11,55 +11,18 @@ from typing import TypeVar
 import pytest
 import trio
 import trio.testing
-from tests.support.chains import Town, decline_by, order_by, stranger, town_chain
-from tests.support.ledger import RICH, Actor, a_group
+from tests.support.chains import decline_by, order_by, stranger, town_chain
+from tests.support.ledger import RICH, a_group
+from tests.support.streets import Street
 
-from fondaco.node.book import Book, said
-from fondaco.node.chain import Chain
+from fondaco.node.book import said
 from fondaco.protocol import limits
-from fondaco.protocol.errors import PeerFault, Refused
-from fondaco.protocol.market import SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.market import SignedBid, SignedDecline
 from fondaco.protocol.scalars import MicroCredits, Millis, OrderId, Salt, Signature
 
 T = TypeVar("T")
 MINUTE = 60_000
-
-
-class Street:
-    """A book, two tenants, and two registered providers."""
-
-    def __init__(self, town: Town, chain: Chain) -> None:
-        self.town = town
-        self.chain = chain
-        self.book = Book(chain)
-        self.alice, self.bob, self.paul, self.petra = town.actors("alice", "bob", "paul", "petra")
-        town.grow(chain, self.paul.registers(), self.petra.registers())
-
-    def order(self, tenant: Actor | None = None, **other: object) -> OrderId:
-        """An order that was admitted."""
-        identity, signed = order_by(tenant or self.alice, **other)  # type: ignore[arg-type]
-        assert self.book.add_order(signed) == identity
-        return identity
-
-    def bid(self, provider: Actor, order: OrderId, price: int, **other: object) -> SignedBid:
-        signed = self.book.order(order)
-        assert signed is not None
-        return provider.bid(signed, price, **other)  # type: ignore[arg-type]
-
-    def refuses_order(self, signed: SignedOrder) -> str:
-        before = self.book.open_orders()
-        with pytest.raises(Refused) as refusal:
-            self.book.add_order(signed)
-        assert self.book.open_orders() == before
-        return refusal.value.code
-
-    def refuses(self, answer: SignedBid | SignedDecline) -> str:
-        identity = said(answer).order
-        before = self.book.answers(identity)
-        with pytest.raises(Refused) as refusal:
-            self.book.add_answer(answer)
-        assert self.book.answers(identity) == before
-        return refusal.value.code
 
 
 @pytest.fixture
@@ -147,10 +110,8 @@ def test_orders_expire_by_block_time_and_not_before(street: Street) -> None:
     assert [key for key, _ in street.book.open_orders()] == [later]
 
 
-def test_the_oldest_order_makes_room_when_the_book_is_full(
-    street: Street, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "BOOK_ORDERS", 3)
+def test_the_oldest_order_makes_room_when_the_book_is_full(street: Street) -> None:
+    street.cap("orders", items=3)
     orders = [street.order() for _ in range(5)]
     assert [key for key, _ in street.book.open_orders()] == orders[2:]
     assert street.book.order(orders[0]) is None
@@ -178,8 +139,8 @@ def test_an_answer_may_come_before_its_order(street: Street) -> None:
     assert street.book.answers(identity) == [early]
 
 
-def test_early_answers_never_push_orders_out(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_EARLY_ORDERS", 2)
+def test_early_answers_never_push_orders_out(street: Street) -> None:
+    street.cap("early", items=2)
     kept = street.order()
     unknown = [order_by(street.alice)[0] for _ in range(3)]
     for identity in unknown:
