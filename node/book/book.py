@@ -10,9 +10,8 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from typing import assert_never
 
-from fondaco.consensus.ledger.accounts import account_of, params_of
 from fondaco.consensus.ledger.application import Execution
-from fondaco.consensus.ledger.escrow import HOUR_MS
+from fondaco.node.book.affordable import check_affordable, payer_of
 from fondaco.node.book.entries import Entry, Place, improves, said
 from fondaco.node.book.holdings import Holdings
 from fondaco.node.chain import Chain
@@ -50,7 +49,7 @@ class Book:
         """Numbered, so that a reader who slept knows what it has not seen."""
         self._count = 0
         self._promised: dict[PublicKey, int] = {}
-        """By tenant, the sum of its open orders' deposits."""
+        """By payer, the sum of the deposits that open orders count on."""
         self.holdings = Holdings()
         self.news = News()
         """Rings when an order came in."""
@@ -93,9 +92,11 @@ class Book:
     def _admit_order(self, identity: OrderId, signed: SignedOrder, source: str) -> bool:
         if identity in self._entries:
             return False
-        self._check_affordable(signed)
-        if self._chain.ledger.state().get(key_used_order(identity), UsedOrder) is not None:
+        state, payer = self._chain.ledger.state(), payer_of(signed.order)
+        if state.get(key_used_order(identity), UsedOrder) is not None:
             raise Refused("order.used", "this order has already been turned into leases")
+        promised = self._promised.get(payer, 0)
+        check_affordable(state, signed.order, promised=promised, now=self._chain.head.time)
         item, tenant = item_id(identity), signed.order.tenant
         self._check_quota(tenant)
         self._make_room(self.holdings.orders, item, Share(source=source, account=tenant, size=_size(signed)))
@@ -104,7 +105,8 @@ class Book:
         entry.order, entry.number = signed, self._count
         self._entries[identity] = entry
         self._arrivals[self._count] = identity
-        self._promised[tenant] = self._promised.get(tenant, 0) + signed.order.deposit
+        if signed.order.deposit:
+            self._promised[payer] = promised + signed.order.deposit
         self.holdings.hold(item, identity, None)
         self._settle_early(entry)
         entry.due = entry.next_expiry()
@@ -272,9 +274,10 @@ class Book:
         if entry.order is not None:
             del self._arrivals[entry.number]
             order = entry.order.order
-            self._promised[order.tenant] -= order.deposit
-            if not self._promised[order.tenant]:
-                del self._promised[order.tenant]
+            payer = payer_of(order)
+            left = self._promised.pop(payer, 0) - order.deposit
+            if left:
+                self._promised[payer] = left
             self.holdings.forget(item_id(identity), memory, self._again(memory, order.expires_at))
         for place in list(entry.answers):
             self._forget_answer(entry, place, memory)
@@ -290,30 +293,12 @@ class Book:
         shed = memory is self.holdings.waived
         return Millis(self._chain.head.time + wait_ms) if shed else _until(expires_at)
 
-    def _check_affordable(self, signed: SignedOrder) -> None:
-        order, head, state = signed.order, self._chain.head, self._chain.ledger.state()
-        if order.expires_at <= head.time:
-            raise Refused("order.expired", "the order has expired")
-        if order.expires_at > head.time + limits.ORDER_LIFE_MS + limits.CLOCK_SLACK_MS:
-            raise Refused("order.expiry", "an order lives for an hour at most")
-        rate = sum(group.max_price_per_hour for group in order.groups)
-        least = -(-rate * params_of(state).min_runway_ms // HOUR_MS)
-        if order.deposit < least:
-            raise Refused("deposit.too_small", f"the deposit is {order.deposit} ucredit, {least} are needed")
-        promised = order.deposit + self._promised.get(order.tenant, 0)
-        free = account_of(state, order.tenant).credits
-        if promised > free:
-            raise Refused(
-                "deposit.unaffordable",
-                f"the deposits of this tenant's open orders come to {promised} ucredit, it has {free}",
-            )
-
     def _after_commit(self, execution: Execution) -> None:
         """Forget what expired by block time, and what became a lease."""
         now = execution.block.header.time
         for event in execution.events:
             if isinstance(event, LeaseOpened):
-                self._end_used(OrderId(event.deployment))  # a deployment carries its order's id
+                self._end_used(event.order)
         for entries in (self._entries, self._early):
             for identity in [key for key, entry in entries.items() if entry.due <= now]:
                 self._expire(identity, entries[identity], now)
