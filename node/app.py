@@ -36,7 +36,7 @@ from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
-from fondaco.node.mempool import Mempool
+from fondaco.node.mempool import Mempool, Outcome
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
@@ -228,7 +228,7 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     RpcServer(node.host, light.PROTOCOL, service.methods(), hello=greeting)
 
     async def on_transactions(items: list[bytes], source: PeerId) -> Verdict:
-        return _judge(node.mempool.add_from_peer(raw) for raw in items)
+        return _verdict(await node.mempool.add_many(items, from_peer=True))
 
     async def on_orders(items: list[bytes], source: PeerId) -> Verdict:
         return _judge(_admit_order(node.book, raw) for raw in items)
@@ -269,6 +269,15 @@ def _judge(admitted: Iterable[bool]) -> Verdict:
     except PeerFault as fault:
         log.info("gossip rejected: %s", fault)
         return Verdict.REJECT
+
+
+def _verdict(outcomes: list[Outcome]) -> Verdict:
+    """As `_judge`, of what became of each item."""
+    faults = [outcome for outcome in outcomes if isinstance(outcome, PeerFault)]
+    if faults:
+        log.info("gossip rejected: %s", faults[0])
+        return Verdict.REJECT
+    return Verdict.ACCEPT if any(isinstance(one, bytes) for one in outcomes) else Verdict.IGNORE
 
 
 def _admit_order(book: Book, raw: bytes) -> bool:

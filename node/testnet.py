@@ -98,10 +98,12 @@ def create(
     initial_height: int = 1,
     every_api: bool = False,
     market: bool = True,
+    accounts: Sequence[GenesisAccount] = (),
 ) -> Plan:
     """Make keys, genesis and a home for each node; a full node follows and serves the chain, and no more.
 
-    The first node has an API, with `every_api` all have; and a market database, unless told otherwise.
+    The first node has an API, with `every_api` all have; and a market database, unless told otherwise. The
+    chain begins with `accounts`, besides those of the providers.
 
     Raises `Refused` `testnet.exists`.
     """
@@ -122,7 +124,7 @@ def create(
         for number, (role, name) in enumerate(names)
     ]
     genesis = replace(
-        _genesis(drafts, params or testnet_params(), Height(initial_height)),
+        _genesis(drafts, params or testnet_params(), Height(initial_height), accounts),
         authority=authority,
         issuer=issuer,
         auditors=((AKASH_AUDITOR, auditor),),
@@ -198,7 +200,9 @@ def free_port() -> int:
             return port
 
 
-def _genesis(drafts: Sequence[_Draft], params: Params, initial_height: Height) -> Genesis:
+def _genesis(
+    drafts: Sequence[_Draft], params: Params, initial_height: Height, accounts: Sequence[GenesisAccount]
+) -> Genesis:
     return Genesis(
         name="fondaco-local",
         time=Millis(clock.now()),
@@ -211,7 +215,8 @@ def _genesis(drafts: Sequence[_Draft], params: Params, initial_height: Height) -
             GenesisAccount(owner=draft.role_key, credits=MicroCredits(10 * CREDIT), stake=MicroStake(10 * CREDIT))
             for draft in drafts
             if draft.role == "provider"
-        ),
+        )
+        + tuple(accounts),
         auditors=(),
     )
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import trio
 
 from fondaco.node import testnet
 from fondaco.node.bench import Figure, Result, floor, percentile
+from fondaco.node.bench.asking import Measures, ask
 from fondaco.node.bench.load import Load, open_load
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
@@ -41,9 +41,6 @@ WARM_UP = 10
 IDLE_S = 5.0
 PAUSE_S = 0.05
 """Between a block and the next transfer: the slowest node has committed by then."""
-
-Measures = dict[str, dict[str, Any]]
-"""What each validator says of itself, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +107,10 @@ async def _blocks(load: Load, count: int) -> None:
 
 async def _idle_cost(plan: Plan) -> float:
     """Median over the validators, in ms a second, while no block is made."""
-    before = await _ask(plan)
+    before = await ask(plan)
     began = trio.current_time()
     await trio.sleep(IDLE_S)
-    after = await _ask(plan)
+    after = await ask(plan)
     seconds = trio.current_time() - began
     return statistics.median(
         float(after[name]["cpu_ms"] - was["cpu_ms"]) / seconds for name, was in before.items()
@@ -121,11 +118,11 @@ async def _idle_cost(plan: Plan) -> float:
 
 
 async def _window(plan: Plan, load: Load, idle: float) -> Window:
-    before = await _ask(plan)
+    before = await ask(plan)
     began = trio.current_time()
     await _blocks(load, HEIGHTS)
     seconds = trio.current_time() - began
-    after = await _ask(plan)
+    after = await ask(plan)
     return window_of(before, after, idle_ms=idle * seconds)
 
 
@@ -156,17 +153,3 @@ def _at(measures: dict[str, Any], path: Sequence[str]) -> Any:
     for name in path:
         found = found[name]
     return found
-
-
-async def _ask(plan: Plan) -> Measures:
-    """What the validators say of themselves, all asked at once."""
-    answers: Measures = {}
-
-    async def ask(name: str, api: str) -> None:
-        answers[name] = (await client.get(f"{api}/measures")).raise_for_status().json()
-
-    async with httpx.AsyncClient(timeout=30) as client, trio.open_nursery() as nursery:
-        for member in plan.members:
-            if member.role == "validator":
-                nursery.start_soon(ask, member.name, member.api)
-    return answers
