@@ -39,13 +39,13 @@ class Mempool:
         self._chain = chain
         self.verifier = Verifier(chain.envelopes) if verifier is None else verifier
         self._waiting = Waiting()
-        self._known = Known()
+        self.known = Known()
         self._head = chain.head
         self._state = chain.ledger.state()
         self._arrivals = 0
         self._doubted: dict[TxId, None] = {}
         """To be checked again, as a block changed what they depend on; in the order in which doubts came up."""
-        self._later: deque[bytes] = deque()
+        self.later: deque[bytes] = deque()
         """Refused by our state, perhaps because it lags behind the sender's: tried once more after a block."""
         self.news = News()
         """Rings when a transaction came in."""
@@ -120,7 +120,7 @@ class Mempool:
         waiting = self._waiting.by_digest.get(digest)
         if waiting is not None:
             return waiting
-        self._known.check(digest, self._head.height)
+        self.known.check(digest, self._head.height)
         with self._remembering(digest):
             read = self._chain.envelopes.read(raw)
             transaction = read.signed.transaction
@@ -185,13 +185,13 @@ class Mempool:
             yield
         except (PeerFault, Refused) as error:
             if not error.code.startswith("mempool."):
-                self._known.refused(digest, error, self._head.height)
+                self.known.refused(digest, error, self._head.height)
             raise
 
     def _try_later(self, raw: bytes, refusal: Refused) -> None:
-        full = len(self._later) >= limits.MEMPOOL_LATER
+        full = len(self.later) >= limits.MEMPOOL_LATER
         if not full and refusal.code not in FOR_GOOD and not refusal.code.startswith("mempool."):
-            self._later.append(raw)
+            self.later.append(raw)
 
     # Proposing
 
@@ -211,7 +211,7 @@ class Mempool:
     def _after_commit(self, execution: Execution) -> None:
         self._head, self._state = self._chain.head, self._chain.ledger.state()
         for raw in execution.block.transactions:
-            self._known.included(sha256(raw))
+            self.known.included(sha256(raw))
         for event in execution.events:
             if isinstance(event, TransactionApplied) and event.id in self._waiting.by_id:
                 self._drop(event.id)
@@ -256,8 +256,8 @@ class Mempool:
 
     def _retry(self) -> int:
         """Give what came too early another try; how many."""
-        tries = min(len(self._later), limits.MEMPOOL_RECHECKS // 2)
-        for raw in [self._later.popleft() for _ in range(tries)]:
+        tries = min(len(self.later), limits.MEMPOOL_RECHECKS // 2)
+        for raw in [self.later.popleft() for _ in range(tries)]:
             with contextlib.suppress(Refused, PeerFault):
                 self.add(raw)
         return tries
@@ -271,7 +271,7 @@ class Mempool:
             identity, signed = self._chain.envelopes.open(pending.raw)
             self._check(pending.raw, identity, signed.transaction)
         except (Refused, PeerFault) as error:
-            self._known.refused(pending.digest, error, self._head.height)
+            self.known.refused(pending.digest, error, self._head.height)
             self.refused += 1
             self._drop(identity)
             return False
