@@ -6,6 +6,8 @@ zero, and each holds one small transfer, which is handed to a node that follows:
 agreement, not service. Processor time is what the processes say of themselves, all threads, from block to block,
 less what they use when idle.
 
+A small network is also asked for transactions, see `throughput`, and what one costs is told part by part.
+
 Several windows are measured in one network. The machine is shared, often: processor time is the median of the
 windows, latency that of the window with the least median, and both stand beside what the same run measured of
 the machine itself.
@@ -24,7 +26,7 @@ from typing import Any
 import trio
 
 from fondaco.node import testnet
-from fondaco.node.bench import Figure, Result, floor, percentile
+from fondaco.node.bench import Figure, Result, floor, percentile, throughput, transaction_cost
 from fondaco.node.bench.asking import Measures, ask
 from fondaco.node.bench.load import Load, open_load
 from fondaco.node.config import read_passphrase
@@ -55,14 +57,20 @@ class Window:
     gossip_messages_per_block: float
 
 
-def measure(nodes: int) -> Result:
-    """Start a network of `nodes` validators, measure, and stop it."""
+def measure(nodes: int, minutes: float = 0) -> Result:
+    """Start a network of `nodes` validators, measure, and stop it; then others, for transactions, if it is small.
+
+    `minutes` of an even load tell how memory grows; none are spent on it unless asked for.
+    """
     home = Path(tempfile.mkdtemp(prefix="fondaco-bench-"))
     try:
         windows, idle = trio.run(_measure, home, nodes)
         limit = floor.measure(home / "floor", nodes)
+        costs = transaction_cost.measure(home / "costs") if nodes <= throughput.NODES else {}
     finally:
         shutil.rmtree(home)
+    transactions = throughput.figures(nodes) if nodes <= throughput.NODES else {}
+    memory = throughput.steady(nodes, minutes) if minutes else {}
     best = min(windows, key=lambda window: statistics.median(window.decision_ms))
 
     def middle(name: str) -> float:
@@ -80,8 +88,11 @@ def measure(nodes: int) -> Result:
             "bytes_per_block": Figure(value=middle("bytes_per_block"), unit="B"),
             "gossip_messages_per_block": Figure(value=middle("gossip_messages_per_block"), unit="1"),
             "idle_cpu_ms_per_s": Figure(value=round(idle, 2), unit="ms/s"),
+            **transactions,
+            **costs,
+            **memory,
         },
-        limit=limit,
+        limit=limit | throughput.limit(nodes, limit["verify_us"].value),
     )
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import trio
 
+from fondaco.consensus.ledger.genesis import GenesisAccount
+from fondaco.consensus.ledger.params import CREDIT
 from fondaco.node import clock
 from fondaco.node.gossip import Gossip, Topic
 from fondaco.node.keys.sealing import random_salt
@@ -23,7 +25,7 @@ from fondaco.protocol import codec, light
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.frames import hello
 from fondaco.protocol.messages import Transfer
-from fondaco.protocol.scalars import ChainId, MicroCredits, Millis
+from fondaco.protocol.scalars import ChainId, MicroCredits, MicroStake, Millis
 from fondaco.protocol.signing import Signer, sha256
 from fondaco.protocol.transactions import sign_transaction, transaction_id
 
@@ -68,15 +70,24 @@ def payer(number: int) -> Signer:
     return Signer(sha256(b"bench payer %d" % number))
 
 
+def rich() -> tuple[GenesisAccount, ...]:
+    """What the payers begin with."""
+    credits = MicroCredits(10_000 * CREDIT)
+    return tuple(
+        GenesisAccount(owner=payer(number).public_key, credits=credits, stake=MicroStake(0))
+        for number in range(PAYERS)
+    )
+
+
 def offer(what: Offer) -> Offered:
     """Sign, connect, publish, and wait for the answers. Raises `Unreachable`."""
     signers = [payer(number) for number in range(PAYERS)]
-    items = [_transfer(what.chain, signers, number) for number in range(int(what.rate * what.seconds))]
+    items = [transfer(what.chain, signers, number) for number in range(int(what.rate * what.seconds))]
     return trio.run(_offer, what, items)
 
 
-def _transfer(chain: ChainId, signers: list[Signer], number: int) -> tuple[bytes, bytes]:
-    """A transaction's bytes and its id: from each payer in turn to another one."""
+def transfer(chain: ChainId, signers: list[Signer], number: int) -> tuple[bytes, bytes]:
+    """Bytes and id of the transaction with this number: from each payer in turn to another one."""
     signer, to = signers[number % PAYERS], signers[(number * 7 + 1) % PAYERS]
     signed = sign_transaction(
         signer,

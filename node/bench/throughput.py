@@ -23,17 +23,17 @@ from typing import TypeVar
 
 import trio
 
-from fondaco.consensus.ledger.genesis import GenesisAccount
-from fondaco.consensus.ledger.params import CREDIT
 from fondaco.node import testnet
 from fondaco.node.bench import Figure, percentile
 from fondaco.node.bench.asking import Measures, ask
-from fondaco.node.bench.offering import PAYERS, Offer, Offered, offer, payer
+from fondaco.node.bench.offering import Offer, Offered, offer, rich
 from fondaco.node.storage import ChainStore
 from fondaco.node.testnet import Plan, Testnet
-from fondaco.protocol.scalars import ChainId, Height, MicroCredits, MicroStake, Millis
+from fondaco.protocol.scalars import ChainId, Height, Millis
 
 T = TypeVar("T")
+NODES = 4
+"""The largest network that is measured: more validators than that need a machine each."""
 GENTLE = 100
 """Transactions a second at which a market is at ease; finality is told for it by itself."""
 RATES = (100, 400, 700, 1_000, 1_300, 1_600, 2_000, 2_500)
@@ -74,11 +74,7 @@ Note = Callable[[Step], None]
 
 def plan(home: Path, nodes: int) -> Plan:
     """A network whose payers have money."""
-    rich = tuple(
-        GenesisAccount(owner=payer(number).public_key, credits=MicroCredits(10_000 * CREDIT), stake=MicroStake(0))
-        for number in range(PAYERS)
-    )
-    return testnet.create(home, validators=nodes, providers=0, every_api=True, market=False, accounts=rich)
+    return testnet.create(home, validators=nodes, providers=0, every_api=True, market=False, accounts=rich())
 
 
 def figures(nodes: int, *, note: Note = lambda _: None) -> dict[str, Figure]:
@@ -187,6 +183,15 @@ def summed_up(steps: Sequence[Step]) -> dict[str, Figure]:
         found[f"finality_at_{GENTLE}_p50_ms"] = Figure(value=gentle[0].p50_ms, unit="ms")
         found[f"finality_at_{GENTLE}_p99_ms"] = Figure(value=percentile(gentle[0].finality_ms, 99), unit="ms")
     return found
+
+
+def limit(nodes: int, verify_us: float) -> dict[str, Figure]:
+    """What signatures alone allow, as each validator checks each once and all share this machine."""
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "cores": Figure(value=cores, unit="1"),
+        "tx_per_s_of_signatures": Figure(value=round(cores * 1e6 / (nodes * verify_us)), unit="tx/s"),
+    }
 
 
 def _run(nodes: int, work: Callable[[Plan, Testnet, ProcessPoolExecutor], Awaitable[T]]) -> T:
