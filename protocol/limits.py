@@ -134,8 +134,8 @@ MEMPOOL_KNOWN = 65_536
 """Transactions of which a node remembers that they were included, or why they were refused."""
 VERIFIED_AT_ONCE = 64
 """Signatures that a thread checks in one go; a burst is split into so many."""
-VERIFIED_INLINE = 8
-"""So few are checked where they are: a thread costs more."""
+VERIFIED_INLINE = 32
+"""So few, 2 ms of them, are checked where they are: handing the interpreter to a thread and back costs more."""
 
 # Transactions
 TX_BYTES = 128 * KIB

@@ -26,13 +26,13 @@ def account_of(state: State, owner: PublicKey) -> Account:
     return state.get(key_account(owner), Account) or NOTHING
 
 
-def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0) -> None:
-    """Add to (or take from) a balance and the totals over accounts.
+def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0, to_pool: int = 0) -> None:
+    """Add to (or take from) a balance and the totals over accounts, and to the community pool.
 
     Raises `Refused` `funds.credits` or `funds.stake` where the balance does not cover it.
     """
     _add(state, owner, credits, stake)
-    shift(state, account_credits=credits, account_stake=stake)
+    shift(state, account_credits=credits, account_stake=stake, pool_credits=to_pool)
 
 
 def move(state: State, owner: PublicKey, to: PublicKey, credits: int) -> None:

@@ -215,7 +215,7 @@ def check_expiry(transaction: Transaction, *, now: Millis) -> None:
 
 def fee_of(transaction: Transaction, size: int, params: Params) -> MicroCredits:
     """What inclusion costs, tip apart. Asking a faucet, where there is one, is free, or nobody could begin."""
-    if params.has_faucet and all(isinstance(message, Faucet) for message in transaction.messages):
+    if params.has_faucet and {Faucet}.issuperset(map(type, transaction.messages)):
         return MicroCredits(0)
     return MicroCredits(params.fee_base + params.fee_per_byte * size)
 
@@ -236,8 +236,7 @@ def cannot_pay(total: int) -> Refused:
 def reward(state: State, transaction: Transaction, fee: MicroCredits, proposer: PublicKey) -> None:
     """Give what was charged: half the fee and the tip to the proposer, the rest to the community pool."""
     to_pool = fee - fee // 2
-    accounts.change(state, proposer, credits=fee + transaction.tip - to_pool)
-    accounts.shift(state, pool_credits=to_pool)
+    accounts.change(state, proposer, credits=fee + transaction.tip - to_pool, to_pool=to_pool)
 
 
 def check_unused(state: State, transaction: Transaction, identity: TxId) -> None:

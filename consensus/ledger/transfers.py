@@ -16,7 +16,7 @@ from fondaco.protocol.transactions import Transaction
 
 def are_all(transaction: Transaction) -> bool:
     """Whether it holds nothing else."""
-    return all(isinstance(message, Transfer) for message in transaction.messages)
+    return {Transfer}.issuperset(map(type, transaction.messages))
 
 
 def check(state: State, transaction: Transaction, identity: TxId, fee: MicroCredits) -> None:
