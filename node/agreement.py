@@ -45,6 +45,7 @@ from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.node.evidence_pool import EvidencePool
+from fondaco.node.finality import Finality
 from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
@@ -85,20 +86,6 @@ class _Judge:
     """A proposed block whose transactions have been looked at ahead, in threads."""
 
     block: Block
-
-
-@dataclass(slots=True)
-class Finality:
-    """How long this node's heights took, newest last."""
-
-    commit_ms: deque[int] = field(default_factory=lambda: deque(maxlen=1_000))
-    """From the header's time, when its proposer began, to the commit here."""
-    decided: int = 0
-    """How many heights that were; those fetched from peers are not among them."""
-
-    def note(self, took_ms: int) -> None:
-        self.commit_ms.append(took_ms)
-        self.decided += 1
 
 
 class Agreement:
