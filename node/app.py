@@ -44,6 +44,7 @@ from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
+from fondaco.node.verifying import share_interpreter
 from fondaco.protocol import codec, light, limits, snapshots
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.frames import hello
@@ -131,6 +132,7 @@ class Node:
 @asynccontextmanager
 async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     """Start a node and run it until the block ends. Raises `Refused` for a home that cannot be used."""
+    share_interpreter()
     genesis = read_genesis(config.genesis)
     passphrase = config.passphrase()
     keystore = Keystore(config.keys)

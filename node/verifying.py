@@ -25,6 +25,11 @@ THREADS = max(2, (os.cpu_count() or 1))
 Claim = tuple[PublicKey, bytes, Signature]
 
 
+def share_interpreter() -> None:
+    """For a process that runs nodes."""
+    sys.setswitchinterval(SWITCH_S)
+
+
 class Verifier:
     """Checks the signatures of transactions and tells `envelopes` of those that hold."""
 
@@ -32,7 +37,6 @@ class Verifier:
         self._envelopes = envelopes
         self._check = check
         self._threads = trio.CapacityLimiter(THREADS)
-        sys.setswitchinterval(SWITCH_S)
 
     def holds(self, read: Read) -> bool:
         """Check one here and now."""
