@@ -19,7 +19,7 @@ from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.scalars import PublicKey, Signature
 from fondaco.protocol.signing import Verify, verify
 
-SWITCH_S = 0.0005
+SWITCH_S = 0.0002
 THREADS = max(2, (os.cpu_count() or 1))
 """Checking at once, of all who ask; more than cores would only take turns."""
 Claim = tuple[PublicKey, bytes, Signature]
