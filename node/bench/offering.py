@@ -63,6 +63,8 @@ class Offered:
     unanswered: int = 0
     cpu_us_per_tx: float = 0.0
     """Of this process, while it published."""
+    cpu_s: float = 0.0
+    """Of this process in all."""
 
 
 def payer(number: int) -> Signer:
@@ -82,8 +84,11 @@ def rich() -> tuple[GenesisAccount, ...]:
 def offer(what: Offer) -> Offered:
     """Sign, connect, publish, and wait for the answers. Raises `Unreachable`."""
     signers = [payer(number) for number in range(PAYERS)]
+    began = time.process_time()
     items = [transfer(what.chain, signers, number) for number in range(int(what.rate * what.seconds))]
-    return trio.run(_offer, what, items)
+    offered = trio.run(_offer, what, items)
+    offered.cpu_s = time.process_time() - began
+    return offered
 
 
 def transfer(chain: ChainId, signers: list[Signer], number: int) -> tuple[bytes, bytes]:

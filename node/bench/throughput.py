@@ -59,6 +59,8 @@ class Step:
     cpu_us_per_tx: float
     """Of all validators together."""
     load_cpu_us_per_tx: float
+    others_cpu: float
+    """Share of the machine's processor time that went to neither validators nor load, nor was idle."""
 
     @property
     def p50_ms(self) -> float:
@@ -106,9 +108,9 @@ async def _step(plan: Plan, loads: ProcessPoolExecutor, rate: int, seconds: floa
         seconds=seconds,
         settle_s=SETTLE_MS / 1_000,
     )
-    before = await ask(plan)
+    before, busy_before = await ask(plan), _busy()
     offered = await trio.to_thread.run_sync(lambda: loads.submit(offer, what).result())
-    after = await ask(plan)
+    after, busy_after = await ask(plan), _busy()
     included, in_window = _included(plan, before, offered)
     cpu_ms = sum(now["cpu_ms"] - before[name]["cpu_ms"] for name, now in after.items())
     return Step(
@@ -118,7 +120,19 @@ async def _step(plan: Plan, loads: ProcessPoolExecutor, rate: int, seconds: floa
         unanswered=offered.unanswered,
         cpu_us_per_tx=round(cpu_ms * 1_000 / max(1, included), 1),
         load_cpu_us_per_tx=offered.cpu_us_per_tx,
+        others_cpu=_others(busy_before, busy_after, cpu_ms / 1_000 + offered.cpu_s),
     )
+
+
+def _busy() -> tuple[float, float]:
+    """Seconds of processors that were not idle since the machine started, and all there were."""
+    fields = [int(one) for one in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    total, idle = sum(fields), fields[3] + fields[4]
+    return (total - idle) / os.sysconf("SC_CLK_TCK"), total / os.sysconf("SC_CLK_TCK")
+
+
+def _others(before: tuple[float, float], after: tuple[float, float], ours_s: float) -> float:
+    return round(max(0.0, after[0] - before[0] - ours_s) / max(0.001, after[1] - before[1]), 2)
 
 
 def _included(plan: Plan, before: Measures, offered: Offered) -> tuple[int, float]:
@@ -176,6 +190,7 @@ def summed_up(steps: Sequence[Step]) -> dict[str, Figure]:
         "finality_p99_ms": Figure(value=percentile(best.finality_ms, 99), unit="ms"),
         "cpu_us_per_tx": Figure(value=best.cpu_us_per_tx, unit="us"),
         "load_cpu_us_per_tx": Figure(value=best.load_cpu_us_per_tx, unit="us"),
+        "others_cpu": Figure(value=best.others_cpu, unit="of all"),
         "most_tx_per_s": Figure(value=max(step.tx_per_s for step in steps), unit="tx/s"),
     }
     gentle = [step for step in steps if step.rate == GENTLE]

@@ -61,6 +61,7 @@ def test_validators_as_processes_are_measured_with_the_floor_beside_them(monkeyp
     assert figures["finality_at_100_p50_ms"] > 0
     assert figures["cpu_us_per_tx"] > figures["load_cpu_us_per_tx"] > 0
     assert {f"{part}_us_per_tx" for part in (*transaction_cost.PARTS, "gossip")} <= set(figures)
+    assert 0 <= figures["others_cpu"] <= 1
     assert figures["rss_mb_minute_3"] > 10
     assert figures["rss_mb_end"] > 10
 
@@ -73,6 +74,7 @@ def a_step(rate: int, reached: float, *finality_ms: int, unanswered: int = 0) ->
         unanswered=unanswered,
         cpu_us_per_tx=1.0,
         load_cpu_us_per_tx=1.0,
+        others_cpu=0.0,
     )
 
 
