@@ -36,7 +36,7 @@ NODES = 4
 """The largest network that is measured: more validators than that need a machine each."""
 GENTLE = 100
 """Transactions a second at which a market is at ease; finality is told for it by itself."""
-RATES = (100, 400, 700, 1_000, 1_300, 1_600, 2_000, 2_500)
+RATES = (100, 400, 700, 1_000, 1_200, 1_400, 1_700, 2_000, 2_500)
 SECONDS = 12.0
 SETTLE_MS = 2_000
 """Of each rate, before its window begins: queues fill, or they do not."""
