@@ -123,8 +123,10 @@ def create(
         _draft(home, name, role, passphrase, api=every_api or number == 0, market=market and number == 0)
         for number, (role, name) in enumerate(names)
     ]
+    genesis = _genesis(drafts, params or testnet_params(), Height(initial_height))
     genesis = replace(
-        _genesis(drafts, params or testnet_params(), Height(initial_height), accounts),
+        genesis,
+        accounts=(*genesis.accounts, *accounts),
         authority=authority,
         issuer=issuer,
         auditors=((AKASH_AUDITOR, auditor),),
@@ -200,9 +202,7 @@ def free_port() -> int:
             return port
 
 
-def _genesis(
-    drafts: Sequence[_Draft], params: Params, initial_height: Height, accounts: Sequence[GenesisAccount]
-) -> Genesis:
+def _genesis(drafts: Sequence[_Draft], params: Params, initial_height: Height) -> Genesis:
     return Genesis(
         name="fondaco-local",
         time=Millis(clock.now()),
@@ -215,8 +215,7 @@ def _genesis(
             GenesisAccount(owner=draft.role_key, credits=MicroCredits(10 * CREDIT), stake=MicroStake(10 * CREDIT))
             for draft in drafts
             if draft.role == "provider"
-        )
-        + tuple(accounts),
+        ),
         auditors=(),
     )
 
