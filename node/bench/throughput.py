@@ -115,7 +115,7 @@ async def _step(plan: Plan, loads: ProcessPoolExecutor, rate: int, seconds: floa
     cpu_ms = sum(now["cpu_ms"] - before[name]["cpu_ms"] for name, now in after.items())
     return Step(
         rate=rate,
-        tx_per_s=round(in_window, 1),
+        tx_per_s=round(min(rate, in_window), 1),  # the window may hold some that were late for it
         finality_ms=tuple(offered.finality_ms),
         unanswered=offered.unanswered,
         cpu_us_per_tx=round(cpu_ms * 1_000 / max(1, included), 1),
