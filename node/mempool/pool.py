@@ -125,8 +125,6 @@ class Mempool:
             read = self._chain.envelopes.read(raw)
             transaction = read.signed.transaction
             envelope.check_expiry(transaction, now=self._now())
-            if read.identity in self._waiting.by_id:
-                return read.identity
             fee = self._fee(transaction, len(raw))
             self._check_means(transaction.sender, len(raw), fee=fee, tip=transaction.tip)
         return read
@@ -142,12 +140,12 @@ class Mempool:
 
     def _admit(self, read: Read, *, signed: bool) -> TxId:
         """Take in one that was looked at; much may have happened since."""
-        if read.identity in self._waiting.by_id:
-            return read.identity
         transaction = read.signed.transaction
         with self._remembering(read.digest):
-            if not signed:
+            if not signed:  # before all else: the id says nothing of the signature
                 raise envelope.forged()
+            if read.identity in self._waiting.by_id:
+                return read.identity
             self._waiting.check_quota(transaction.sender, len(read.raw))
             checked = self._check(read.raw, read.identity, transaction)
         pending = pending_of(

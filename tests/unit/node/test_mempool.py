@@ -135,6 +135,17 @@ async def test_garbage_and_forgeries_are_the_peers_fault(pool: Pool) -> None:
     assert len(pool.mempool) == 0
 
 
+async def test_a_forged_copy_of_what_waits_is_a_forgery(pool: Pool) -> None:
+    """Its id is the same; were it taken for the other it would be passed on, and we blamed for it."""
+    raw = pool.pays(pool.alice)
+    signed = codec.decode(raw, SignedTransaction)
+    forged = codec.encode(replace(signed, signature=Signature(bytes(64))))
+    assert codes(await pool.hears(raw, forged)) == ["in", "signature.bad"]
+    with pytest.raises(PeerFault, match=r"signature.bad"):
+        pool.mempool.add(forged)
+    assert pool.offered() == [raw]
+
+
 async def test_a_long_batch_is_checked_in_threads_with_the_same_outcome(pool: Pool) -> None:
     raws = [pool.pays(pool.alice, 1 + number) for number in range(2 * limits.VERIFIED_AT_ONCE + 5)]
     raws[70] = pool.forged()
@@ -252,6 +263,16 @@ def test_among_equals_the_higher_tip_comes_first_and_what_is_free_last(tmp_path:
         for raw in (free, plain, tipped, second):
             pool.mempool.add(raw)
         assert pool.offered() == [tipped, plain, free, second]
+
+
+def test_what_leaves_while_candidates_are_looked_through_is_passed_over(pool: Pool) -> None:
+    raws = [pool.pays(pool.alice), pool.pays(pool.bob)]
+    for raw in raws:
+        pool.mempool.add(raw)
+    candidates = pool.mempool.candidates()
+    assert next(candidates) == raws[0]
+    pool.block(raws[1])
+    assert list(candidates) == []
 
 
 # When it is full
