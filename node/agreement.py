@@ -40,14 +40,17 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
+from fondaco.consensus.ledger.application import Execution
 from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.node.evidence_pool import EvidencePool
+from fondaco.node.finality import Finality
 from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
+from fondaco.node.news import any_of
 from fondaco.node.sign_state import SignState
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
@@ -78,18 +81,11 @@ class _Adopt:
     done: trio.Event = field(default_factory=trio.Event)
 
 
-@dataclass(slots=True)
-class Finality:
-    """How long this node's heights took, newest last."""
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """A proposed block whose transactions have been looked at ahead, in threads."""
 
-    commit_ms: deque[int] = field(default_factory=lambda: deque(maxlen=1_000))
-    """From the header's time, when its proposer began, to the commit here."""
-    decided: int = 0
-    """How many heights that were; those fetched from peers are not among them."""
-
-    def note(self, took_ms: int) -> None:
-        self.commit_ms.append(took_ms)
-        self.decided += 1
+    block: Block
 
 
 class Agreement:
@@ -112,12 +108,15 @@ class Agreement:
         self._journal = journal
         self._evidence = evidence
         evidence.spread = self._spread
+        self._carried = 0
+        """Transactions in the newest block."""
+        chain.listeners.append(self._note)
         chain.listeners.append(lambda execution: evidence.after_commit(execution.block.evidence))
         self._signer = signer
         self._sign_state = sign_state
         self._silent_through = Height(0)
         """Nothing is signed up to this height: what we signed there we do not remember."""
-        self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt](limits.AGREEMENT_INBOX)
+        self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt | _Judge](limits.AGREEMENT_INBOX)
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._links: Links | None = None
@@ -157,6 +156,7 @@ class Agreement:
 
     async def adopt(self, block: Block, certificate: CommitCertificate) -> bool:
         """Commit a block that was fetched and checked; whether it was the next one."""
+        await self._mempool.verifier.warm(block.transactions)
         request = _Adopt(block, certificate)
         await self._send_inbox.send(request)
         await request.done.wait()
@@ -169,10 +169,13 @@ class Agreement:
             self._carry_out(self._recover())
             nursery.start_soon(self._wake)
             async for event in self._inbox:
-                if isinstance(event, _Adopt):
-                    self._adopt(event)
-                else:
-                    self._feed(event)
+                match event:
+                    case _Adopt():
+                        self._adopt(event)
+                    case _Judge():
+                        self._judge(event.block)
+                    case _:
+                        self._feed(event)
 
     def _recover(self) -> tuple[Effect, ...]:
         """Bring the engine to where the journal says it stood."""
@@ -232,10 +235,21 @@ class Agreement:
             wait_ms = 0 if len(self._mempool) or len(self._evidence) else due - clock.now()
             if wait_ms > 0:
                 with trio.move_on_after(wait_ms / 1_000):
-                    await _any_of(committed, *arrived)
+                    await any_of(committed, *arrived)
                 continue
+            await self._gather()
             await self._send_inbox.send(Wake())
             await committed.wait()
+
+    def _note(self, execution: Execution) -> None:
+        self._carried = len(execution.block.transactions)
+
+    async def _gather(self) -> None:
+        """Where transactions come thick, let some more come in: what a block costs is mostly not theirs."""
+        pace = min(limits.BLOCK_PACE_MS, self._carried * limits.BLOCK_PACE_MS_PER_TRANSACTION)
+        wait_ms = self._chain.head.time + pace - clock.now()
+        if wait_ms > 0:
+            await trio.sleep(min(wait_ms, pace) / 1_000)
 
     def _feed(self, event: Event) -> None:
         self._carry_out(self._engine.step(event, clock.now()))
@@ -274,9 +288,10 @@ class Agreement:
             case GetValue(height, round, time):
                 return ValueReady(height=height, round=round, block=self._build(time))
             case Validate(block):
-                return Validated(
-                    height=block.header.height, value=block.header.hash(), valid=self._is_valid(block)
-                )
+                if self._mempool.verifier.knows(block.transactions):
+                    return self._verdict(block)
+                assert self._nursery is not None, "blocks are judged while the engine runs"
+                self._nursery.start_soon(self._look_ahead, block)
             case Commit(block, certificate):
                 self._journal.flush()
                 start = self._commit(block, certificate)
@@ -332,6 +347,19 @@ class Agreement:
             evidence=self._evidence.candidates(),
         )
 
+    async def _look_ahead(self, block: Block) -> None:
+        """Check the signatures of a block beside the engine, which hears of votes meanwhile."""
+        await self._mempool.verifier.warm(block.transactions)
+        await self._send_inbox.send(_Judge(block))
+
+    def _judge(self, block: Block) -> None:
+        """Tell the engine of a block that was looked at, unless its height is over."""
+        if block.header.height == self._chain.head.height + 1:
+            self._feed(self._verdict(block))
+
+    def _verdict(self, block: Block) -> Validated:
+        return Validated(height=block.header.height, value=block.header.hash(), valid=self._is_valid(block))
+
     def _is_valid(self, block: Block) -> bool:
         try:
             self._chain.ledger.process_proposal(block)
@@ -366,15 +394,3 @@ class Agreement:
         with scope:
             await trio.sleep(delay_ms / 1_000)
             await self._send_inbox.send(fired)
-
-
-async def _any_of(*events: trio.Event) -> None:
-    """Return when one of them is set."""
-
-    async def wait(event: trio.Event) -> None:
-        await event.wait()
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for event in events:
-            nursery.start_soon(wait, event)

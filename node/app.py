@@ -37,7 +37,7 @@ from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
-from fondaco.node.mempool import Mempool
+from fondaco.node.mempool import Mempool, Outcome
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
@@ -45,6 +45,7 @@ from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
+from fondaco.node.verifying import share_interpreter
 from fondaco.protocol import codec, light, limits, snapshots
 from fondaco.protocol.book.shares import OWN
 from fondaco.protocol.errors import PeerFault, Refused
@@ -134,6 +135,7 @@ class Node:
 @asynccontextmanager
 async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     """Start a node and run it until the block ends. Raises `Refused` for a home that cannot be used."""
+    share_interpreter()
     genesis = read_genesis(config.genesis)
     passphrase = config.passphrase()
     keystore = Keystore(config.keys)
@@ -251,7 +253,7 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     RpcServer(node.host, light.PROTOCOL, service.methods(), hello=greeting)
 
     async def on_transactions(items: list[bytes], source: PeerId) -> Verdict:
-        return _judge(node.mempool.add_from_peer(raw) for raw in items)
+        return _verdict(await node.mempool.add_many(items, from_peer=True))
 
     async def on_orders(items: list[bytes], source: PeerId) -> Verdict:
         return _judge(_admit_order(node.book, raw, source) for raw in items)
@@ -293,6 +295,15 @@ def _judge(admitted: Iterable[bool]) -> Verdict:
     except PeerFault as fault:
         log.info("gossip rejected: %s", fault)
         return Verdict.REJECT
+
+
+def _verdict(outcomes: list[Outcome]) -> Verdict:
+    """As `_judge`, of what became of each item."""
+    faults = [outcome for outcome in outcomes if isinstance(outcome, PeerFault)]
+    if faults:
+        log.info("gossip rejected: %s", faults[0])
+        return Verdict.REJECT
+    return Verdict.ACCEPT if any(isinstance(one, bytes) for one in outcomes) else Verdict.IGNORE
 
 
 def _admit_order(book: Book, raw: bytes, source: str) -> bool:

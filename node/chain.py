@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from fondaco.consensus.ledger.application import Execution, Head, Ledger
+from fondaco.consensus.ledger.envelope import Envelopes
 from fondaco.consensus.ledger.genesis import Genesis
 from fondaco.consensus.ledger.state import Writes
 from fondaco.consensus.validators import ValidatorSet
@@ -22,6 +23,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.records import VALIDATORS, ValidatorSets
 from fondaco.protocol.scalars import ChainId, Height, Millis, TxId
+from fondaco.protocol.signing import verify
 
 __all__ = ["Chain", "Inclusion", "begin", "read_genesis"]
 
@@ -47,7 +49,9 @@ class Chain:
         self.genesis = genesis
         self.id: ChainId = genesis.chain
         self.store = store
-        self.ledger = Ledger(store, genesis.chain)
+        self.envelopes = Envelopes(genesis.chain, verify)
+        """What the ledger knows of transactions by themselves."""
+        self.ledger = Ledger(store, genesis.chain, envelopes=self.envelopes)
         self.news = News()
         """Rings after each commit."""
         self.keeps_events = False

@@ -17,3 +17,15 @@ class News:
     def ring(self) -> None:
         rung, self.next = self.next, trio.Event()
         rung.set()
+
+
+async def any_of(*events: trio.Event) -> None:
+    """Return when one of them is set."""
+
+    async def wait(event: trio.Event) -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(wait, event)

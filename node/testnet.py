@@ -98,10 +98,12 @@ def create(
     initial_height: int = 1,
     every_api: bool = False,
     market: bool = True,
+    accounts: Sequence[GenesisAccount] = (),
 ) -> Plan:
     """Make keys, genesis and a home for each node; a full node follows and serves the chain, and no more.
 
-    The first node has an API, with `every_api` all have; and a market database, unless told otherwise.
+    The first node has an API, with `every_api` all have; and a market database, unless told otherwise. The
+    chain begins with `accounts`, besides those of the providers.
 
     Raises `Refused` `testnet.exists`.
     """
@@ -121,8 +123,10 @@ def create(
         _draft(home, name, role, passphrase, api=every_api or number == 0, market=market and number == 0)
         for number, (role, name) in enumerate(names)
     ]
+    genesis = _genesis(drafts, params or testnet_params(), Height(initial_height))
     genesis = replace(
-        _genesis(drafts, params or testnet_params(), Height(initial_height)),
+        genesis,
+        accounts=(*genesis.accounts, *accounts),
         authority=authority,
         issuer=issuer,
         auditors=((AKASH_AUDITOR, auditor),),

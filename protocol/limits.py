@@ -146,6 +146,10 @@ BID_ADDRESSES = 8
 VALIDATORS = 64
 BLOCK_BYTES = 1 * MIB
 BLOCK_TRANSACTIONS = 5_000
+BLOCK_PACE_MS = 100
+BLOCK_PACE_MS_PER_TRANSACTION = 10
+"""Where transactions come thick, a block begins no sooner after the one below than so long for each of those
+in that, up to the former: most of a block's cost is not its transactions'."""
 BLOCK_EVIDENCE = 32
 """Pieces of evidence in one block; what does not fit waits for the next."""
 UNBONDINGS = 16
@@ -167,7 +171,20 @@ COMMIT_REPLIES = 256
 """Peers a height remembers having answered with the last commit certificate."""
 MEMPOOL_TRANSACTIONS = 20_000
 MEMPOOL_BYTES = 16 * MIB
+MEMPOOL_ACCOUNT_TRANSACTIONS = 256
+MEMPOOL_ACCOUNT_BYTES = 1 * MIB
+"""Of one account, so that it takes many to fill a mempool."""
 MEMPOOL_LATER = 500
+MEMPOOL_RECHECKS = 256
+"""Transactions checked again after one block, at most; the others wait for the next, or until proposed."""
+MEMPOOL_SWEEP = 64
+"""How many of those are looked at in turn, though nothing says that the block has to do with them."""
+MEMPOOL_KNOWN = 65_536
+"""Transactions of which a node remembers that they were included, or why they were refused."""
+VERIFIED_AT_ONCE = 64
+"""Signatures that a thread checks in one go; a burst is split into so many."""
+VERIFIED_INLINE = 32
+"""So few, 2 ms of them, are checked where they are: handing the interpreter to a thread and back costs more."""
 
 # Transactions
 TX_BYTES = 128 * KIB

@@ -26,21 +26,34 @@ def account_of(state: State, owner: PublicKey) -> Account:
     return state.get(key_account(owner), Account) or NOTHING
 
 
-def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0) -> None:
-    """Add to (or take from) a balance and the totals over accounts.
+def change(state: State, owner: PublicKey, *, credits: int = 0, stake: int = 0, to_pool: int = 0) -> None:
+    """Add to (or take from) a balance and the totals over accounts, and to the community pool.
 
     Raises `Refused` `funds.credits` or `funds.stake` where the balance does not cover it.
     """
+    _add(state, owner, credits, stake)
+    shift(state, account_credits=credits, account_stake=stake, pool_credits=to_pool)
+
+
+def move(state: State, owner: PublicKey, to: PublicKey, credits: int) -> None:
+    """From one account to another, which leaves the totals what they are. Raises `Refused` `funds.credits`."""
+    _add(state, owner, -credits, 0)
+    _add(state, to, credits, 0)
+
+
+def _add(state: State, owner: PublicKey, credits: int, stake: int) -> None:
     account = account_of(state, owner)
-    for code, unit, have, delta in (
-        ("funds.credits", "ucredit", account.credits, credits),
-        ("funds.stake", "ustake", account.stake, stake),
-    ):
-        if have + delta < 0:
-            raise Refused(code, f"the account holds {have} {unit}, {-delta} are needed")
+    if account.credits + credits < 0:
+        raise short_of_credits(account.credits, -credits)
+    if account.stake + stake < 0:
+        raise Refused("funds.stake", f"the account holds {account.stake} ustake, {-stake} are needed")
     after = Account(credits=MicroCredits(account.credits + credits), stake=MicroStake(account.stake + stake))
     state.put(key_account(owner), None if after == NOTHING else after)
-    shift(state, account_credits=credits, account_stake=stake)
+
+
+def short_of_credits(have: int, needed: int) -> Refused:
+    """A balance does not cover what is asked of it."""
+    return Refused("funds.credits", f"the account holds {have} ucredit, {needed} are needed")
 
 
 def shift(state: State, **deltas: int) -> None:

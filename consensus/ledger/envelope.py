@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from fondaco.consensus.ledger import accounts
@@ -31,14 +31,22 @@ from fondaco.protocol.messages import (
     Unjail,
 )
 from fondaco.protocol.records import UsedIds, key_account, key_used_ids, key_used_order
-from fondaco.protocol.scalars import ChainId, Hash, MicroCredits, Millis, OrderId, PublicKey, TxId
-from fondaco.protocol.signing import Verify, require, sha256
+from fondaco.protocol.scalars import (
+    ChainId,
+    Hash,
+    MicroCredits,
+    Millis,
+    OrderId,
+    PublicKey,
+    Signature,
+    TxId,
+)
+from fondaco.protocol.signing import Verify, sha256, signing_bytes
 from fondaco.protocol.transactions import (
     VERSION,
     SignedTransaction,
     Transaction,
     decode_transaction,
-    transaction_id,
 )
 
 USED = b"used/"
@@ -54,6 +62,29 @@ FORGOTTEN_PER_BLOCK = 2 * limits.BLOCK_TRANSACTIONS
 Opened = tuple[TxId, SignedTransaction] | Refused | PeerFault
 """A transaction that is good by itself, or why it is not."""
 OPENED_AHEAD = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A transaction that is good by itself, but for its signature."""
+
+    raw: bytes
+    """Its full bytes, signature included."""
+    digest: Hash
+    """Of these bytes."""
+    signed: SignedTransaction
+    identity: TxId
+    statement: bytes | None
+    """What its signature has to hold over; None where it is known to."""
+
+    def claim(self, statement: bytes) -> tuple[PublicKey, bytes, Signature]:
+        """What `Verify` is asked."""
+        return self.signed.transaction.sender, statement, self.signed.signature
+
+
+def forged() -> PeerFault:
+    """The signature does not hold."""
+    return PeerFault("signature.bad", "the signature on this Transaction does not hold")
 
 
 class Envelopes:
@@ -78,11 +109,7 @@ class Envelopes:
 
         Raises `Malformed`, `PeerFault` `signature.bad`, or `Refused` `tx.version`, `tx.chain`, `tx.messages`.
         """
-        opened = self._opened.get(raw)
-        if opened is None:
-            opened = self._open(raw)
-            self._opened.put(raw, opened, len(raw))
-        return opened
+        return self._opened.get(raw) or self._open(raw)
 
     def open_ahead(self, state: State, candidates: Iterable[bytes]) -> Iterator[tuple[bytes, Opened]]:
         """Each with its bytes; some are opened at a time, and what they will surely read is read at once."""
@@ -98,22 +125,40 @@ class Envelopes:
         except (Refused, PeerFault) as fault:
             return fault
 
-    def _open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
+    def read(self, raw: bytes) -> Read:
+        """Decode, and check all but the signature. Raises as `open` does."""
         signed = decode_transaction(raw)
         digest = sha256(raw)
         known = self._good.get(digest)
         if known is not None:
-            return known, signed
+            return Read(raw=raw, digest=digest, signed=signed, identity=known, statement=None)
         transaction = signed.transaction
         if transaction.version != VERSION:
             raise Refused("tx.version", f"transaction version {transaction.version}, this chain speaks {VERSION}")
         if transaction.chain != self._chain:
             raise Refused("tx.chain", f"signed for chain {transaction.chain}, this is {self._chain}")
-        require(self._chain, transaction, transaction.sender, signed.signature, check=self._verify)
-        identity = self._good[digest] = transaction_id(transaction)
+        statement = signing_bytes(self._chain, transaction)
+        identity = TxId(sha256(statement))
+        return Read(raw=raw, digest=digest, signed=signed, identity=identity, statement=statement)
+
+    def holds(self, raw: bytes) -> bool:
+        """Whether its signature is known to hold."""
+        return sha256(raw) in self._good
+
+    def remember(self, read: Read) -> tuple[TxId, SignedTransaction]:
+        """Take it that its signature holds: somebody has checked that, in another thread perhaps."""
+        self._good[read.digest] = read.identity
         if len(self._good) > limits.MEMPOOL_TRANSACTIONS:
             self._good.popitem(last=False)
-        return identity, signed
+        opened = read.identity, read.signed
+        self._opened.put(read.raw, opened, len(read.raw))
+        return opened
+
+    def _open(self, raw: bytes) -> tuple[TxId, SignedTransaction]:
+        read = self.read(raw)
+        if read.statement is not None and not self._verify(*read.claim(read.statement)):
+            raise forged()
+        return self.remember(read)
 
 
 def _prefetch(state: State, opened: Iterable[tuple[TxId, SignedTransaction]]) -> None:
@@ -173,7 +218,7 @@ def check_expiry(transaction: Transaction, *, now: Millis) -> None:
 
 def fee_of(transaction: Transaction, size: int, params: Params) -> MicroCredits:
     """What inclusion costs, tip apart. Asking a faucet, where there is one, is free, or nobody could begin."""
-    if params.has_faucet and all(isinstance(message, Faucet) for message in transaction.messages):
+    if params.has_faucet and {Faucet}.issuperset(map(type, transaction.messages)):
         return MicroCredits(0)
     return MicroCredits(params.fee_base + params.fee_per_byte * size)
 
@@ -182,22 +227,31 @@ def charge(state: State, transaction: Transaction, fee: MicroCredits) -> None:
     """Take fee and tip from the sender. Raises `Refused` `tx.fee`."""
     total = fee + transaction.tip
     if accounts.account_of(state, transaction.sender).credits < total:
-        raise Refused("tx.fee", f"the sender cannot pay the fee of {total} ucredit")
+        raise cannot_pay(total)
     accounts.change(state, transaction.sender, credits=-total)
+
+
+def cannot_pay(total: int) -> Refused:
+    """Fee and tip are more than the sender has."""
+    return Refused("tx.fee", f"the sender cannot pay the fee of {total} ucredit")
 
 
 def reward(state: State, transaction: Transaction, fee: MicroCredits, proposer: PublicKey) -> None:
     """Give what was charged: half the fee and the tip to the proposer, the rest to the community pool."""
     to_pool = fee - fee // 2
-    accounts.change(state, proposer, credits=fee + transaction.tip - to_pool)
-    accounts.shift(state, pool_credits=to_pool)
+    accounts.change(state, proposer, credits=fee + transaction.tip - to_pool, to_pool=to_pool)
+
+
+def check_unused(state: State, transaction: Transaction, identity: TxId) -> None:
+    """Raise `Refused` `tx.used` for an id that is remembered."""
+    if state.has_aux(_key_used(bucket_of(transaction), identity)):
+        raise Refused("tx.used", "this transaction has already been included")
 
 
 def mark_used(state: State, transaction: Transaction, identity: TxId) -> None:
     """Remember an id until it expires. Raises `Refused` `tx.used` for one that is remembered."""
     bucket = bucket_of(transaction)
-    if state.has_aux(_key_used(bucket, identity)):
-        raise Refused("tx.used", "this transaction has already been included")
+    check_unused(state, transaction, identity)
     before = state.get(key_used_ids(bucket), UsedIds) or NO_IDS
     state.put(key_used_ids(bucket), place(state, bucket, identity, before))
 

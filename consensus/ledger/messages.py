@@ -17,6 +17,7 @@ from fondaco.consensus.ledger import (
     retiring,
     stakes,
     templates,
+    transfers,
     trust,
 )
 from fondaco.consensus.ledger.context import Context
@@ -72,10 +73,8 @@ def apply(context: Context, message: Message) -> None:
 
 
 def _transfer(context: Context, message: Transfer) -> None:
-    if message.amount == 0:
-        raise Refused("transfer.zero", "a transfer moves at least one ucredit")
-    accounts.change(context.state, context.sender, credits=-message.amount)
-    accounts.change(context.state, message.to, credits=message.amount)
+    transfers.check_amount(message)
+    accounts.move(context.state, context.sender, message.to, message.amount)
     context.events.append(Transferred(sender=context.sender, to=message.to, amount=message.amount))
 
 

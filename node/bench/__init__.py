@@ -78,10 +78,10 @@ def _sdl() -> Result:
     return measure()
 
 
-def measure_consensus(nodes: int = NODES[0]) -> Result:
+def measure_consensus(nodes: int = NODES[0], minutes: float = 0) -> Result:
     from fondaco.node.bench.consensus import measure
 
-    return measure(nodes)
+    return measure(nodes, minutes)
 
 
 def measure_ledger(records: tuple[int, ...] = RECORDS) -> Result:

@@ -6,6 +6,8 @@ zero, and each holds one small transfer, which is handed to a node that follows:
 agreement, not service. Processor time is what the processes say of themselves, all threads, from block to block,
 less what they use when idle.
 
+A small network is also asked for transactions, see `throughput`, and what one costs is told part by part.
+
 Several windows are measured in one network. The machine is shared, often: processor time is the median of the
 windows, latency that of the window with the least median, and both stand beside what the same run measured of
 the machine itself.
@@ -21,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import trio
 
 from fondaco.node import testnet
-from fondaco.node.bench import Figure, Result, floor, percentile
+from fondaco.node.bench import Figure, Result, floor, percentile, throughput, transaction_cost
+from fondaco.node.bench.asking import Measures, ask
 from fondaco.node.bench.load import Load, open_load
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
@@ -42,9 +44,6 @@ IDLE_S = 5.0
 PAUSE_S = 0.05
 """Between a block and the next transfer: the slowest node has committed by then."""
 
-Measures = dict[str, dict[str, Any]]
-"""What each validator says of itself, by name."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -58,14 +57,20 @@ class Window:
     gossip_messages_per_block: float
 
 
-def measure(nodes: int) -> Result:
-    """Start a network of `nodes` validators, measure, and stop it."""
+def measure(nodes: int, minutes: float = 0) -> Result:
+    """Start a network of `nodes` validators, measure, and stop it; then others, for transactions, if it is small.
+
+    `minutes` of an even load tell how memory grows; none are spent on it unless asked for.
+    """
     home = Path(tempfile.mkdtemp(prefix="fondaco-bench-"))
     try:
         windows, idle = trio.run(_measure, home, nodes)
         limit = floor.measure(home / "floor", nodes)
+        costs = transaction_cost.measure(home / "costs") if nodes <= throughput.NODES else {}
     finally:
         shutil.rmtree(home)
+    transactions = throughput.figures(nodes) if nodes <= throughput.NODES else {}
+    memory = throughput.steady(nodes, minutes) if minutes else {}
     best = min(windows, key=lambda window: statistics.median(window.decision_ms))
 
     def middle(name: str) -> float:
@@ -83,8 +88,11 @@ def measure(nodes: int) -> Result:
             "bytes_per_block": Figure(value=middle("bytes_per_block"), unit="B"),
             "gossip_messages_per_block": Figure(value=middle("gossip_messages_per_block"), unit="1"),
             "idle_cpu_ms_per_s": Figure(value=round(idle, 2), unit="ms/s"),
+            **transactions,
+            **costs,
+            **memory,
         },
-        limit=limit,
+        limit=limit | throughput.limit(nodes, limit["verify_us"].value),
     )
 
 
@@ -110,10 +118,10 @@ async def _blocks(load: Load, count: int) -> None:
 
 async def _idle_cost(plan: Plan) -> float:
     """Median over the validators, in ms a second, while no block is made."""
-    before = await _ask(plan)
+    before = await ask(plan)
     began = trio.current_time()
     await trio.sleep(IDLE_S)
-    after = await _ask(plan)
+    after = await ask(plan)
     seconds = trio.current_time() - began
     return statistics.median(
         float(after[name]["cpu_ms"] - was["cpu_ms"]) / seconds for name, was in before.items()
@@ -121,11 +129,11 @@ async def _idle_cost(plan: Plan) -> float:
 
 
 async def _window(plan: Plan, load: Load, idle: float) -> Window:
-    before = await _ask(plan)
+    before = await ask(plan)
     began = trio.current_time()
     await _blocks(load, HEIGHTS)
     seconds = trio.current_time() - began
-    after = await _ask(plan)
+    after = await ask(plan)
     return window_of(before, after, idle_ms=idle * seconds)
 
 
@@ -156,17 +164,3 @@ def _at(measures: dict[str, Any], path: Sequence[str]) -> Any:
     for name in path:
         found = found[name]
     return found
-
-
-async def _ask(plan: Plan) -> Measures:
-    """What the validators say of themselves, all asked at once."""
-    answers: Measures = {}
-
-    async def ask(name: str, api: str) -> None:
-        answers[name] = (await client.get(f"{api}/measures")).raise_for_status().json()
-
-    async with httpx.AsyncClient(timeout=30) as client, trio.open_nursery() as nursery:
-        for member in plan.members:
-            if member.role == "validator":
-                nursery.start_soon(ask, member.name, member.api)
-    return answers

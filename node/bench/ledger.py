@@ -147,8 +147,7 @@ class Bench:
             watch.watching(
                 (self, "_check", "verify"),
                 (envelope, "decode_transaction", "codec"),
-                (envelope, "transaction_id", "codec"),
-                (envelope, "require", "codec"),
+                (envelope, "signing_bytes", "codec"),
                 (Records, "decode", "records"),
                 (Records, "encode", "records"),
                 (merkle, "update", "tree"),

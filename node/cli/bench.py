@@ -38,8 +38,21 @@ RECORDS_LEAST, RECORDS_MOST = 100, 10_000_000
     callback=lambda _context, _option, text: _numbers(text, RECORDS_LEAST, RECORDS_MOST),
     help="For ledger: records in the states measured, the largest last. 1000,100000,1000000 unless given.",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, 24 * 60),
+    default=0,
+    help="For consensus: so many minutes more of an even load, to see whether memory grows.",
+)
 @json_option
-def bench(name: str, table: Path | None, nodes: tuple[int, ...], records: tuple[int, ...], as_json: bool) -> None:
+def bench(
+    name: str,
+    table: Path | None,
+    nodes: tuple[int, ...],
+    records: tuple[int, ...],
+    minutes: float,
+    as_json: bool,
+) -> None:
     """Measure NAME, or all there is, on this machine."""
     from fondaco.node import bench as benches
     from fondaco.node import logs
@@ -57,7 +70,7 @@ def bench(name: str, table: Path | None, nodes: tuple[int, ...], records: tuple[
             continue
         for count in nodes or (benches.NODES if name == "all" else benches.NODES[:1]):
             say(f"measuring {each} of {count} validators")
-            results.append(benches.measure_consensus(count))
+            results.append(benches.measure_consensus(count, minutes))
     if table is not None:
         table.write_text(_markdown(results), encoding="utf-8")
     if as_json:

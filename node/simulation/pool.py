@@ -1,4 +1,4 @@
-"""Transactions waiting at a simulated node, under the rules of `fondaco.node.mempool`."""
+"""Transactions waiting at a simulated node: those rules of `fondaco.node.mempool` that agreement can notice."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import pytest
 import trio
 import trio.testing
 from tests.support.chains import Town, stored
+from tests.support.ledger import Draft
 from tests.support.network import until
 
 from fondaco.consensus.config import EngineConfig
@@ -22,11 +24,13 @@ from fondaco.consensus.effects import Effect, SetTimer, Timer, TimerFired
 from fondaco.consensus.engine import Engine
 from fondaco.node import clock
 from fondaco.node.agreement import Agreement
+from fondaco.node.chain import Chain
 from fondaco.node.evidence_pool import EvidencePool, judge_by
 from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.peers import PeerId, peer_id_of
 from fondaco.node.sign_state import SignState
+from fondaco.node.verifying import Verifier
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     Block,
@@ -249,8 +253,8 @@ class Court:
     def life(self) -> Life:
         return Life(self.town, self.home, self.wire, signer=self.us, config=self.config)
 
-    def block(self, **header: Any) -> Any:
-        block = self.town.propose_on(self.reference, at=clock.now())
+    def block(self, *drafts: Draft, **header: Any) -> Any:
+        block = self.town.propose_on(self.reference, *drafts, at=clock.now())
         return replace(block, header=replace(block.header, **header))
 
     def proposal(self, block: Any) -> SignedProposal:
@@ -298,6 +302,69 @@ async def test_a_good_proposal_is_prevoted_precommitted_and_committed(court: Cou
         await court.tell(life, court.vote(court.others[2], VoteKind.PRECOMMIT, value), sender=court.others[2])
         assert life.chain.head.height == 1
     assert court.wire.to, "who still votes below is sent the certificate"
+
+
+def many_payments(court: Court) -> list[Draft]:
+    """More than are checked without a thread."""
+    alice, bob = court.town.actors("alice", "bob")
+    return [alice.pays(bob, 1 + number) for number in range(limits.VERIFIED_INLINE + 1)]
+
+
+class Slow(Verifier):
+    """Checks nothing before it may."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.may = threading.Event()
+        super().__init__(chain.envelopes, lambda *claim: self.may.wait(10) and verify(*claim))
+
+
+async def test_signatures_of_a_proposal_are_checked_beside_the_engine(court: Court) -> None:
+    block = court.block(*many_payments(court))
+    value = block.header.hash()
+    life = court.life()
+    slow = life.mempool.verifier = Slow(life.chain)
+    async with living(life):
+        await court.tell(life, court.proposal(block))
+        await court.tell(life, *(court.vote(one, VoteKind.PREVOTE, value) for one in court.others[:2]))
+        assert court.said(VoteKind.PREVOTE) == []
+        slow.may.set()
+        await until(lambda: court.said(VoteKind.PRECOMMIT) == [value])
+        assert court.said(VoteKind.PREVOTE) == [value]
+
+
+async def test_a_proposal_whose_height_is_over_before_it_was_looked_at_is_forgotten(court: Court) -> None:
+    proposal = court.proposal(court.block(*many_payments(court)))
+    court.town.grow(court.reference, at=clock.now() - 100)
+    life = court.life()
+    slow = life.mempool.verifier = Slow(life.chain)
+    async with living(life):
+        await court.tell(life, proposal)
+        assert await life.agreement.adopt(*stored(court.reference, 1))
+        slow.may.set()
+        await until(lambda: life.mempool.verifier.knows(proposal.block.transactions))
+        await trio.testing.wait_all_tasks_blocked()
+        assert court.said(VoteKind.PREVOTE) == []
+        assert life.chain.head == court.reference.head
+    court.reference.close()
+
+
+async def test_where_transactions_come_thick_the_next_block_gathers_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BLOCK_PACE_MS", 300)
+    monkeypatch.setattr(limits, "BLOCK_PACE_MS_PER_TRANSACTION", 100)
+    town = alone()
+    async with living(Life(town, tmp_path, Wire(), signer=town.signers()[0])) as life:
+        await until(lambda: life.chain.head.height == 1)
+        for number in range(5):
+            pay(town, life, 1 + number)
+        await until(lambda: not len(life.mempool))
+        busy = life.chain.head.height
+        pay(town, life)
+        await until(lambda: not len(life.mempool))
+        first, second = (stored(life.chain, height)[0] for height in (busy, busy + 1))
+        assert len(first.transactions) == 5
+        assert second.header.time - first.header.time >= 290
 
 
 async def test_a_proposal_that_the_ledger_refuses_is_prevoted_nil(court: Court) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.chains import Town, decline_by, order_by, town_chain
 
-from fondaco.node.app import _admit_answer, _admit_order, _judge, _prune, _sign_state
+from fondaco.node.app import _admit_answer, _admit_order, _judge, _prune, _sign_state, _verdict
 from fondaco.node.book import Book
 from fondaco.node.config import NodeConfig
 from fondaco.node.market.service import Market
@@ -19,7 +19,7 @@ from fondaco.node.snapshots import Snapshots
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip.router import Verdict
-from fondaco.protocol.scalars import Height, Signature
+from fondaco.protocol.scalars import Height, Signature, TxId
 
 NEIGHBOUR = "neighbour"
 
@@ -51,6 +51,14 @@ def test_every_item_is_looked_at_and_one_that_no_honest_peer_makes_condemns_the_
     assert _judge(items(bad=9)) is Verdict.ACCEPT
     assert looked == [0, 1, 2]
     assert _judge(items(bad=2)) is Verdict.REJECT
+
+
+def test_transactions_are_judged_by_what_became_of_each() -> None:
+    taken, refused, fault = TxId(bytes(32)), Refused("tx.fee", "poor"), PeerFault("signature.bad", "forged")
+    assert _verdict([refused, taken]) is Verdict.ACCEPT
+    assert _verdict([refused]) is Verdict.IGNORE
+    assert _verdict([]) is Verdict.IGNORE
+    assert _verdict([taken, fault]) is Verdict.REJECT
 
 
 def test_orders_from_gossip_enter_the_book_or_are_ignored(street: tuple[Town, Book]) -> None:

@@ -180,6 +180,22 @@ def test_of_what_is_no_longer_decoded_the_signature_is_still_known(monkeypatch: 
     assert len(asked) == 1
 
 
+def test_a_signature_that_somebody_else_found_good_is_not_checked() -> None:
+    world = World("alice", "bob")
+    envelopes = Envelopes(world.chain, lambda *_: False)
+    raw = world.sign(a_payment(world))
+    read = envelopes.read(raw)
+    assert read.statement is not None
+    assert verify(*read.claim(read.statement))
+    assert not envelopes.holds(raw)
+    envelopes.remember(read)
+    assert envelopes.holds(raw)
+    assert envelopes.open(raw) == (read.identity, read.signed)
+    assert envelopes.read(raw).statement is None
+    with pytest.raises(PeerFault, match=r"signature.bad"):
+        envelopes.open(world.sign(a_payment(world)))
+
+
 def test_remembered_signatures_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MEMPOOL_TRANSACTIONS", 2)
     envelopes = Envelopes(world.chain, verify)
