@@ -113,31 +113,6 @@ BOOK_RETRY_MS = 10_000
 """Block time after which what the ledger's state did not allow is looked at again."""
 BOOK_SHED_MS = 60_000
 """Block time after which what was shed may be pulled again; by then there may be room."""
-
-# Reconciling the book
-BOOK_ROUND_MS = 3_000
-"""From one round to the next, half as much or half as long again by chance."""
-BOOK_ROUND_SOON_MS = 500
-"""After a round that had to leave something for the next."""
-BOOK_ROUND_LASTS_MS = 10_000
-"""Then a round ends, whatever the neighbour: a slow one shall not hold up the others."""
-BOOK_ROUND_CALLS = 64
-"""Questions of one round, and with the next two what one neighbour can make us do in it."""
-BOOK_ROUND_ITEMS = 1_024
-BOOK_ROUND_BYTES = 4 * MIB
-BOOK_LISTED_BUCKETS = 32
-"""Buckets whose ids are asked for at once."""
-BOOK_LISTED_IDS = 4_096
-"""Ids in one answer."""
-BOOK_PULL_ITEMS = 256
-"""Items asked for at once."""
-BOOK_PULL_BYTES = 512 * KIB
-"""Items in one answer, besides the first."""
-BOOK_SERVED_BYTES = 8 * MIB
-"""What one neighbour may ask of us at once, in bytes of answers; it grows back with time."""
-BOOK_SERVED_BYTES_PER_S = 512 * KIB
-BOOK_CALL_BYTES = 1 * KIB
-"""What a question costs of that by itself."""
 DECLINE_REASONS = 16
 REPLY_PEERS = 4
 BID_ADDRESSES = 8

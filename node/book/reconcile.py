@@ -17,7 +17,7 @@ import trio
 
 from fondaco.node.book.book import Book
 from fondaco.protocol import codec, limits
-from fondaco.protocol.book import answering
+from fondaco.protocol.book import answering, bounds
 from fondaco.protocol.book.allowance import Allowance
 from fondaco.protocol.book.digests import ID_BYTES, ItemId, item_id
 from fondaco.protocol.book.rounds import Round
@@ -69,21 +69,21 @@ class Reconciler:
         self._chance = random.Random()
         """Our own, not the module's: what others draw from that in other threads stays as they wanted it."""
         self._allowance = Allowance(
-            full=limits.BOOK_SERVED_BYTES,
-            per_second=limits.BOOK_SERVED_BYTES_PER_S,
+            full=bounds.SERVED_BYTES,
+            per_second=bounds.SERVED_BYTES_PER_S,
             peers=limits.CONNECTIONS,
         )
 
     # Our rounds
 
     async def run(self) -> None:
-        """A round every `limits.BOOK_ROUND_MS` or so, sooner while there is more to pull. Until cancelled."""
-        pause_ms = limits.BOOK_ROUND_MS
+        """A round every `bounds.ROUND_MS` or so, sooner while there is more to pull. Until cancelled."""
+        pause_ms = bounds.ROUND_MS
         while True:
             await trio.sleep(pause_ms * self._chance.uniform(0.5, 1.5) / 1_000)
             neighbours = self._neighbours()
             more = bool(neighbours) and await self.round(self._chance.choice(neighbours))
-            pause_ms = limits.BOOK_ROUND_SOON_MS if more else limits.BOOK_ROUND_MS
+            pause_ms = bounds.ROUND_SOON_MS if more else bounds.ROUND_MS
 
     async def round(self, peer: str) -> bool:
         """Pull from `peer` what we lack; whether it brought something, and there is more of it and room."""
@@ -92,7 +92,7 @@ class Reconciler:
         pulling = Round(self._book.holdings.index, point=point, over=self._book.over)
         self.counters.rounds += 1
         try:
-            with trio.move_on_after(limits.BOOK_ROUND_LASTS_MS / 1_000) as scope:
+            with trio.move_on_after(bounds.ROUND_LASTS_MS / 1_000) as scope:
                 while (question := pulling.question()) is not None:
                     items = pulling.take(await self._call(peer, question.method, question.params))
                     await self._admit_all(items, peer)
@@ -164,7 +164,7 @@ class Reconciler:
             answered = answer()
             size = len(answered) if isinstance(answered, bytes) else sum(map(len, answered))
         finally:
-            self._allowance.spend(peer, limits.BOOK_CALL_BYTES + size, now)
+            self._allowance.spend(peer, bounds.CALL_BYTES + size, now)
         self.counters.served += 1
         self.counters.bytes_out += size
         return answered

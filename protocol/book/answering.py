@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fondaco.protocol import limits
+from fondaco.protocol.book import bounds
 from fondaco.protocol.book.digests import ID_BYTES, ROOT_BYTES, Index, ItemId
 from fondaco.protocol.codec import Plain
 from fondaco.protocol.errors import Refused
@@ -29,11 +29,11 @@ def digests(index: Index, params: Plain) -> bytes:
 
 def ids(index: Index, params: Plain) -> list[bytes]:
     buckets, point = _arguments(params, 2)
-    if not 1 <= len(buckets) <= limits.BOOK_LISTED_BUCKETS or len(point) != ID_BYTES:
-        raise _wrong(f"wanted 1..{limits.BOOK_LISTED_BUCKETS} buckets and a point of {ID_BYTES} bytes")
-    room, listed = limits.BOOK_LISTED_IDS, list[bytes]()
+    if not 1 <= len(buckets) <= bounds.LISTED_BUCKETS or len(point) != ID_BYTES:
+        raise _wrong(f"wanted 1..{bounds.LISTED_BUCKETS} buckets and a point of {ID_BYTES} bytes")
+    room, listed = bounds.LISTED_IDS, list[bytes]()
     for bucket in buckets:
-        found = index.listed(bucket, ItemId(point), limits.BOOK_LISTED_IDS)
+        found = index.listed(bucket, ItemId(point), bounds.LISTED_IDS)
         if listed and len(found) > room:
             break
         room -= len(found)
@@ -44,15 +44,15 @@ def ids(index: Index, params: Plain) -> list[bytes]:
 def wanted(params: Plain) -> list[ItemId]:
     """The ids that a neighbour asks for."""
     (row,) = _arguments(params, 1)
-    if not 0 < len(row) <= limits.BOOK_PULL_ITEMS * ID_BYTES or len(row) % ID_BYTES:
-        raise _wrong(f"wanted 1..{limits.BOOK_PULL_ITEMS} ids")
+    if not 0 < len(row) <= bounds.PULL_ITEMS * ID_BYTES or len(row) % ID_BYTES:
+        raise _wrong(f"wanted 1..{bounds.PULL_ITEMS} ids")
     return split(row)
 
 
 def items(asked: Sequence[ItemId], item: Callable[[ItemId], bytes]) -> list[bytes]:
     """Those of the items that fit one answer; `item` gives one as bytes, or no bytes."""
     given: list[bytes] = []
-    room = limits.BOOK_PULL_BYTES
+    room = bounds.PULL_BYTES
     for each in asked:
         found = item(each)
         if given and len(found) > room:

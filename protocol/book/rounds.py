@@ -6,7 +6,7 @@
             admit raw
 
 A round only pulls; what the neighbour lacks it pulls in a round of its own. Whatever the neighbour answers, a
-round ends after so many questions, items and bytes (`limits.BOOK_ROUND_*`); what is left waits for the next.
+round ends after so many questions, items and bytes (`bounds.ROUND_*`); what is left waits for the next.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fondaco.protocol import limits
+from fondaco.protocol.book import bounds
 from fondaco.protocol.book.answering import split
 from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, ID_BYTES, Index, ItemId, differing
 from fondaco.protocol.codec import Plain
@@ -57,18 +58,14 @@ class Round:
         """The next one; None at the end of the round."""
         if not self._compared:
             return self._ask("digests", None, [self._index.root()])
-        if (
-            self.calls >= limits.BOOK_ROUND_CALLS
-            or self.items >= limits.BOOK_ROUND_ITEMS
-            or self.size >= limits.BOOK_ROUND_BYTES
-        ):
+        if self.calls >= bounds.ROUND_CALLS or self.items >= bounds.ROUND_ITEMS or self.size >= bounds.ROUND_BYTES:
             return None
         self._wanted = [item for item in self._wanted if self._lacking(item)]
-        if self._buckets and len(self._wanted) < limits.BOOK_PULL_ITEMS:
-            buckets = self._buckets[: limits.BOOK_LISTED_BUCKETS]
+        if self._buckets and len(self._wanted) < bounds.PULL_ITEMS:
+            buckets = self._buckets[: bounds.LISTED_BUCKETS]
             return self._ask("ids", buckets, [bytes(buckets), self._point])
         if self._wanted:
-            ids = self._wanted[: limits.BOOK_PULL_ITEMS]
+            ids = self._wanted[: bounds.PULL_ITEMS]
             self.items += len(ids)
             return self._ask("items", ids, [b"".join(ids)])
         return None
@@ -112,8 +109,8 @@ class Round:
             self._buckets = sorted(buckets, key=lambda bucket: (bucket - first) % BUCKETS)
 
     def _take_ids(self, rows: list[bytes]) -> None:
-        if sum(map(len, rows)) > limits.BOOK_LISTED_IDS * ID_BYTES:
-            raise PeerFault("book.answer", f"more than {limits.BOOK_LISTED_IDS} ids")
+        if sum(map(len, rows)) > bounds.LISTED_IDS * ID_BYTES:
+            raise PeerFault("book.answer", f"more than {bounds.LISTED_IDS} ids")
         buckets, self._buckets = self._buckets[: len(rows)], self._buckets[len(rows) :]
         for bucket, row in zip(buckets, rows, strict=True):
             if len(row) % ID_BYTES:
@@ -125,8 +122,8 @@ class Round:
 
     def _take_items(self, rows: list[bytes]) -> list[tuple[ItemId, bytes]]:
         asked, self._wanted = self._wanted[: len(rows)], self._wanted[len(rows) :]
-        if len(rows) > 1 and sum(map(len, rows)) > limits.BOOK_PULL_BYTES:
-            raise PeerFault("book.answer", f"more than {limits.BOOK_PULL_BYTES} bytes of items")
+        if len(rows) > 1 and sum(map(len, rows)) > bounds.PULL_BYTES:
+            raise PeerFault("book.answer", f"more than {bounds.PULL_BYTES} bytes of items")
         if any(len(row) > limits.GOSSIP_ITEM_BYTES for row in rows):
             raise PeerFault("book.answer", f"an item of more than {limits.GOSSIP_ITEM_BYTES} bytes")
         return [(item, raw) for item, raw in zip(asked, rows, strict=True) if raw]

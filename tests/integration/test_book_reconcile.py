@@ -25,7 +25,8 @@ from fondaco.node.measures import measures
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.node.network.rpc import RpcClient, RpcServer
-from fondaco.protocol import codec, light, limits
+from fondaco.protocol import codec, light
+from fondaco.protocol.book import bounds
 from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.router import Verdict
 from fondaco.protocol.market import Answer, Order, SignedBid, SignedOrder
@@ -160,7 +161,7 @@ async def test_a_bid_that_gossip_does_not_bring_reaches_who_watches_within_two_r
 async def test_rounds_go_on_by_themselves_and_bring_what_is_withheld(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "BOOK_ROUND_MS", 40)
+    monkeypatch.setattr(bounds, "ROUND_MS", 40)
     async with network(tmp_path, 3) as here:
         one, two, cut = here.peers
         cut.deaf = True
@@ -218,7 +219,7 @@ async def test_a_neighbour_that_does_not_speak_it_fails_a_round_and_is_not_blame
 async def test_whole_nodes_hold_rounds_with_their_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "BOOK_ROUND_MS", 40)
+    monkeypatch.setattr(bounds, "ROUND_MS", 40)
     plan = testnet.create(tmp_path, validators=2, providers=0)
     async with AsyncExitStack() as stack:
         one, two = [

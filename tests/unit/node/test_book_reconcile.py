@@ -18,6 +18,7 @@ from tests.support.streets import Street
 from fondaco.node.book import Book, Reconciler
 from fondaco.node.chain import Chain
 from fondaco.protocol import codec, limits
+from fondaco.protocol.book import bounds
 from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, ROOT_BYTES, item_id
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.market import GossipItem, SignedOrder
@@ -230,14 +231,14 @@ async def test_a_neighbour_that_takes_its_time_does_not_hold_up_the_rounds(
     pair.here.book.add_order(order_by(pair.street.alice)[1])
     began = trio.current_time()
     await pair.there.pulls_from(pair.here, ids=slow, items=never)
-    assert (trio.current_time() - began) * 1_000 == pytest.approx(limits.BOOK_ROUND_LASTS_MS)
+    assert (trio.current_time() - began) * 1_000 == pytest.approx(bounds.ROUND_LASTS_MS)
     assert pair.there.reconciler.counters.rounds_failed == 1
     assert pair.there.faults == []
 
 
 async def test_who_asks_for_too_much_has_to_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_SERVED_BYTES", 16 * limits.BOOK_CALL_BYTES)
-    monkeypatch.setattr(limits, "BOOK_SERVED_BYTES_PER_S", 1)
+    monkeypatch.setattr(bounds, "SERVED_BYTES", 16 * bounds.CALL_BYTES)
+    monkeypatch.setattr(bounds, "SERVED_BYTES_PER_S", 1)
     side = Side(pair.here.chain, pair.here.book)
     digests = side.reconciler.methods()["digests"]
     differing = bytes(ROOT_BYTES)
@@ -251,7 +252,7 @@ async def test_who_asks_for_too_much_has_to_wait(pair: Pair, monkeypatch: pytest
 
 
 async def test_a_question_that_is_none_costs_as_well(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_SERVED_BYTES", 2 * limits.BOOK_CALL_BYTES)
+    monkeypatch.setattr(bounds, "SERVED_BYTES", 2 * bounds.CALL_BYTES)
     side = Side(pair.here.chain, pair.here.book)
     codes = []
     for _ in range(3):
@@ -264,8 +265,8 @@ async def test_a_question_that_is_none_costs_as_well(pair: Pair, monkeypatch: py
 async def test_a_large_difference_is_pulled_in_rounds_that_follow_each_other_sooner(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    monkeypatch.setattr(limits, "BOOK_ROUND_ITEMS", 8)
-    monkeypatch.setattr(limits, "BOOK_PULL_ITEMS", 8)
+    monkeypatch.setattr(bounds, "ROUND_ITEMS", 8)
+    monkeypatch.setattr(bounds, "PULL_ITEMS", 8)
     orders: list[SignedOrder] = []
     for _ in range(20):
         orders.append(order_by(pair.street.alice, deposit=MicroCredits(1_000))[1])
@@ -280,7 +281,7 @@ async def test_a_large_difference_is_pulled_in_rounds_that_follow_each_other_soo
         took_ms = (trio.current_time() - began) * 1_000
         nursery.cancel_scope.cancel()
     assert counters.rounds == 3
-    assert took_ms <= 1.5 * (limits.BOOK_ROUND_MS + 2 * limits.BOOK_ROUND_SOON_MS) + 20
+    assert took_ms <= 1.5 * (bounds.ROUND_MS + 2 * bounds.ROUND_SOON_MS) + 20
     assert all(pair.there.holds(one) for one in orders)
 
 

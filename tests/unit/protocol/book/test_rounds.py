@@ -8,7 +8,7 @@ import pytest
 from tests.support.book_ids import an_id
 
 from fondaco.protocol import limits
-from fondaco.protocol.book import answering
+from fondaco.protocol.book import answering, bounds
 from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, Index, ItemId
 from fondaco.protocol.book.rounds import Question, Round
 from fondaco.protocol.codec import Plain
@@ -62,7 +62,7 @@ def test_what_is_lacking_is_pulled_and_nothing_else() -> None:
 
 
 def test_an_empty_book_fills_itself_in_several_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_ROUND_ITEMS", 400)
+    monkeypatch.setattr(bounds, "ROUND_ITEMS", 400)
     ours, theirs = Index(), Index(an_id(number) for number in range(900))
     counts, more = list[int](), True
     while more:
@@ -74,15 +74,13 @@ def test_an_empty_book_fills_itself_in_several_rounds(monkeypatch: pytest.Monkey
     assert ours.root() == theirs.root()
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"), [("BOOK_ROUND_CALLS", 5), ("BOOK_ROUND_ITEMS", 1), ("BOOK_ROUND_BYTES", 4_097)]
-)
+@pytest.mark.parametrize(("limit", "value"), [("ROUND_CALLS", 5), ("ROUND_ITEMS", 1), ("ROUND_BYTES", 4_097)])
 def test_a_round_ends_after_so_much_and_says_that_there_is_more(
     limit: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, limit, value)
-    monkeypatch.setattr(limits, "BOOK_PULL_ITEMS", 10)
-    monkeypatch.setattr(limits, "BOOK_LISTED_BUCKETS", 2)
+    monkeypatch.setattr(bounds, limit, value)
+    monkeypatch.setattr(bounds, "PULL_ITEMS", 10)
+    monkeypatch.setattr(bounds, "LISTED_BUCKETS", 2)
     ours, theirs = Index(), Index(an_id(number) for number in range(900))
     round_ = begin(ours)
     assert len(play(round_, ours, theirs)) <= 5
@@ -124,8 +122,8 @@ def test_what_is_gone_when_it_is_asked_for_is_passed_over() -> None:
 
 
 def test_what_does_not_fit_one_answer_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BOOK_PULL_BYTES", 40)
-    monkeypatch.setattr(limits, "BOOK_LISTED_IDS", 3)
+    monkeypatch.setattr(bounds, "PULL_BYTES", 40)
+    monkeypatch.setattr(bounds, "LISTED_IDS", 3)
     ours, theirs = Index(), Index(an_id(number) for number in range(8))
     assert play(begin(ours), ours, theirs).count("items") == 4
     assert ours.root() == theirs.root()
@@ -134,7 +132,7 @@ def test_what_does_not_fit_one_answer_is_asked_for_again(monkeypatch: pytest.Mon
 def test_a_bucket_of_more_ids_than_are_listed_is_seen_whole_after_some_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "BOOK_LISTED_IDS", 3)
+    monkeypatch.setattr(bounds, "LISTED_IDS", 3)
     theirs = Index(an_id(number, bucket=9) for number in range(20))
     ours, seen = Index(), set[ItemId]()
     for first in range(0, 256, 8):
@@ -172,7 +170,7 @@ MANY = [b"".join(bytes(14) + number.to_bytes(2, "big") for number in range(256))
         ((DIFFERS,), [b"", b""]),
         ((DIFFERS,), [1]),
         ((DIFFERS,), [bytes(17)]),
-        ((DIFFERS,), [bytes((limits.BOOK_LISTED_IDS + 1) * 16)]),
+        ((DIFFERS,), [bytes((bounds.LISTED_IDS + 1) * 16)]),
         ((DIFFERS,), [bytes(32)]),
         ((DIFFERS,), [b"\1" + bytes(15)]),
         ((DIFFERS, LISTED), []),
@@ -195,11 +193,11 @@ def test_what_is_no_answer_is_the_neighbours_fault(before: tuple[Any, ...], garb
         (answering.digests, [1]),
         (answering.digests, [b"short"]),
         (answering.ids, [b"", bytes(16)]),
-        (answering.ids, [bytes(limits.BOOK_LISTED_BUCKETS + 1), bytes(16)]),
+        (answering.ids, [bytes(bounds.LISTED_BUCKETS + 1), bytes(16)]),
         (answering.ids, [bytes(1), bytes(15)]),
         (lambda _, params: answering.wanted(params), [b""]),
         (lambda _, params: answering.wanted(params), [bytes(17)]),
-        (lambda _, params: answering.wanted(params), [bytes(16 * (limits.BOOK_PULL_ITEMS + 1))]),
+        (lambda _, params: answering.wanted(params), [bytes(16 * (bounds.PULL_ITEMS + 1))]),
     ],
 )
 def test_a_question_that_is_none_is_refused(ask: Any, params: Any) -> None:
