@@ -20,6 +20,8 @@ COMMANDS = {
     "demo": ("demo", "demo"),
     "testnet": ("testnet", "testnet"),
     "deploy": ("tenant", "deploy"),
+    "update": ("change", "update"),
+    "replace": ("change", "replace"),
     "status": ("tenant", "status"),
     "logs": ("tenant", "logs"),
     "request": ("tenant", "request"),

@@ -173,8 +173,11 @@ class Tenant:
                     addresses=bid.bid.addresses,
                     salt=salt,
                     manifest=manifest.group_to_json(group),
+                    group=asked,
                 )
-                for lease, bid, salt, group in zip(leases, plan.bids(), order.salts, order.manifests, strict=True)
+                for lease, bid, salt, group, asked in zip(
+                    leases, plan.bids(), order.salts, order.manifests, order.groups, strict=True
+                )
             ),
         )
         await self.light.cross_check()

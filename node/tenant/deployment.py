@@ -167,7 +167,7 @@ class Deployment:
             with unwrapped():
                 async with trio.open_nursery() as nursery:
                     for lease in self.leases:
-                        nursery.start_soon(self._hand_over_one, lease, report)
+                        nursery.start_soon(self.hand_over_one, lease, report)
         except FondacoError as error:
             raise Refused(
                 error.code,
@@ -175,7 +175,8 @@ class Deployment:
                 hint=f"`fondaco close {self.leases[0].id[:12]}` ends the lease and returns what is left",
             ) from error
 
-    async def _hand_over_one(self, lease: LeaseHandle, report: Report) -> None:
+    async def hand_over_one(self, lease: LeaseHandle, report: Report) -> None:
+        """Likewise for one lease. Raises `Refused` or `Unreachable`."""
         with trio.move_on_after(HANDOFF_TIMEOUT_S) as scope:
             await self._put_manifest(lease, report)
             await self._active(lease)

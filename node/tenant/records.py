@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fondaco.node.files import write_atomically
-from fondaco.protocol.errors import Refused
+from fondaco.protocol import codec
+from fondaco.protocol.errors import Malformed, Refused
+from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import BlindingSalt, DeploymentId, LeaseId, PublicKey
 
 SHORTEST_PREFIX = 4
@@ -29,6 +31,8 @@ class LeaseFile:
     salt: BlindingSalt
     manifest: bytes
     """Canonical JSON of the group's manifest."""
+    group: Group | None
+    """As it was ordered; None in files of before that was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ def save(folder: Path, record: DeploymentFile) -> None:
                 "addresses": list(one.addresses),
                 "salt": one.salt.hex(),
                 "manifest": one.manifest.decode(),
+                "group": None if one.group is None else codec.encode(one.group).hex(),
             }
             for one in record.leases
         ],
@@ -106,9 +111,14 @@ def _read(path: Path) -> DeploymentFile:
                     addresses=tuple(one["addresses"]),
                     salt=BlindingSalt(bytes.fromhex(one["salt"])),
                     manifest=one["manifest"].encode(),
+                    group=_group(one.get("group")),
                 )
                 for one in document["leases"]
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, Malformed) as error:
         raise Refused("deployments.malformed", f"{path}: {error}", hint="move the file away") from None
+
+
+def _group(kept: str | None) -> Group | None:
+    return None if kept is None else codec.decode(bytes.fromhex(kept), Group)

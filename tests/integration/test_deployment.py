@@ -80,6 +80,7 @@ async def place(path: Path) -> AsyncIterator[Place]:
                 addresses=(DEAD,),
                 salt=BlindingSalt(bytes(32)),
                 manifest=manifest.group_to_json(group),
+                group=None,
             ),
         ),
     )

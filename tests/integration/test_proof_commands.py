@@ -202,6 +202,7 @@ def test_leases_of_one_s_own_go_by_their_names(scene: Scene) -> None:
         addresses=(),
         salt=BlindingSalt(bytes(32)),
         manifest=b"{}",
+        group=None,
     )
     records.save(
         scene.home / "deployments", DeploymentFile(deployment=scene.deployment, name="web", leases=(own,))

@@ -27,6 +27,7 @@ def record(name: str, number: int, leases: int = 1) -> DeploymentFile:
                 addresses=("/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1"),
                 salt=BlindingSalt(b"s" * 32),
                 manifest='[{"name": "größe"}]'.encode(),
+                group=None,
             )
             for place in range(leases)
         ),

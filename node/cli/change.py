@@ -1,0 +1,89 @@
+"""`fondaco update` and `fondaco replace`: changing what runs, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fondaco.node.cli.output import home_option, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from fondaco.node.tenant.deployment import LeaseHandle
+    from fondaco.node.tenant.progress import Progress
+
+lease_argument = click.argument("lease", metavar="LEASE")
+
+
+@click.command()
+@lease_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@home_option
+@json_option
+def update(lease: str, file: Path, home: Path, as_json: bool) -> None:
+    """Have LEASE run what the SDL in FILE says of its group; only services that it changes are started anew.
+
+    It must need what was leased: to run something larger, deploy it.
+    """
+    from fondaco.node.cli.tenant import run
+
+    run(_update, lease, file, home, as_json)
+
+
+@click.command()
+@lease_argument
+@home_option
+@click.option("--max-price", type=click.IntRange(min=1), help="Ucredit an hour; as it was ordered unless given.")
+@click.option("--not-serving", is_flag=True, help="Say, for the record, that the provider did not serve it.")
+@json_option
+def replace(lease: str, home: Path, max_price: int | None, not_serving: bool, as_json: bool) -> None:
+    """Give what LEASE serves to another provider, within one block and from the same escrow."""
+    from fondaco.node.cli.tenant import run
+
+    run(_replace, lease, home, max_price, not_serving, as_json)
+
+
+async def _update(text: str, file: Path, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
+    from fondaco.node.tenant import changing
+    from fondaco.node.tenant.client import read_sdl
+
+    async with connected(home) as tenant:
+        changed = await changing.update(tenant, tenant.find(text), read_sdl(file), report=_report)
+        await _finish(changed, as_json, "runs the new version")
+
+
+async def _replace(text: str, home: Path, max_price: int | None, not_serving: bool, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
+    from fondaco.node.tenant import changing
+    from fondaco.protocol import reasons
+
+    reason = reasons.NOT_SERVING if not_serving else reasons.REPLACED
+    async with connected(home) as tenant:
+        changed = await changing.replace_provider(
+            tenant, tenant.find(text), max_price=max_price, reason=reason, report=_report
+        )
+        await _finish(changed, as_json, "runs at another provider")
+
+
+def _report(progress: Progress) -> None:
+    say(f"  {progress.step:<10} {progress.detail}")
+
+
+async def _finish(lease: LeaseHandle, as_json: bool, what: str) -> None:
+    from fondaco.protocol import addresses
+
+    record = await lease.record()
+    assert record is not None, "it was just changed"
+    told: dict[str, Any] = {
+        "name": lease.deployment.file.name,
+        "lease": lease.id,
+        "provider": addresses.encode(record.provider),
+        "version": record.version,
+        "price_per_hour_ucredit": record.price_per_hour,
+    }
+    if as_json:
+        print_json(told)
+    else:
+        click.echo(f"{told['name']} {what}: lease {lease.id[:12]}, version {record.version}")

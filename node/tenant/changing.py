@@ -1,0 +1,146 @@
+"""Changing what runs: another manifest for a lease, or another provider for what it serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fondaco.node import clock
+from fondaco.node.keys.sealing import random_blinding_salt, random_salt
+from fondaco.node.tenant import ordering, records
+from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Plan, Tenant
+from fondaco.node.tenant.deployment import Deployment, LeaseHandle
+from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
+from fondaco.node.tenant.progress import Progress, Report, quiet
+from fondaco.protocol import manifest, reasons, sdl
+from fondaco.protocol.errors import FondacoError, Refused
+from fondaco.protocol.market import Order, Replaced, SignedBid, SignedOrder, lease_of_order, order_id
+from fondaco.protocol.messages import ReplaceLease, UpdateManifest
+from fondaco.protocol.records import Deployment as DeploymentRecord
+from fondaco.protocol.records import Lease, key_deployment
+from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis
+from fondaco.provider.workloads import leased_group
+
+
+async def update(tenant: Tenant, lease: LeaseHandle, text: bytes, *, report: Report = quiet) -> LeaseHandle:
+    """Have a lease run what an SDL file says of its group; returns when that runs.
+
+    The group must need what was leased: to run something larger, order it. Raises `SdlError`, or `Refused`:
+    `update.group`, `update.same`, `manifest.mismatch`, `lease.closed` or what the provider refuses.
+    """
+    before, record = lease.group, await _record(lease)
+    group = next((one for one in sdl.parse(text).manifest if one.name == before.name), None)
+    if group is None:
+        raise Refused("update.group", f"the file has no group {before.name!r}, as this lease serves")
+    if group == before:
+        raise Refused("update.same", "the file says what runs already")
+    manifest.check_against(leased_group(record, group), group)
+    await tenant.wallet.ensure(FEE_ALLOWANCE)
+    salt = random_blinding_salt()
+    message = UpdateManifest(
+        deployment=record.deployment, group=record.group, commitment=manifest.commitment(salt, group)
+    )
+    after = replace(lease.file, salt=salt, manifest=manifest.group_to_json(group))
+    changed = await _say(tenant, lease, after, message)
+    report(Progress("updated", f"the ledger knows version {record.version + 1}"))
+    await changed.deployment.hand_over_one(changed, report)
+    return changed
+
+
+async def replace_provider(
+    tenant: Tenant,
+    lease: LeaseHandle,
+    *,
+    max_price: int | None = None,
+    reason: int = reasons.REPLACED,
+    strategy: str = "cheapest",
+    report: Report = quiet,
+) -> LeaseHandle:
+    """Give what a lease serves to another provider, from the same escrow; returns when it runs there.
+
+    It is asked for as it was ordered, at most for `max_price` an hour if given. The provider that serves it now is
+    not asked. Raises `Refused`: `replace.unknown`, `bids.none`, `escrow.runway` or what the ledger refuses.
+    """
+    if lease.file.group is None:
+        raise Refused("replace.unknown", "what was ordered is not on file here", hint="close it and order anew")
+    await tenant.wallet.ensure(FEE_ALLOWANCE)
+    draft = await _reorder(tenant, lease, max_price)
+    report(Progress("order", f"order {draft.id.hex()[:12]} for another provider"))
+    answers = await ordering.collect(
+        tenant.light, draft, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=lambda _: None
+    )
+    for bids in answers.bids.values():
+        bids.pop(lease.file.provider, None)
+    rankings = ordering.choose(tenant.light, draft, answers, strategy=strategy)
+    for line in rankings[0].explain():
+        report(Progress("choice", line))
+    (bid,) = Plan(draft=draft, answers=answers, rankings=rankings).bids()
+    replaces = draft.signed.order.replaces
+    assert replaces is not None, "as `_reorder` made it"
+    message = ReplaceLease(
+        deployment=replaces.deployment, group=replaces.group, order=draft.signed, bid=bid, reason=reason
+    )
+    after = _file_of(lease, draft, bid)
+    changed = await _say(tenant, lease, after, message)
+    report(Progress("lease", f"lease {changed.id[:12]} takes the place of {lease.id[:12]}"))
+    await changed.deployment.hand_over_one(changed, report)
+    return changed
+
+
+def _file_of(lease: LeaseHandle, draft: Draft, signed: SignedBid) -> records.LeaseFile:
+    return replace(
+        lease.file,
+        lease=lease_of_order(draft.id, draft.signed.order, GroupIndex(0)),
+        provider=signed.bid.provider,
+        peer=signed.bid.peer,
+        addresses=signed.bid.addresses,
+    )
+
+
+async def _reorder(tenant: Tenant, lease: LeaseHandle, max_price: int | None) -> Draft:
+    """An order for what the lease serves, of anybody else."""
+    record, group = await _record(lease), lease.file.group
+    assert group is not None, "it was asked for before"
+    deployment = await tenant.light.record(key_deployment(record.deployment), DeploymentRecord)
+    if deployment is None:
+        raise Refused("deployment.unknown", "the ledger does not hold this deployment", hint="order anew")
+    if max_price is not None:
+        group = replace(group, max_price_per_hour=MicroCredits(max_price))
+    order = Order(
+        tenant=tenant.wallet.signer.public_key,
+        groups=(group,),
+        commitments=(record.commitment,),
+        reclamation_window_ms=record.reclamation_window_ms,
+        deposit=MicroCredits(0),
+        reply_peers=(),
+        expires_at=Millis(clock.now() + ORDER_LIFE_MS),
+        salt=random_salt(),
+        template=deployment.template,
+        replaces=Replaced(deployment=record.deployment, group=record.group, generation=record.generation + 1),
+    )
+    chain = tenant.light.chain
+    signed = SignedOrder(order=order, signature=tenant.wallet.signer.sign(chain, order))
+    return Draft(id=order_id(chain, order), signed=signed, manifests=(lease.group,), salts=(lease.file.salt,))
+
+
+async def _record(lease: LeaseHandle) -> Lease:
+    record = await lease.record()
+    if record is None:
+        raise Refused("lease.unknown", "the ledger does not hold this lease any more", hint="order anew")
+    return record
+
+
+async def _say(
+    tenant: Tenant, lease: LeaseHandle, after: records.LeaseFile, message: UpdateManifest | ReplaceLease
+) -> LeaseHandle:
+    """Have the ledger take a change, with what only its tenant knows on disk before; the lease as it is then."""
+    before = lease.deployment.file
+    leases = tuple(after if one.lease == lease.file.lease else one for one in before.leases)
+    changed = replace(before, leases=leases)
+    await tenant.light.cross_check()
+    records.save(tenant.folder, changed)  # before the ledger: a crash must not lose the salt
+    try:
+        await tenant.wallet.transact(message)
+    except FondacoError:
+        records.save(tenant.folder, before)
+        raise
+    return LeaseHandle(Deployment(tenant, changed), after)
