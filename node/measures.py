@@ -15,7 +15,7 @@ def measures(node: Node) -> dict[str, Any]:
     """Processor time, decisions, and what went over which kind of stream.
 
     `decision_ms`, newest last, is the time from a proposer's beginning to the commit here, for the last of the
-    `decided` heights.
+    `decided` heights. What `mesh` counts is told in `protocol/gossip/counters.py`.
     """
     finality = node.agreement.finality
     return {
@@ -25,6 +25,7 @@ def measures(node: Node) -> dict[str, Any]:
         "decision_ms": list(finality.commit_ms),
         "consensus": _traffic(node.agreement.links),
         "gossip": _traffic(node.gossip.links),
+        "mesh": asdict(node.gossip.router.counters),
         "book": _book(node.book, node.reconciler),
     }
 
