@@ -10,9 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fondaco.protocol import limits
+from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes import launch as launching
-from fondaco.provider.runtimes import seccomp
 from fondaco.provider.runtimes.launch import Launch, Stage
 from fondaco.provider.runtimes.port import VolumeKind
 from fondaco.provider.runtimes.shim import Recipe
@@ -75,7 +74,7 @@ def _root(launch: Launch, stage: Stage) -> list[str]:
 
 
 def _mounts(launch: Launch, stage: Stage) -> list[str]:
-    size = str(limits.WORKLOAD_TMPFS_BYTES)
+    size = str(bounds.WORKLOAD_TMPFS_BYTES)
     mounts = ["--proc", "/proc", "--dev", "/dev"]
     mounts += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     mounts += ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]

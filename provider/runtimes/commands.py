@@ -11,9 +11,8 @@ from pathlib import Path
 
 import trio
 
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import seccomp
+from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes.port import ExecResult
 from fondaco.provider.runtimes.processes import Process
 
@@ -79,6 +78,6 @@ class _Running:
 
     async def _keep(self, stream: trio.abc.ReceiveStream, kept: bytearray) -> None:
         async for chunk in stream:
-            room = limits.WORKLOAD_EXEC_OUTPUT_BYTES - len(kept)
+            room = bounds.WORKLOAD_EXEC_OUTPUT_BYTES - len(kept)
             kept += chunk[:room]
             self._truncated = self._truncated or len(chunk) > room

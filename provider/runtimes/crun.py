@@ -13,8 +13,8 @@ import subprocess
 from typing import Any
 
 from fondaco.protocol import limits
+from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes import launch as launching
-from fondaco.provider.runtimes import seccomp
 from fondaco.provider.runtimes.launch import Launch, Stage
 from fondaco.provider.runtimes.port import VolumeKind
 from fondaco.provider.runtimes.shim import Recipe
@@ -105,7 +105,7 @@ def _mounts(launch: Launch, stage: Stage, scratch: str) -> list[dict[str, Any]]:
         options = [*quiet, f"mode={mode}", f"size={size}"]
         return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
 
-    size = limits.WORKLOAD_TMPFS_BYTES
+    size = bounds.WORKLOAD_TMPFS_BYTES
     mounts: list[dict[str, Any]] = []
     mounts += [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": [*quiet, "noexec"]},

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import trio
 
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.processes import Process
 
 HELPER = Path(__file__).with_name("netns_dialer.py")
@@ -35,7 +35,7 @@ class Dialer:
         waiting = trio.socket.from_stdlib_socket(ours)
         try:
             control = await self._ensure_helper()
-            request = f"{port} {limits.WORKLOAD_DIAL_TIMEOUT_MS}".encode()
+            request = f"{port} {bounds.WORKLOAD_DIAL_TIMEOUT_MS}".encode()
             await control.sendmsg([request], [_rights(theirs.fileno(), network)])
             theirs.close()
             return await _await_answer(waiting, port)

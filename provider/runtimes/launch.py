@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.port import Image, VolumeKind, WorkloadSpec
 from fondaco.provider.runtimes.shim import Recipe
 
@@ -64,8 +65,8 @@ class Launch:
             if not name or not equals or "\0" in item:
                 raise Refused("workload.env", f"environment entry {name[:40]!r} is not NAME=value")
             merged[name] = value
-        if sum(len(name) + len(value) for name, value in merged.items()) > limits.WORKLOAD_ENV_BYTES:
-            raise Refused("workload.env", f"the environment is larger than {limits.WORKLOAD_ENV_BYTES} bytes")
+        if sum(len(name) + len(value) for name, value in merged.items()) > bounds.WORKLOAD_ENV_BYTES:
+            raise Refused("workload.env", f"the environment is larger than {bounds.WORKLOAD_ENV_BYTES} bytes")
         return tuple(merged.items())
 
     @property
@@ -125,11 +126,11 @@ class Stage:
 
 def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str], pid_file: str = "") -> Recipe:
     """The part of a recipe that is the same for all backends."""
-    bounds = {"CORE": 0, "NOFILE": limits.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
+    rlimits = {"CORE": 0, "NOFILE": bounds.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
     if launch.spec.ephemeral_bytes:
-        bounds["FSIZE"] = launch.spec.ephemeral_bytes
+        rlimits["FSIZE"] = launch.spec.ephemeral_bytes
     if not launch.hard_memory:
-        bounds["DATA"] = launch.spec.memory_bytes
+        rlimits["DATA"] = launch.spec.memory_bytes
     return Recipe(
         executable=executable,
         argv=list(argv),
@@ -139,12 +140,12 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         uid=launch.uid,
         stage=stage.entries,
         stage_folder=stage.folder,
-        limits=bounds,
+        limits=rlimits,
         pids=launch.spec.pids,
         cgroups=list(launch.cgroups),
         log_dir=str(launch.log_dir),
-        log_file_bytes=limits.WORKLOAD_LOG_FILE_BYTES,
-        log_files=limits.WORKLOAD_LOG_FILES,
-        log_line_bytes=limits.WORKLOAD_LOG_LINE_BYTES,
-        timeout_ms=limits.WORKLOAD_START_TIMEOUT_MS,
+        log_file_bytes=bounds.WORKLOAD_LOG_FILE_BYTES,
+        log_files=bounds.WORKLOAD_LOG_FILES,
+        log_line_bytes=bounds.WORKLOAD_LOG_LINE_BYTES,
+        timeout_ms=bounds.WORKLOAD_START_TIMEOUT_MS,
     )

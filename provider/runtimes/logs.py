@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import trio
 
-from fondaco.protocol import limits
 from fondaco.protocol.scalars import Millis
+from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.port import Channel, LogLine
 
 POLL_SECONDS = 0.05
@@ -96,7 +96,7 @@ class LogReader:
         Opened newest first: a rotation meanwhile then shows one file twice, and hides none.
         """
         files: dict[int, BinaryIO] = {}
-        for number in range(limits.WORKLOAD_LOG_FILES):
+        for number in range(bounds.WORKLOAD_LOG_FILES):
             with contextlib.suppress(FileNotFoundError):
                 file = (self._directory / (f"log.{number}" if number else "log")).open("rb")
                 if files.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import trio
 
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.port import Image, ImageConfig
 from fondaco.provider.runtimes.unpack import Unpacker, remove_tree
 
@@ -157,7 +157,7 @@ def verify(path: Path, blob: Descriptor) -> None:
 
 
 async def _document(source: ImageSource, reference: str, blob: Descriptor) -> dict[str, Any]:
-    if blob.size > limits.IMAGE_MANIFEST_BYTES:
+    if blob.size > bounds.IMAGE_MANIFEST_BYTES:
         raise Refused("image.limit", f"image {reference!r}: {blob.media_type} of {blob.size} bytes")
     path = await source.fetch(reference, blob)
     verify(path, blob)
@@ -166,9 +166,9 @@ async def _document(source: ImageSource, reference: str, blob: Descriptor) -> di
 
 def _json_file(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        data = file.read(limits.IMAGE_MANIFEST_BYTES + 1)
+        data = file.read(bounds.IMAGE_MANIFEST_BYTES + 1)
     try:
-        content = json.loads(data) if len(data) <= limits.IMAGE_MANIFEST_BYTES else None
+        content = json.loads(data) if len(data) <= bounds.IMAGE_MANIFEST_BYTES else None
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -178,7 +178,7 @@ def _json_file(path: Path) -> dict[str, Any]:
 
 def _descriptors(document: dict[str, Any], field: str) -> list[Descriptor]:
     entries = document.get(field)
-    if not isinstance(entries, list) or (field == "layers" and len(entries) > limits.IMAGE_LAYERS):
+    if not isinstance(entries, list) or (field == "layers" and len(entries) > bounds.IMAGE_LAYERS):
         raise Refused("image.manifest", f"{field} is no list, or too long")
     return [_descriptor(entry) for entry in entries]
 

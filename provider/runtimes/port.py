@@ -17,6 +17,7 @@ import trio
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId, Millis
+from fondaco.provider.runtimes import bounds
 
 WorkloadId = NewType("WorkloadId", str)
 """`<lease, 64 hex digits>.<service>.<replica>`: safe as a file name, sorts by lease."""
@@ -78,7 +79,7 @@ class WorkloadSpec:
     """Absolute; empty takes the image's."""
     cpu_milli: int
     memory_bytes: int
-    pids: int = limits.WORKLOAD_PIDS
+    pids: int = bounds.WORKLOAD_PIDS
     ephemeral_bytes: int = 0
     """Largest file the workload may write; 0 sets no limit."""
     volumes: tuple[VolumeMount, ...] = ()
@@ -177,7 +178,7 @@ class ExecResult:
     out: bytes
     err: bytes
     truncated: bool
-    """More than `limits.WORKLOAD_EXEC_OUTPUT_BYTES` of a stream came; the rest was dropped."""
+    """More than `bounds.WORKLOAD_EXEC_OUTPUT_BYTES` of a stream came; the rest was dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

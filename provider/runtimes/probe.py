@@ -17,7 +17,7 @@ import trio
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId
-from fondaco.provider.runtimes import bubblewrap, crun, lifecycle, seccomp
+from fondaco.provider.runtimes import bounds, bubblewrap, crun, lifecycle, seccomp
 from fondaco.provider.runtimes.launch import Backend, Launch
 from fondaco.provider.runtimes.port import Capability, Image, ImageConfig, WorkloadSpec
 from fondaco.provider.runtimes.unpack import MOUNT_POINTS, remove_tree
@@ -144,7 +144,7 @@ def _image(root: Path, uid: int | None) -> Image:
 
 async def _look(run_dir: Path) -> dict[str, str]:
     """The lines of the program's /proc status and, under `ns:<kind>`, its namespaces."""
-    with trio.move_on_after(limits.WORKLOAD_START_TIMEOUT_MS / 1000):
+    with trio.move_on_after(bounds.WORKLOAD_START_TIMEOUT_MS / 1000):
         while (target := lifecycle.payload(run_dir)) is not None:
             text = Path(f"/proc/{target.pid}/status").read_text("utf-8", "replace")
             lines = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)

@@ -17,8 +17,8 @@ import tarfile
 from pathlib import Path
 from typing import IO, cast
 
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import bounds
 
 COPY_BYTES = 1 << 20
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
@@ -67,8 +67,8 @@ class Unpacker:
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, made: set[str]) -> None:
         self._entries += 1
-        if self._entries > limits.IMAGE_ENTRIES:
-            raise Refused("image.limit", f"image has more than {limits.IMAGE_ENTRIES} files")
+        if self._entries > bounds.IMAGE_ENTRIES:
+            raise Refused("image.limit", f"image has more than {bounds.IMAGE_ENTRIES} files")
         name = _clean(member.name)
         if not name:
             return  # the root itself
@@ -106,8 +106,8 @@ class Unpacker:
 
     def _file(self, target: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         self._bytes += member.size
-        if self._bytes > limits.IMAGE_UNPACKED_BYTES:
-            raise Refused("image.limit", f"image unpacks to more than {limits.IMAGE_UNPACKED_BYTES} bytes")
+        if self._bytes > bounds.IMAGE_UNPACKED_BYTES:
+            raise Refused("image.limit", f"image unpacks to more than {bounds.IMAGE_UNPACKED_BYTES} bytes")
         _remove(target)
         source = archive.extractfile(member)
         assert source is not None, "a regular file has content"
@@ -159,7 +159,7 @@ class Unpacker:
                 here = step
                 continue
             hops += 1
-            if hops > limits.IMAGE_SYMLINK_HOPS:
+            if hops > bounds.IMAGE_SYMLINK_HOPS:
                 raise Refused("image.layer", f"{name!r} goes round in links")
             link = str(step.readlink())
             here = self._root if link.startswith("/") else here
@@ -172,14 +172,14 @@ class _Hashing:
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
-        self._left = limits.IMAGE_UNPACKED_BYTES
+        self._left = bounds.IMAGE_UNPACKED_BYTES
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise Refused("image.limit", f"layer unpacks to more than {limits.IMAGE_UNPACKED_BYTES} bytes")
+            raise Refused("image.limit", f"layer unpacks to more than {bounds.IMAGE_UNPACKED_BYTES} bytes")
         self.digest.update(data)
         return data
 
@@ -189,7 +189,7 @@ class _Member(tarfile.TarInfo):
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = not (self.isreg() or self.isdir() or self.issym() or self.islnk() or self.isdev())
-        if extended and self.size > limits.IMAGE_HEADER_BYTES:
+        if extended and self.size > bounds.IMAGE_HEADER_BYTES:
             raise Refused("image.limit", f"layer has an extended header of {self.size} bytes")
         member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
@@ -207,7 +207,7 @@ def _decompress(file: IO[bytes], media_type: str) -> IO[bytes]:
 
 def _clean(name: str) -> str:
     """A relative name without `.` parts.  Raises `Refused` for one that is absolute or climbs."""
-    if name.startswith("/") or len(os.fsencode(name)) > limits.IMAGE_PATH_BYTES or "\0" in name:
+    if name.startswith("/") or len(os.fsencode(name)) > bounds.IMAGE_PATH_BYTES or "\0" in name:
         raise Refused("image.layer", f"{name[:100]!r} is no relative path")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:

@@ -13,9 +13,10 @@ import trio
 from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
 
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.limits import MIB, WORKLOAD_EXEC_OUTPUT_BYTES
+from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes.bounds import WORKLOAD_EXEC_OUTPUT_BYTES
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import (

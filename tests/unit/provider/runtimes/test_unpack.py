@@ -14,6 +14,7 @@ import pytest
 
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.unpack import MOUNT_POINTS, Unpacker, remove_tree
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -177,10 +178,10 @@ def test_bytes_that_are_no_archive_are_refused(tree: Tree, tmp_path: Path, conte
 def test_images_that_are_too_large_or_have_too_many_files_are_refused(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "IMAGE_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr(bounds, "IMAGE_UNPACKED_BYTES", 100_000)
     with pytest.raises(Refused, match=r"image\.limit"):
         tree.apply(entry("a", data=b"x" * 60_000), entry("b", data=b"x" * 60_000))
-    monkeypatch.setattr(limits, "IMAGE_ENTRIES", 3)
+    monkeypatch.setattr(bounds, "IMAGE_ENTRIES", 3)
     with pytest.raises(Refused, match=r"image\.limit"):
         tree.apply(*(entry(f"f{n}") for n in range(5)))
 
