@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import secrets
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -26,11 +27,21 @@ import trio
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
-from fondaco.node.network.peers import PeerId
+from fondaco.node.network.peers import PeerId, identity_of, shared_address
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
-from fondaco.protocol.gossip import wire
-from fondaco.protocol.gossip.router import Deliver, Effect, Peer, Punish, Router, SendRpc, Verdict
+from fondaco.protocol.gossip import parameters, wire
+from fondaco.protocol.gossip.router import (
+    Deliver,
+    Effect,
+    Peer,
+    Punish,
+    Router,
+    RouterConfig,
+    SendRpc,
+    Suggest,
+    Verdict,
+)
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.scalars import ChainId, Millis
 
@@ -52,6 +63,20 @@ class Topic(enum.StrEnum):
 def topic_name(chain: ChainId, topic: str) -> str:
     """What a topic is called on the wire: chains never mix."""
     return f"/fondaco/{chain}/{topic}"
+
+
+SCORES = {
+    Topic.ORDERS: parameters.ORDERS,
+    Topic.BIDS: parameters.BIDS,
+    Topic.TRANSACTIONS: parameters.TRANSACTIONS,
+    Topic.STATUS: parameters.STATUS,
+}
+
+
+def router_config(chain: ChainId) -> RouterConfig:
+    """The router's, with what is scored in our topics; no other topic counts."""
+    topics = {topic_name(chain, topic): terms for topic, terms in SCORES.items()}
+    return RouterConfig(score=parameters.ScoreConfig(topics=topics, other_topics=None))
 
 
 def item_id(item: bytes) -> bytes:
@@ -89,7 +114,7 @@ class Gossip:
     def __init__(self, host: Host, chain: ChainId) -> None:
         self._host = host
         self._chain = chain
-        self.router = Router(now=self._now())
+        self.router = Router(router_config(chain), now=self._now(), seed=secrets.randbits(64))
         framing = Framing(encode=wire.delimit, reader=wire.DelimitedReader)
         self.links = Links(host, PROTOCOL, self._on_rpc, hello=None, on_up=self._on_up, framing=framing)
         self._topics: dict[str, _Topic] = {}
@@ -193,13 +218,19 @@ class Gossip:
         if state.batch:
             data = codec.pack(state.batch)
             state.batch, state.batch_bytes = [], 0
-            self._perform(self.router.published(state.name, data))
+            self._perform(self.router.published(state.name, data, now=self._now()))
 
     # What the neighbours say
 
     def _on_up(self, peer: PeerId) -> None:
-        self._perform(self.router.peer_added(Peer(peer)))
+        self._add(peer)
         self._ring()
+
+    def _add(self, peer: PeerId) -> None:
+        address, outbound = shared_address(self._host.remote_ip(peer)), self._host.dialled(peer)
+        self._perform(
+            self.router.peer_added(Peer(peer), address=address, outbound=outbound, identity=identity_of(peer))
+        )
 
     def _on_gone(self, peer: PeerId) -> None:
         self._perform(self.router.peer_removed(Peer(peer)))
@@ -209,8 +240,8 @@ class Gossip:
             return
         rpc = wire.decode(data)
         if rpc.subscriptions and Peer(peer) not in self.router.peers:
-            self._perform(self.router.peer_added(Peer(peer)))  # it speaks before our own stream to it is up
-        self._perform(self.router.received(Peer(peer), rpc))
+            self._add(peer)  # it speaks before our own stream to it is up
+        self._perform(self.router.received(Peer(peer), rpc, now=self._now()))
         if rpc.subscriptions:
             self._ring()
 
@@ -228,6 +259,8 @@ class Gossip:
                     self._enqueue(effect)
                 case Punish():
                     self._host.blame(PeerId(effect.peer), PeerFault(effect.code, effect.message))
+                case Suggest():
+                    pass  # names without a signed record of where they are: discovery knows better
 
     def _enqueue(self, delivery: Deliver) -> None:
         try:
@@ -240,7 +273,7 @@ class Gossip:
         """Judge one batch after the other: so no item is ever in two batches under judgement."""
         async for delivery in state.outbox:
             verdict = await self._judge(state, delivery)
-            self._perform(self.router.verdict(delivery.message_id, verdict))
+            self._perform(self.router.verdict(delivery.message_id, verdict, now=self._now()))
 
     async def _judge(self, state: _Topic, delivery: Deliver) -> Verdict:
         try:

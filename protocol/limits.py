@@ -44,6 +44,20 @@ GOSSIP_PENDING = 2_048
 GOSSIP_QUEUE_BATCHES = 256
 """Batches of one topic that may wait for their handler."""
 GOSSIP_HEARTBEAT_MS = 1_000
+GOSSIP_IDS_PER_RPC = 20_000
+"""Message ids that one RPC may offer or ask for."""
+GOSSIP_CACHE_BYTES = 32 * MIB
+"""Messages kept for neighbours that ask for them."""
+GOSSIP_ANSWER_BYTES = 4 * MIB
+"""Sent to one neighbour on demand between two heartbeats; it asks again, or another."""
+GOSSIP_BACKOFFS = 65_536
+GOSSIP_BACKOFF_MS = 3_600_000
+"""The longest time a neighbour can keep us from grafting it."""
+GOSSIP_PROMISES = 65_536
+GOSSIP_SCORES_RETAINED = 10_000
+"""Bad scores that are remembered of neighbours that left."""
+GOSSIP_SUGGESTED_PEERS = 16
+"""Others that a PRUNE names."""
 
 # Host
 CONNECTIONS = 4_096

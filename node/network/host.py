@@ -92,6 +92,19 @@ class Host:
         measured = [c.muxed_conn.rtt() for c in self._swarm.get_connections(identity(peer))]
         return min((seconds * 1000 for seconds in measured if seconds > 0), default=None)
 
+    def remote_ip(self, peer: PeerId) -> str:
+        """Where `peer` is connected from, or where we dialled it; empty without a connection."""
+        from fondaco.node.network.dial import identity
+
+        found = (c.muxed_conn.get_remote_address() for c in self._swarm.get_connections(identity(peer)))
+        return next((str(remote[0]) for remote in found if remote), "")
+
+    def dialled(self, peer: PeerId) -> bool:
+        """Whether one of the connections to `peer` is of our making."""
+        from fondaco.node.network.dial import identity
+
+        return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
+
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
         self._on_connected.append(callback)

@@ -125,3 +125,22 @@ def peer_of(address: Address) -> PeerId:
     if peer is None:
         raise Refused("network.address", f"{address!r} does not say which peer listens there")
     return peer
+
+
+def shared_address(ip: str) -> str:
+    """What of `ip` many peers must not share: it itself, or of IPv6 the /64 that one machine usually owns.
+
+    Empty for addresses that only mean something near us (loopback, private networks): there all peers may be
+    behind one, and none of them is a stranger.
+    """
+    if not ip:
+        return ""
+    address = ipaddress.ip_address(ip)
+    if not address.is_global:
+        return ""
+    return ip if address.version == 4 else str(ipaddress.ip_network(f"{ip}/64", strict=False))
+
+
+def identity_of(peer_id: PeerId) -> bytes:
+    """The bytes of a peer id, as other implementations write it. Raises `Refused` `network.peer_id`."""
+    return KEY_PREFIX + public_key_of(peer_id)

@@ -1,1 +1,1 @@
-"""Gossip: the router decides who gets what, the wire turns it into gossipsub's bytes. Sans-IO."""
+"""Gossip: a gossipsub router that decides who gets what, and the wire that turns it into bytes. Sans-IO."""

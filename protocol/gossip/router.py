@@ -1,247 +1,358 @@
-"""Who gets which message: a flooding router with a seen-cache, behind the interface a mesh will keep.
+"""Who gets which message: a gossipsub v1.1 router, sans-IO.
 
-Events go in, effects come out in the order they are to be carried out; there is no clock but the `now` of the
-last heartbeat, and no I/O. Three rules:
+Events go in, effects come out in the order they are to be carried out; there is no clock but the `now` that comes
+with events, no I/O, and no chance but the seed. What is where:
 
-- A message is known by the hash of its data, cut to twenty bytes. It is delivered once and passed on once,
-  however many neighbours send it; ids are remembered for `seen_ms` and never for more than `seen_items`.
-- Nothing is passed on before its verdict. ACCEPT floods it to whoever wants the topic and has not sent it to
-  us; IGNORE drops it without blame (an honest neighbour may lag); REJECT drops it and blames its source.
-- What is passed on is byte for byte what came: the originator makes a message, relays change nothing.
+    mesh     who gets everything at once        lazy     IHAVE and IWANT, from the message cache
+    score    what we think of whom              backoff, promises   what is remembered against whom
+    wire, control   the bytes                   parameters   every number, with its reason
+
+Of messages:
+
+- One is known by the hash of its data, cut to twenty bytes. It is delivered once and passed on once, however
+  many neighbours send it; ids are remembered for `seen_ms` and never for more than `seen_items`.
+- Nothing is passed on before its verdict. ACCEPT sends it to the mesh and keeps it for who asks; IGNORE drops
+  it without blame (an honest neighbour may lag); REJECT drops it and blames all who sent it.
+- What is passed on is byte for byte what came: the originator makes a message, relays change nothing. Our own
+  go to every neighbour that wants them, so that a mesh of liars cannot keep them in.
+
+https://github.com/libp2p/specs/tree/master/pubsub/gossipsub
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NewType, assert_never
+from dataclasses import dataclass
+from typing import assert_never
 
-from fondaco.protocol import limits
+from fondaco.protocol.gossip.chance import Chance
+from fondaco.protocol.gossip.control import Control, IHave, Prune
+from fondaco.protocol.gossip.counters import Counters
+from fondaco.protocol.gossip.effects import (
+    Deliver,
+    Effect,
+    MessageId,
+    Peer,
+    Punish,
+    SendRpc,
+    Suggest,
+    Verdict,
+    message_id,
+)
+from fondaco.protocol.gossip.lazy import Lazy, parcels
+from fondaco.protocol.gossip.mesh import Mesh, Neighbour
+from fondaco.protocol.gossip.parameters import RouterConfig
+from fondaco.protocol.gossip.score import Scores
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 from fondaco.protocol.scalars import Millis
 
-Peer = NewType("Peer", str)
-"""Whatever text the driver knows a neighbour by."""
-MessageId = NewType("MessageId", bytes)
-
-ID_BYTES = 20
-
-
-def message_id(data: bytes) -> MessageId:
-    """The id of a message: sha256 of its data, cut to twenty bytes."""
-    return MessageId(hashlib.sha256(data).digest()[:ID_BYTES])
-
-
-class Verdict(enum.Enum):
-    """What the application thinks of a message."""
-
-    ACCEPT = "accept"
-    IGNORE = "ignore"
-    REJECT = "reject"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendRpc:
-    """Effect: send `rpc` to each of `peers`; it is encoded once."""
-
-    peers: tuple[Peer, ...]
-    rpc: Rpc
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
-    """Effect: judge this message and report with `Router.verdict`."""
-
-    topic: str
-    data: bytes
-    message_id: MessageId
-    source: Peer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Punish:
-    """Effect: `peer` broke a rule; the driver scores it down."""
-
-    peer: Peer
-    code: str
-    message: str
-
-
-Effect = SendRpc | Deliver | Punish
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterConfig:
-    """Bounds of one router; the defaults are the project's."""
-
-    seen_items: int = limits.SEEN_ITEMS
-    seen_ms: int = limits.SEEN_MS
-    pending: int = limits.GOSSIP_PENDING
-    subscriptions: int = limits.GOSSIP_SUBSCRIPTIONS
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start, for metrics."""
-
-    published: int = 0
-    received: int = 0
-    duplicates: int = 0
-    delivered: int = 0
-    accepted: int = 0
-    ignored: int = 0
-    rejected: int = 0
-    unwanted: int = 0
-    """Messages of topics we do not subscribe to."""
-    shed: int = 0
-    """Messages dropped because too many waited for a verdict."""
-    sent: int = 0
+__all__ = [
+    "Counters",
+    "Deliver",
+    "Effect",
+    "MessageId",
+    "Peer",
+    "Punish",
+    "Router",
+    "RouterConfig",
+    "SendRpc",
+    "Suggest",
+    "Verdict",
+    "message_id",
+]
 
 
 @dataclass(slots=True)
 class _Pending:
     message: Message
     source: Peer
-    holders: set[Peer] = field(default_factory=set)
-    """Neighbours that have it, as they sent it."""
+    holders: dict[Peer, None]
+    """Neighbours that have it, as they sent it; the source is the first."""
+
+
+@dataclass(slots=True)
+class _Accepted:
+    """A message that late copies of may still count for their senders."""
+
+    at: Millis
+    holders: dict[Peer, None]
 
 
 class Router:
     """Decides; see the module. Peers that are unknown are ignored, so late events do no harm."""
 
-    def __init__(self, config: RouterConfig | None = None, *, now: Millis) -> None:
+    def __init__(self, config: RouterConfig | None = None, *, now: Millis, seed: int = 0) -> None:
+        """`seed` decides every choice among peers; what they could guess would help them."""
         self.config = config or RouterConfig()
         self.counters = Counters()
         self._now = now
+        self._neighbours: dict[Peer, Neighbour] = {}
+        chance = Chance(seed)
+        self.scores = Scores(self.config.score, now)
+        self.mesh = Mesh(self.config, self._neighbours, self.scores, chance, self.counters)
+        self.lazy = Lazy(self.config, self.scores, chance, self.counters)
         self._seen: SeenCache[MessageId] = SeenCache(self.config.seen_items, self.config.seen_ms)
+        self._invalid: SeenCache[MessageId] = SeenCache(self.config.seen_items, self.config.seen_ms)
         self._pending: dict[MessageId, _Pending] = {}
-        self._wanted: dict[Peer, set[str]] = {}
-        self._topics: dict[str, None] = {}
+        self._accepted: OrderedDict[MessageId, _Accepted] = OrderedDict()
+        """Since the last heartbeat but one, and no more than may be pending."""
+        self._graylisted: set[Peer] = set()
 
     @property
     def peers(self) -> tuple[Peer, ...]:
-        return tuple(self._wanted)
+        return tuple(self._neighbours)
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return tuple(self._topics)
+        return tuple(self.mesh.topics)
 
     def subscribers(self, topic: str) -> tuple[Peer, ...]:
         """Neighbours that want `topic`."""
-        return tuple(peer for peer, wanted in self._wanted.items() if topic in wanted)
+        return tuple(self.mesh.wanting(topic))
+
+    # What we want
 
     def subscribe(self, topic: str) -> list[Effect]:
         """We want `topic` from now on."""
-        if topic in self._topics:
+        if topic in self.mesh.topics:
             return []
-        self._topics[topic] = None
-        return self._announce(topic, subscribe=True)
+        grafted = self.mesh.join(topic, self._now)
+        return self._announce(topic, grafted, subscribe=True, control=Control(graft=(topic,)))
 
     def unsubscribe(self, topic: str) -> list[Effect]:
-        if topic not in self._topics:
+        if topic not in self.mesh.topics:
             return []
-        del self._topics[topic]
-        return self._announce(topic, subscribe=False)
+        members = self.mesh.leave(topic, self._now)
+        prune = Prune(topic=topic, backoff_s=self.config.unsubscribe_backoff_ms // 1_000)
+        return self._announce(topic, members, subscribe=False, control=Control(prune=(prune,)))
 
-    def _announce(self, topic: str, *, subscribe: bool) -> list[Effect]:
-        rpc = Rpc(subscriptions=(Subscription(topic=topic, subscribe=subscribe),))
-        return self._send(self.peers, rpc)
+    def _announce(self, topic: str, mesh: list[Peer], *, subscribe: bool, control: Control) -> list[Effect]:
+        said = (Subscription(topic=topic, subscribe=subscribe),)
+        others = tuple(peer for peer in self._neighbours if peer not in mesh)
+        effects = self._send(tuple(mesh), Rpc(subscriptions=said, control=control))
+        return effects + self._send(others, Rpc(subscriptions=said))
 
-    def peer_added(self, peer: Peer) -> list[Effect]:
-        """A neighbour can be spoken to, for the first time or again: it is told what we want."""
-        self._wanted.setdefault(peer, set())
-        if not self._topics:
+    # Who is there
+
+    def peer_added(
+        self, peer: Peer, *, address: str = "", outbound: bool = False, identity: bytes = b""
+    ) -> list[Effect]:
+        """A neighbour can be spoken to, for the first time or again: it is told what we want, and of our meshes.
+
+        `address` is whatever honest peers seldom share, empty if that means nothing; `outbound` that we dialled;
+        `identity` the binary peer id by which others may be told of it.
+        """
+        neighbour = self._neighbours.setdefault(peer, Neighbour())
+        neighbour.outbound, neighbour.identity = outbound, identity
+        self.scores.added(peer, address)
+        wanted = tuple(Subscription(topic=topic, subscribe=True) for topic in self.mesh.topics)
+        grafts = tuple(topic for topic, members in self.mesh.topics.items() if peer in members)
+        if not wanted:
             return []
-        wanted = tuple(Subscription(topic=topic, subscribe=True) for topic in self._topics)
-        return self._send((peer,), Rpc(subscriptions=wanted))
+        return self._send((peer,), Rpc(subscriptions=wanted, control=Control(graft=grafts)))
 
     def peer_removed(self, peer: Peer) -> list[Effect]:
         """A neighbour is gone; what it wanted is forgotten, what it sent keeps its place."""
-        self._wanted.pop(peer, None)
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
+            return []
+        for topic in neighbour.wanted:
+            self.mesh.lost(topic, peer)
+        del self._neighbours[peer]
+        self.scores.removed(peer, self._now)
+        self._graylisted.discard(peer)
         return []
 
-    def received(self, peer: Peer, rpc: Rpc) -> list[Effect]:
-        """A neighbour said `rpc`."""
-        effects: list[Effect] = []
-        if rpc.subscriptions:
-            effects += self._note(peer, rpc.subscriptions)
+    # What neighbours say
+
+    def received(self, peer: Peer, rpc: Rpc, *, now: Millis | None = None) -> list[Effect]:
+        """A neighbour said `rpc`; `now` where the driver knows better than the last heartbeat.
+
+        Of a graylisted one only what it wants is noted: its score may rise again.
+        """
+        self._now = now or self._now
+        effects = self._note(peer, rpc.subscriptions)
+        if self.scores.of(peer) < self.config.score.graylist_threshold:
+            self.counters.graylisted += 1
+            return effects
         for message in rpc.messages:
             effects += self._take(peer, message)
+        if rpc.control and peer in self._neighbours:
+            effects += self._heed(peer, rpc.control)
         return effects
 
     def _note(self, peer: Peer, subscriptions: Sequence[Subscription]) -> list[Effect]:
-        wanted = self._wanted.get(peer)
-        if wanted is None:
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
             return []
-        for subscription in subscriptions:
-            if not subscription.subscribe:
-                wanted.discard(subscription.topic)
-            elif len(wanted) < self.config.subscriptions or subscription.topic in wanted:
-                wanted.add(subscription.topic)
+        grafts: list[str] = []
+        effects: list[Effect] = []
+        for said in subscriptions:
+            if not said.subscribe:
+                neighbour.wanted.discard(said.topic)
+                self.mesh.lost(said.topic, peer)
+            elif len(neighbour.wanted) < self.config.subscriptions or said.topic in neighbour.wanted:
+                neighbour.wanted.add(said.topic)
+                if self.mesh.greet(said.topic, peer, self._now):
+                    grafts.append(said.topic)
             else:
-                return [Punish(peer=peer, code="gossip.subscriptions", message="too many subscriptions")]
-        return []
+                effects.append(Punish(peer=peer, code="gossip.subscriptions", message="too many subscriptions"))
+                break
+        if grafts:
+            effects += self._send((peer,), Rpc(control=Control(graft=tuple(grafts))))
+        return effects
 
     def _take(self, peer: Peer, message: Message) -> list[Effect]:
         counters = self.counters
         counters.received += 1
-        if message.topic not in self._topics:
+        if message.topic not in self.mesh.topics:
             counters.unwanted += 1  # an unsubscription may be under way: no blame
             return []
         identity = message_id(message.data)
+        self.lazy.promises.kept(identity)
         waiting = self._pending.get(identity)
-        if waiting is not None:
-            waiting.holders.add(peer)
+        if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
-            return []
-        if self._seen.has(identity, self._now):
-            counters.duplicates += 1
+            self._again(peer, message.topic, identity, waiting)
             return []
         if len(self._pending) >= self.config.pending:
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
             return []
         self._seen.add(identity, self._now)
-        self._pending[identity] = _Pending(message, peer, {peer})
+        self._pending[identity] = _Pending(message, peer, {peer: None})
         counters.delivered += 1
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
-    def published(self, topic: str, data: bytes) -> list[Effect]:
-        """We originate `data`: it floods to all who want `topic`, and is not delivered to ourselves."""
+    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> None:
+        """A copy of a message that we have: it counts for or against its sender, once."""
+        accepted = self._accepted.get(identity)
+        if waiting is not None:
+            waiting.holders[peer] = None
+        elif self._invalid.has(identity, self._now):
+            self.scores.invalid(peer, topic)
+        elif accepted is not None and peer not in accepted.holders:
+            accepted.holders[peer] = None
+            terms = self.config.score.topic(topic)
+            if terms is not None and self._now - accepted.at <= terms.delivery_window_ms:
+                self.scores.near_first(peer, topic)
+
+    def _heed(self, peer: Peer, control: Control) -> list[Effect]:
+        asked = self.lazy.offered(peer, control.ihave, self._known)
+        if asked:
+            self.lazy.asks(peer, asked, self._now)
+        answers = parcels(self.lazy.asked(peer, control.iwant))
+        refused = [self.mesh.graft_asked(topic, peer, self._now) for topic in control.graft]
+        effects: list[Effect] = []
+        for prune in control.prune:
+            believed = self.mesh.prune_told(prune, peer, self._now)
+            if believed and prune.peers:
+                self.counters.suggestions += len(prune.peers)
+                effects.append(Suggest(peer=peer, topic=prune.topic, others=prune.peers))
+        said = Control(iwant=tuple(asked), prune=tuple(prune for prune in refused if prune is not None))
+        if said:
+            effects += self._send((peer,), Rpc(control=said))
+        for messages in answers:
+            effects += self._send((peer,), Rpc(messages=messages))
+        return effects
+
+    def _known(self, topic: str, identity: MessageId) -> bool:
+        return topic not in self.mesh.topics or self._seen.has(identity, self._now)
+
+    # Messages
+
+    def published(self, topic: str, data: bytes, *, now: Millis | None = None) -> list[Effect]:
+        """We originate `data`: it goes to all who want `topic`, and is not delivered to ourselves."""
+        self._now = now or self._now
         identity = message_id(data)
         if self._seen.has(identity, self._now):
             self.counters.duplicates += 1
             return []
         self._seen.add(identity, self._now)
         self.counters.published += 1
-        return self._send(self.subscribers(topic), Rpc(messages=(Message(topic=topic, data=data),)))
+        message = Message(topic=topic, data=data)
+        self.lazy.cache.put(identity, message)
+        peers = self.mesh.wanting(topic) if self.config.flood_publish else self.mesh.publish_to(topic, self._now)
+        least = self.config.score.publish_threshold
+        return self._send(tuple(p for p in peers if self.scores.of(p) >= least), Rpc(messages=(message,)))
 
-    def verdict(self, identity: MessageId, verdict: Verdict) -> list[Effect]:
+    def verdict(self, identity: MessageId, verdict: Verdict, *, now: Millis | None = None) -> list[Effect]:
         """The application has judged a message that was delivered. A second verdict has no effect."""
+        self._now = now or self._now
         pending = self._pending.pop(identity, None)
         if pending is None:
             return []
+        topic = pending.message.topic
         match verdict:
             case Verdict.ACCEPT:
                 self.counters.accepted += 1
-                others = (p for p in self.subscribers(pending.message.topic) if p not in pending.holders)
-                return self._send(tuple(others), Rpc(messages=(pending.message,)))
+                return self._accept(identity, pending)
             case Verdict.IGNORE:
                 self.counters.ignored += 1
                 return []
             case Verdict.REJECT:
                 self.counters.rejected += 1
+                self._invalid.add(identity, self._now)
+                for peer in pending.holders:
+                    self.scores.invalid(peer, topic)
                 return [Punish(peer=pending.source, code="gossip.rejected", message="an invalid message")]
             case _:
                 assert_never(verdict)
 
+    def _accept(self, identity: MessageId, pending: _Pending) -> list[Effect]:
+        topic, holders = pending.message.topic, pending.holders
+        self.scores.first_delivery(pending.source, topic)
+        for peer in holders:
+            if peer != pending.source:
+                self.scores.near_first(peer, topic)
+        self.lazy.cache.put(identity, pending.message)
+        self._accepted[identity] = _Accepted(self._now, holders)
+        if len(self._accepted) > self.config.pending:
+            self._accepted.popitem(last=False)
+        others = tuple(peer for peer in self.mesh.topics.get(topic, ()) if peer not in holders)
+        return self._send(others, Rpc(messages=(pending.message,)))
+
+    # Time
+
     def heartbeat(self, now: Millis) -> list[Effect]:
-        """Time passes: remember it, forget old ids."""
-        self._now = now
+        """Time passes: scores fade, meshes are mended, what was heard is gossiped about. Once a second or so."""
+        last, self._now = self._now, now
         self._seen.expire(now)
-        return []
+        self._invalid.expire(now)
+        while self._accepted and next(iter(self._accepted.values())).at < last:
+            self._accepted.popitem(last=False)
+        self.lazy.heartbeat(now)
+        self.scores.decay(now)
+        effects = self._name_graylisted()
+        grafts: dict[Peer, list[str]] = {}
+        prunes: dict[Peer, list[Prune]] = {}
+        offers: dict[Peer, list[IHave]] = {}
+        for topic, changes in self.mesh.heartbeat(now).items():
+            for peer in changes.grafts:
+                grafts.setdefault(peer, []).append(topic)
+            for peer, prune in changes.prunes:
+                prunes.setdefault(peer, []).append(prune)
+        for topic, eager in (self.mesh.topics | self.mesh.fanout).items():
+            for peer, offer in self.lazy.offers(topic, eager, self.mesh.wanting(topic)):
+                offers.setdefault(peer, []).append(offer)
+        for peer in grafts | prunes | offers:
+            control = Control(
+                graft=tuple(grafts.get(peer, ())),
+                prune=tuple(prunes.get(peer, ())),
+                ihave=tuple(offers.get(peer, ())),
+            )
+            effects += self._send((peer,), Rpc(control=control))
+        self.lazy.cache.shift()
+        return effects
+
+    def _name_graylisted(self) -> list[Effect]:
+        """Whoever has sunk below the threshold since the last heartbeat is named to the driver, once."""
+        least = self.config.score.graylist_threshold
+        listed = {peer for peer in self._neighbours if self.scores.of(peer) < least}
+        fresh = [peer for peer in self._neighbours if peer in listed and peer not in self._graylisted]
+        self._graylisted = listed
+        return [Punish(peer=peer, code="gossip.graylisted", message="its score is too low") for peer in fresh]
 
     def _send(self, peers: tuple[Peer, ...], rpc: Rpc) -> list[Effect]:
         if not peers:

@@ -32,7 +32,7 @@ from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Unreachable
-from fondaco.protocol.gossip.wire import varint
+from fondaco.protocol.gossip.protobuf import varint
 
 HEADER = "!BBHII"
 DATA, WINDOW, PING, GO_AWAY = range(4)

@@ -14,6 +14,7 @@ from fondaco.node.network.peers import PeerId
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import wire
+from fondaco.protocol.gossip.protobuf import varint
 from fondaco.protocol.gossip.router import Verdict
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 
@@ -200,7 +201,7 @@ def test_what_is_no_batch_is_malformed(data: bytes) -> None:
     "garbage",
     [
         b"\xff" * 40,
-        wire.varint(limits.GOSSIP_RPC_BYTES + 1),
+        varint(limits.GOSSIP_RPC_BYTES + 1),
         wire.delimit(b"\xff\xff\xff\xffgarbage"),
         wire.delimit(wire.encode(Rpc(messages=(Message(topic=topic_name(CHAIN, "orders"), data=b"no batch"),)))),
         wire.delimit(

@@ -8,17 +8,35 @@ from hypothesis import strategies as st
 
 from fondaco.protocol.errors import PeerFault
 from fondaco.protocol.frames import FrameReader, frame
-from fondaco.protocol.gossip import wire
+from fondaco.protocol.gossip import control, wire
+from fondaco.protocol.gossip.control import Control, IHave, PeerInfo, Prune
 from fondaco.protocol.gossip.router import Deliver, Effect, Peer, Router, SendRpc, Verdict
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 from fondaco.protocol.scalars import Millis
 
 topics = st.text(min_size=1, max_size=20)
+ids = st.lists(st.binary(max_size=20), max_size=5).map(tuple)
+infos = st.builds(PeerInfo, identity=st.binary(max_size=40), record=st.binary(max_size=40))
+controls = st.builds(
+    Control,
+    ihave=st.lists(st.builds(IHave, topic=topics, ids=ids), max_size=3).map(tuple),
+    iwant=ids,
+    graft=st.lists(topics, max_size=3).map(tuple),
+    prune=st.lists(
+        st.builds(
+            Prune,
+            topic=topics,
+            backoff_s=st.integers(0, 2**64 - 1),
+            peers=st.lists(infos, max_size=3).map(tuple),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
 rpcs = st.builds(
     Rpc,
     subscriptions=st.lists(st.builds(Subscription, topic=topics, subscribe=st.booleans()), max_size=5).map(tuple),
     messages=st.lists(st.builds(Message, topic=topics, data=st.binary(max_size=300)), max_size=5).map(tuple),
-    control=st.binary(max_size=30),
+    control=controls,
 )
 
 
@@ -31,6 +49,8 @@ def test_every_rpc_survives_the_wire(rpc: Rpc) -> None:
 def test_any_bytes_are_an_rpc_or_a_fault(data: bytes) -> None:
     with contextlib.suppress(PeerFault):
         wire.decode(data)
+    with contextlib.suppress(PeerFault):
+        control.decode(data)
     with contextlib.suppress(PeerFault):
         wire.DelimitedReader().feed(data)
     with contextlib.suppress(PeerFault):
@@ -96,3 +116,17 @@ def test_a_connected_network_delivers_everything_to_everybody_once(
     settle()
     for name in names:
         assert sorted(got[name]) == sorted(data for data, origin_name in sent.items() if origin_name != name)
+
+
+@given(rpc=rpcs, cuts=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4))
+def test_a_damaged_rpc_harms_no_router(rpc: Rpc, cuts: list[tuple[int, int]]) -> None:
+    damaged = bytearray(wire.encode(rpc))
+    for position, byte in cuts:
+        if damaged:
+            damaged[position % len(damaged)] = byte
+    router = Router(now=Millis(0))
+    router.subscribe("t")
+    router.peer_added(Peer("a"))
+    with contextlib.suppress(PeerFault):
+        router.received(Peer("a"), wire.decode(bytes(damaged)))
+    router.heartbeat(Millis(1000))

@@ -1,3 +1,5 @@
+from typing import Any
+
 from fondaco.protocol.gossip.router import (
     Deliver,
     Effect,
@@ -20,7 +22,7 @@ def wants(topic: str = "t") -> Rpc:
     return Rpc(subscriptions=(Subscription(topic=topic, subscribe=True),))
 
 
-def router(**bounds: int) -> Router:
+def router(**bounds: Any) -> Router:
     """One that wants "t", with three neighbours that want it too."""
     made = Router(RouterConfig(**bounds), now=Millis(0))
     made.subscribe("t")

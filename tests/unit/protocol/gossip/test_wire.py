@@ -3,12 +3,14 @@ import pytest
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Malformed, PeerFault
 from fondaco.protocol.gossip import wire
+from fondaco.protocol.gossip.control import Control
+from fondaco.protocol.gossip.protobuf import varint
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 
 FULL = Rpc(
     subscriptions=(Subscription(topic="a", subscribe=True), Subscription(topic="b", subscribe=False)),
     messages=(Message(topic="a", data=b"one"), Message(topic="b", data=b"")),
-    control=b"\x1a\x03\x0a\x01a",
+    control=Control(graft=("a",)),
 )
 
 
@@ -95,7 +97,7 @@ def test_bytes_that_are_no_rpc_are_malformed(data: bytes) -> None:
         Rpc(subscriptions=(Subscription(topic="t", subscribe=True),) * (limits.GOSSIP_SUBSCRIPTIONS + 1)),
         Rpc(messages=(Message(topic="t", data=b""),) * (limits.GOSSIP_MESSAGES_PER_RPC + 1)),
         Rpc(messages=(Message(topic="t" * (limits.GOSSIP_TOPIC_BYTES + 1), data=b""),)),
-        Rpc(control=bytes(limits.GOSSIP_RPC_BYTES)),
+        Rpc(messages=(Message(topic="t", data=bytes(limits.GOSSIP_RPC_BYTES)),)),
     ],
     ids=["subscriptions", "messages", "topic", "size"],
 )
@@ -113,7 +115,7 @@ def test_payloads_are_told_apart_however_they_are_cut() -> None:
 
 def test_a_payload_too_long_is_a_fault_as_soon_as_it_is_announced() -> None:
     with pytest.raises(PeerFault, match=r"gossip\.size"):
-        wire.DelimitedReader(limit=100).feed(wire.varint(101))
+        wire.DelimitedReader(limit=100).feed(varint(101))
 
 
 def test_a_length_that_never_ends_is_malformed() -> None:
