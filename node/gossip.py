@@ -27,7 +27,7 @@ import trio
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
-from fondaco.node.network.peers import PeerId, identity_of, shared_address
+from fondaco.node.network.peers import PeerId, shared_address, unbase58
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import parameters, wire
@@ -229,7 +229,7 @@ class Gossip:
     def _add(self, peer: PeerId) -> None:
         address, outbound = shared_address(self._host.remote_ip(peer)), self._host.dialled(peer)
         self._perform(
-            self.router.peer_added(Peer(peer), address=address, outbound=outbound, identity=identity_of(peer))
+            self.router.peer_added(Peer(peer), address=address, outbound=outbound, identity=unbase58(peer))
         )
 
     def _on_gone(self, peer: PeerId) -> None:

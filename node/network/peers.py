@@ -139,8 +139,3 @@ def shared_address(ip: str) -> str:
     if not address.is_global:
         return ""
     return ip if address.version == 4 else str(ipaddress.ip_network(f"{ip}/64", strict=False))
-
-
-def identity_of(peer_id: PeerId) -> bytes:
-    """The bytes of a peer id, as other implementations write it. Raises `Refused` `network.peer_id`."""
-    return KEY_PREFIX + public_key_of(peer_id)

@@ -82,6 +82,14 @@ async def test_a_lone_item_leaves_at_once_and_a_burst_is_batched() -> None:
         assert [len(items) for items, _ in two.calls] == [1, 200, 200, 50]
 
 
+async def test_a_small_network_is_one_mesh_and_nobody_is_blamed_for_being_on_loopback() -> None:
+    async with listeners(4, (1, 2)) as nodes:
+        name = topic_name(CHAIN, Topic.ORDERS)
+        for node in nodes:
+            await until(lambda node=node: len(node.gossip.router.mesh.topics[name]) == 3)  # type: ignore[misc]
+            assert all(node.gossip.router.scores.of(peer) >= 0 for peer in node.gossip.router.peers)
+
+
 async def test_an_item_published_twice_is_sent_once() -> None:
     async with listeners(2, (1,)) as (one, two):
         for item in (b"a", b"a", b"b"):
@@ -120,6 +128,18 @@ async def test_a_bad_item_is_judged_anew_in_every_batch() -> None:
         )
         await until(lambda: two.host.counters.peer_faults == 2)
         assert two.calls[1][0] == [b"bad", b"good"]
+
+
+async def test_who_sends_bad_items_again_and_again_is_graylisted() -> None:
+    async with listeners(2, (1,)) as (one, two):
+        for number in range(3):
+            two.verdicts[b"bad %d" % number] = Verdict.REJECT
+            one.gossip.publish(Topic.ORDERS, b"bad %d" % number)
+            await until(lambda number=number: len(two.got) == number + 1)  # type: ignore[misc]
+        await until(lambda: two.host.counters.peer_faults == 4)
+        one.gossip.publish(Topic.ORDERS, b"good")
+        await until(lambda: two.gossip.router.counters.graylisted)
+        assert b"good" not in two.got
 
 
 async def test_a_node_that_comes_back_hears_what_is_published_then(nursery: trio.Nursery) -> None:

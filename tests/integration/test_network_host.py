@@ -19,6 +19,16 @@ async def test_a_host_is_known_by_the_key_of_its_seed() -> None:
         assert address(host).endswith(f"/p2p/{host.peer_id}")
 
 
+async def test_a_host_knows_from_where_a_peer_came_and_who_dialled() -> None:
+    async with pair() as (one, two):
+        assert one.remote_ip(two.peer_id) == two.remote_ip(one.peer_id) == "127.0.0.1"
+        assert one.dialled(two.peer_id)
+        assert not two.dialled(one.peer_id)
+        stranger = peer_id_of(Signer(seed(9)).public_key)
+        assert one.remote_ip(stranger) == ""
+        assert not one.dialled(stranger)
+
+
 async def test_streams_carry_bytes_both_ways_until_they_are_closed() -> None:
     async with pair() as (one, two):
         two.handle("/echo/1", echo)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fondaco.node.network.peers import base58, endpoint, peer_id_of, peer_of, public_key_of, unbase58
+from fondaco.node.network.peers import (
+    base58,
+    endpoint,
+    peer_id_of,
+    peer_of,
+    public_key_of,
+    shared_address,
+    unbase58,
+)
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.signing import Signer
@@ -94,3 +102,18 @@ def test_importing_the_network_does_not_load_libp2p() -> None:
     )
     program = f"import sys, {modules}; sys.exit('libp2p' in sys.modules or 'multiaddr' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ip", "shared"),
+    [
+        ("8.8.8.8", "8.8.8.8"),
+        ("2600:1901:0:1::5", "2600:1901:0:1::/64"),
+        ("127.0.0.1", ""),
+        ("192.168.1.5", ""),
+        ("::1", ""),
+        ("", ""),
+    ],
+)
+def test_only_public_addresses_tell_peers_together(ip: str, shared: str) -> None:
+    assert shared_address(ip) == shared
