@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from fondaco.node.app import Node
@@ -13,7 +14,7 @@ def measures(node: Node) -> dict[str, Any]:
     """Processor time, decisions, and what went over which kind of stream.
 
     `decision_ms`, newest last, is the time from a proposer's beginning to the commit here, for the last of the
-    `decided` heights.
+    `decided` heights. What `mesh` counts is told in `protocol/gossip/counters.py`.
     """
     finality = node.agreement.finality
     return {
@@ -23,6 +24,7 @@ def measures(node: Node) -> dict[str, Any]:
         "decision_ms": list(finality.commit_ms),
         "consensus": _traffic(node.agreement.links),
         "gossip": _traffic(node.gossip.links),
+        "mesh": asdict(node.gossip.router.counters),
     }
 
 

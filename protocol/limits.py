@@ -44,7 +44,7 @@ GOSSIP_PENDING = 2_048
 GOSSIP_QUEUE_BATCHES = 256
 """Batches of one topic that may wait for their handler."""
 GOSSIP_HEARTBEAT_MS = 1_000
-GOSSIP_IDS_PER_RPC = 20_000
+GOSSIP_IDS_PER_RPC = 40_000
 """Message ids that one RPC may offer or ask for."""
 GOSSIP_CACHE_BYTES = 32 * MIB
 """Messages kept for neighbours that ask for them."""

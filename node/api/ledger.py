@@ -50,6 +50,7 @@ class Measures(Strict):
     decision_ms: list[float]
     consensus: dict[str, int]
     gossip: dict[str, int]
+    mesh: dict[str, int]
 
 
 def serve_ledger(app: FastAPI, node: Node) -> None:
