@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from fondaco.protocol.gossip.effects import MessageId, Peer
 from fondaco.protocol.gossip.wire import Message
 
+ENTRY_BYTES = 512
+"""What holding a message takes besides its data, about: or tiny ones would be held by the million."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -24,7 +27,7 @@ class MessageCache:
         self.gossip_windows = gossip_windows
         self.max_bytes = max_bytes
         self.size = 0
-        """Bytes of data held."""
+        """Bytes held, with what each message takes besides."""
         self._entries: OrderedDict[MessageId, _Entry] = OrderedDict()
         self._windows: deque[list[MessageId]] = deque(([] for _ in range(windows)), maxlen=windows)
 
@@ -37,7 +40,7 @@ class MessageCache:
             return
         self._entries[identity] = _Entry(message)
         self._windows[0].append(identity)
-        self.size += len(message.data)
+        self.size += ENTRY_BYTES + len(message.data)
         while self.size > self.max_bytes:
             self._drop(next(iter(self._entries)))
 
@@ -63,4 +66,4 @@ class MessageCache:
         self._windows.appendleft([])
 
     def _drop(self, identity: MessageId) -> None:
-        self.size -= len(self._entries.pop(identity).message.data)
+        self.size -= ENTRY_BYTES + len(self._entries.pop(identity).message.data)

@@ -87,7 +87,7 @@ class Router:
         """`seed` decides every choice among peers; what they could guess would help them."""
         self.config = config or RouterConfig()
         self.counters = Counters()
-        self._now = now
+        self._now = self._beat_at = now
         self._neighbours: dict[Peer, Neighbour] = {}
         chance = Chance(seed)
         self.scores = Scores(self.config.score, now)
@@ -317,7 +317,7 @@ class Router:
 
     def heartbeat(self, now: Millis) -> list[Effect]:
         """Time passes: scores fade, meshes are mended, what was heard is gossiped about. Once a second or so."""
-        last, self._now = self._now, now
+        last, self._beat_at, self._now = self._beat_at, now, now
         self._seen.expire(now)
         self._invalid.expire(now)
         while self._accepted and next(iter(self._accepted.values())).at < last:

@@ -388,6 +388,20 @@ def test_copies_count_for_their_senders_while_they_are_near_first() -> None:
     assert [made.scores.of(name(number)) for number in range(4)] == [0.0, 0.0, 0.0, -1.0]
 
 
+def test_a_heartbeat_between_a_message_and_its_copy_costs_the_copy_nothing() -> None:
+    """The memory was once cut at the last event, not at the last heartbeat."""
+    terms = TopicScore(delivery_weight=-1.0, delivery_threshold=1.0, delivery_decay=1.0, time_weight=0.0)
+    terms = replace(terms, delivery_activation_ms=1_500)
+    made = router(2, score=ScoreConfig(topics={"t": terms}))
+    made.received(name(0), says(), now=Millis(990))
+    made.verdict(ID, Verdict.ACCEPT, now=Millis(990))
+    made.received(name(0), Rpc(), now=Millis(999))
+    made.heartbeat(Millis(1000))
+    made.received(name(1), says(), now=Millis(1000))
+    made.scores.decay(Millis(2000))
+    assert made.scores.of(name(1)) == 0.0
+
+
 def test_copies_in_topics_that_do_not_count_do_not_count() -> None:
     made = router(2, score=ScoreConfig(other_topics=None))
     made.received(name(0), says())

@@ -8,9 +8,9 @@ from fondaco.protocol.gossip import control
 from fondaco.protocol.gossip.backoff import Backoffs
 from fondaco.protocol.gossip.chance import Chance
 from fondaco.protocol.gossip.control import Control, IHave, PeerInfo, Prune
-from fondaco.protocol.gossip.effects import MessageId, Peer
+from fondaco.protocol.gossip.effects import MessageId, Peer, message_id
 from fondaco.protocol.gossip.lazy import parcels
-from fondaco.protocol.gossip.mcache import MessageCache
+from fondaco.protocol.gossip.mcache import ENTRY_BYTES, MessageCache
 from fondaco.protocol.gossip.promises import Promises
 from fondaco.protocol.gossip.wire import Message
 from fondaco.protocol.scalars import Millis
@@ -81,7 +81,7 @@ def test_promises_are_bounded_and_the_oldest_is_forgotten() -> None:
 
 
 def test_messages_are_offered_for_some_heartbeats_and_kept_for_more() -> None:
-    cache = MessageCache(windows=3, gossip_windows=2, max_bytes=100)
+    cache = MessageCache(windows=3, gossip_windows=2, max_bytes=10_000)
     cache.put(ONE, hello())
     cache.put(ONE, hello())
     cache.put(TWO, hello(topic="u"))
@@ -99,14 +99,21 @@ def test_messages_are_offered_for_some_heartbeats_and_kept_for_more() -> None:
 
 
 def test_the_cache_is_bounded_in_bytes() -> None:
-    cache = MessageCache(windows=2, gossip_windows=2, max_bytes=100)
+    cache = MessageCache(windows=2, gossip_windows=2, max_bytes=ENTRY_BYTES + 100)
     cache.put(ONE, hello(60))
     cache.put(TWO, hello(60))
     assert cache.offered("t") == [TWO]
-    assert cache.size == 60
+    assert cache.size == ENTRY_BYTES + 60
     cache.shift()
     cache.shift()
     assert cache.size == 0
+
+
+def test_tiny_messages_are_not_held_by_the_million() -> None:
+    cache = MessageCache(windows=2, gossip_windows=2, max_bytes=3 * ENTRY_BYTES)
+    for number in range(10):
+        cache.put(message_id(b"%d" % number), hello(1))
+    assert len(cache) == 2
 
 
 def test_answers_are_cut_into_rpcs_of_allowed_size() -> None:
