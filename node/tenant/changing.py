@@ -12,7 +12,7 @@ from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.protocol import manifest, reasons, sdl
-from fondaco.protocol.errors import FondacoError, Refused
+from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Order, Replaced, SignedBid, SignedOrder, lease_of_order, order_id
 from fondaco.protocol.messages import ReplaceLease, UpdateManifest
 from fondaco.protocol.records import Deployment as DeploymentRecord
@@ -24,15 +24,16 @@ from fondaco.provider.workloads import leased_group
 async def update(tenant: Tenant, lease: LeaseHandle, text: bytes, *, report: Report = quiet) -> LeaseHandle:
     """Have a lease run what an SDL file says of its group; returns when that runs.
 
-    The group must need what was leased: to run something larger, order it. Raises `SdlError`, or `Refused`:
-    `update.group`, `update.same`, `manifest.mismatch`, `lease.closed` or what the provider refuses.
+    The group must need what was leased: to run something larger, order it. What failed half-way can be said again.
+    Raises `SdlError`, or `Refused`: `update.group`, `manifest.mismatch`, `lease.closed`, or what a provider says.
     """
     before, record = lease.group, await _record(lease)
     group = next((one for one in sdl.parse(text).manifest if one.name == before.name), None)
     if group is None:
         raise Refused("update.group", f"the file has no group {before.name!r}, as this lease serves")
-    if group == before:
-        raise Refused("update.same", "the file says what runs already")
+    if group == before and manifest.commitment(lease.file.salt, before) == record.commitment:
+        await lease.deployment.hand_over_one(lease, report)  # the ledger knows it; perhaps its provider does not
+        return lease
     manifest.check_against(leased_group(record, group), group)
     await tenant.wallet.ensure(FEE_ALLOWANCE)
     salt = random_blinding_salt()
@@ -132,15 +133,21 @@ async def _record(lease: LeaseHandle) -> Lease:
 async def _say(
     tenant: Tenant, lease: LeaseHandle, after: records.LeaseFile, message: UpdateManifest | ReplaceLease
 ) -> LeaseHandle:
-    """Have the ledger take a change, with what only its tenant knows on disk before; the lease as it is then."""
+    """Have the ledger take a change, with what only its tenant knows on disk before; the lease as it is then.
+
+    Where nobody can say what became of it, the file keeps what is needed for either end: a lease that gives way
+    stays beside the one that takes its place.
+    """
     before = lease.deployment.file
     leases = tuple(after if one.lease == lease.file.lease else one for one in before.leases)
     changed = replace(before, leases=leases)
+    beside = replace(before, leases=(*before.leases, after)) if after.lease != lease.file.lease else changed
     await tenant.light.cross_check()
-    records.save(tenant.folder, changed)  # before the ledger: a crash must not lose the salt
+    records.save(tenant.folder, beside)  # before the ledger: a crash must not lose the salt
     try:
         await tenant.wallet.transact(message)
-    except FondacoError:
+    except Refused:
         records.save(tenant.folder, before)
         raise
+    records.save(tenant.folder, changed)
     return LeaseHandle(Deployment(tenant, changed), after)
