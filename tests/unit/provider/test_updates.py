@@ -130,23 +130,23 @@ async def test_an_update_whose_image_is_not_to_be_had_leaves_the_old_version_run
 async def test_an_update_before_the_activation_takes_the_first_ones_place(site: Site, lease: Lease) -> None:
     machine(site).deaf.add("api")  # it is never seen to serve
     site.chain.put(lease)
-    async with site.running() as agent:
-        async with trio.open_nursery() as nursery:
-            heard: list[Refused] = []
+    heard: list[str] = []
+    async with site.running() as agent, trio.open_nursery() as nursery:
 
-            async def first() -> None:
-                try:
-                    await handed(site, agent, FIRST, lease)
-                except Refused as error:
-                    heard.append(error)
+        async def hand(group: ManifestGroup, version: Lease) -> None:
+            try:
+                heard.append((await handed(site, agent, group, version))[-1])
+            except Refused as error:
+                heard.append(error.code)
 
-            nursery.start_soon(first)
-            await until(site, lambda: machine(site).starts == 2)
-            newer = updated(site, lease, SECOND)
-            machine(site).deaf.clear()
-            assert (await handed(site, agent, SECOND, newer))[-1] == "running"
-        assert [error.code for error in heard] == ["manifest.superseded"]
-        assert site.chain.leases[lease.id].state is LeaseState.ACTIVE
+        nursery.start_soon(hand, FIRST, lease)
+        await until(site, lambda: machine(site).starts == 2)
+        nursery.start_soon(hand, SECOND, updated(site, lease, SECOND))
+        await until(site, lambda: heard == ["manifest.superseded"])
+        machine(site).deaf.clear()
+        await until(site, lambda: len(heard) == 2)
+    assert heard == ["manifest.superseded", "running"]
+    assert site.chain.leases[lease.id].state is LeaseState.ACTIVE
 
 
 async def test_after_a_crash_in_the_middle_the_update_is_seen_through(site: Site, lease: Lease) -> None:
