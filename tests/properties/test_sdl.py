@@ -17,9 +17,9 @@ from fondaco.protocol.sdl import Mode, SdlError
 
 
 def judge(text: str, mode: Mode) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     stack = attempt(text, mode)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
     if stack is None:
         return
     assert manifest.parse(manifest.to_json(stack.manifest)) == stack.manifest
