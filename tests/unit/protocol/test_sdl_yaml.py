@@ -44,9 +44,9 @@ def test_what_cannot_be_read_is_refused_in_good_time(text: str | bytes, expected
 def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    began = time.perf_counter()
+    began = time.thread_time()
     assert code("\n".join(lines)) == "yaml.too_large"
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_aliases_count_towards_the_depth() -> None:
