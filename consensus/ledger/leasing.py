@@ -24,7 +24,7 @@ from fondaco.protocol.market import (
     check_bid,
     check_order,
     deployment_id,
-    lease_id,
+    lease_of_order,
 )
 from fondaco.protocol.matching import check_bid_units, match_capabilities, match_placement
 from fondaco.protocol.messages import Activate, Deposit, OpenLease, ReplaceLease, Scope, UpdateManifest, Withdraw
@@ -183,7 +183,7 @@ def agreed_lease(
         raise Refused("bid.reclamation", f"a reclamation window is none, or {low}..{high} ms")
     _check_fit(context, asked, signed_bid)
     return Lease(
-        id=lease_id(deployment, group),
+        id=lease_of_order(order, signed.order, group),
         deployment=deployment,
         group=group,
         tenant=context.sender,

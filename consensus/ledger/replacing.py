@@ -14,7 +14,7 @@ from fondaco.consensus.ledger.context import Context
 from fondaco.consensus.ledger.deployments import Working
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.events import LeaseReplaced
-from fondaco.protocol.market import Replaced, lease_of_order
+from fondaco.protocol.market import Replaced
 from fondaco.protocol.matching import check_bid_units
 from fondaco.protocol.messages import ReplaceLease
 from fondaco.protocol.records import DeploymentState, Lease, LeaseState
@@ -32,7 +32,6 @@ def replace_lease(context: Context, message: ReplaceLease) -> None:
         leasing.agreed_lease(
             context, message.order, message.bid, only, order=identity, deployment=message.deployment
         ),
-        id=lease_of_order(identity, order, only),
         group=message.group,
         version=old.version,
         generation=old.generation + 1,

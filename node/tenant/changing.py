@@ -7,13 +7,21 @@ from dataclasses import replace
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant import ordering, records
-from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Plan, Tenant
+from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Plan, Tenant, describe
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.protocol import manifest, reasons, sdl
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.market import Order, Replaced, SignedBid, SignedOrder, lease_of_order, order_id
+from fondaco.protocol.market import (
+    Order,
+    Replaced,
+    SignedBid,
+    SignedDecline,
+    SignedOrder,
+    lease_of_order,
+    order_id,
+)
 from fondaco.protocol.messages import ReplaceLease, UpdateManifest
 from fondaco.protocol.records import Deployment as DeploymentRecord
 from fondaco.protocol.records import Lease, key_deployment
@@ -66,8 +74,12 @@ async def replace_provider(
     await tenant.wallet.ensure(FEE_ALLOWANCE)
     draft = await _reorder(tenant, lease, max_price)
     report(Progress("order", f"order {draft.id.hex()[:12]} for another provider"))
+
+    def heard(answer: SignedBid | SignedDecline) -> None:
+        report(Progress("answer", describe(answer)))
+
     answers = await ordering.collect(
-        tenant.light, draft, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=lambda _: None
+        tenant.light, draft, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)

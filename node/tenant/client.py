@@ -142,7 +142,7 @@ class Tenant:
         def heard(answer: SignedBid | SignedDecline) -> None:
             if isinstance(answer, SignedBid):
                 self.timeline.mark("first_bid")
-            report(Progress("answer", _describe(answer)))
+            report(Progress("answer", describe(answer)))
 
         answers = await ordering.collect(
             self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
@@ -233,7 +233,8 @@ def read_sdl(file: Path) -> bytes:
         raise Refused("sdl.unreadable", f"{file}: {error.strerror}") from None
 
 
-def _describe(answer: SignedBid | SignedDecline) -> str:
+def describe(answer: SignedBid | SignedDecline) -> str:
+    """An answer as people read it: who, and the price or the reasons."""
     if isinstance(answer, SignedBid):
         price = show_credits(answer.bid.price_per_hour)
         return f"{addresses.encode(answer.bid.provider)[:16]} bids {price} credits/h"
