@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any, TypeVar
 
+import pytest
 from tests.support.ledger import Actor, World, entries
 
 from fondaco.consensus import merkle
 from fondaco.consensus.ledger.application import Ledger
 from fondaco.consensus.ledger.carrying import LEFT_BEHIND, Record, carried, state_writes, successor
 from fondaco.consensus.ledger.genesis import Genesis, GenesisState
-from fondaco.consensus.ledger.recount import count_again
+from fondaco.consensus.ledger.recount import Counted, count_again
 from fondaco.consensus.ledger.state import RECORD, MemoryStore
+from fondaco.protocol import codec
+from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import VALIDATORS
 from fondaco.protocol.scalars import Height, Millis
+
+T = TypeVar("T")
 
 
 def heritage(world: World, *, name: str = "heir", time: Millis | None = None) -> tuple[Genesis, list[Record]]:
@@ -68,3 +74,32 @@ def kept(world: World) -> dict[bytes, bytes]:
 
 def below(genesis: Genesis) -> Height:
     return Height(genesis.initial_height - 1)
+
+
+class Forger:
+    """The genesis of an heir whose records can be changed; the document commits to whatever they have become."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.genesis, records = heritage(world)
+        self.records = dict(records)
+
+    def sorted(self) -> list[Record]:
+        return sorted(self.records.items())
+
+    def read(self, key: bytes, kind: type[T]) -> T:
+        return codec.decode(self.records[key], kind)
+
+    def bend(self, key: bytes, kind: type, /, **changes: Any) -> Any:
+        record: Any = replace(self.read(key, kind), **changes)
+        self.records[key] = codec.encode(record)
+        return record
+
+    def count(self) -> Counted:
+        """Raises `Refused` for what a chain cannot begin with."""
+        return count_again(committed(self.genesis, self.sorted()), self.sorted())
+
+    def verdict(self) -> Refused:
+        with pytest.raises(Refused) as caught:
+            self.count()
+        return caught.value

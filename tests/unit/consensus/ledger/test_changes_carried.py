@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from tests.support import heirs
 from tests.support.bookkeeper import Bookkeeper
-from tests.support.heirs import Heir, committed, heritage
+from tests.support.heirs import Heir, heritage
 from tests.support.ledger import FREE, HOUR, MINUTE, World
 
 from fondaco.consensus.ledger.recount import count_again
 from fondaco.protocol import codec, limits
-from fondaco.protocol.errors import Refused
 from fondaco.protocol.messages import GrantSpending, Scope
 from fondaco.protocol.records import (
     Deployment,
@@ -29,41 +28,27 @@ from fondaco.protocol.records import (
 from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
 
 
-class Forger:
-    """A genesis whose records can be changed; the document commits to whatever they have become.
-
-    Alice has a lease that was replaced once, paid by a grant of bob's.
-    """
+class Forger(heirs.Forger):
+    """Alice has a lease that was replaced once, paid by a grant of bob's."""
 
     def __init__(self) -> None:
-        self.world = World("alice", "bob", "paul", "petra", **FREE | {"closed_kept_ms": HOUR})
-        self.alice, self.bob, self.paul, self.petra = self.world.actors("alice", "bob", "paul", "petra")
-        self.world.block(self.paul.registers(), self.petra.registers(), self.bob.grants(self.alice, 20_000))
+        world = World("alice", "bob", "paul", "petra", **FREE | {"closed_kept_ms": HOUR})
+        self.alice, self.bob, self.paul, self.petra = world.actors("alice", "bob", "paul", "petra")
+        world.block(self.paul.registers(), self.petra.registers(), self.bob.grants(self.alice, 20_000))
         draft = self.alice.leases((self.paul, 3_600), deposit=10_000, payer=self.bob)
         self.deployment = draft.deployment
-        self.world.block(draft)
-        self.world.block(self.paul.activates(draft.lease, receipt_of=self.alice))
-        self.world.block(self.alice.moves(self.deployment, self.petra, 3_600), after_ms=MINUTE)
-        self.old, self.new = draft.lease, self.world.newest(self.deployment).id
-        self.genesis, records = heritage(self.world)
-        self.records = dict(records)
+        world.block(draft)
+        world.block(self.paul.activates(draft.lease, receipt_of=self.alice))
+        world.block(self.alice.moves(self.deployment, self.petra, 3_600), after_ms=MINUTE)
+        self.old, self.new = draft.lease, world.newest(self.deployment).id
+        super().__init__(world)
         self.grant = key_grant(self.bob.key, self.alice.key)
-
-    def bend(self, key: bytes, kind: type, /, **changes: Any) -> None:
-        record: Any = codec.decode(self.records[key], kind)
-        self.records[key] = codec.encode(replace(record, **changes))
 
     def put(self, grant: SpendingGrant) -> None:
         """With its entry in the index."""
         self.records[key_grant(grant.granter, grant.grantee)] = codec.encode(grant)
         index = key_grant_expiry(grant.expires_at, grant.granter, grant.grantee)
         self.records[index] = codec.encode(grant.granter + grant.grantee)
-
-    def verdict(self) -> Refused:
-        records = sorted(self.records.items())
-        with pytest.raises(Refused) as caught:
-            count_again(committed(self.genesis, records), records)
-        return caught.value
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.heirs import committed, heritage
+from tests.support import heirs
+from tests.support.heirs import committed
 from tests.support.ledger import FREE, HOUR, World
 
-from fondaco.consensus.ledger.carrying import Record
 from fondaco.consensus.ledger.genesis import Genesis, GenesisState
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.recount import count_again
@@ -60,35 +60,21 @@ PRICE = 3_600_000
 Change = Callable[["Forger"], None]
 
 
-class Forger:
-    """A genesis whose records can be changed; the document commits to whatever they have become."""
+class Forger(heirs.Forger):
+    """A lease that goes on, and one that has ended; a validator with stake on its way out."""
 
     def __init__(self) -> None:
-        self.world = World("alice", "paul", *FOUR, validators=FOUR, authority="alice", **FREE)
-        self.alice, self.paul, self.ann = self.world.actors("alice", "paul", "ann")
-        self.world.block(self.paul.registers())
+        world = World("alice", "paul", *FOUR, validators=FOUR, authority="alice", **FREE)
+        self.alice, self.paul, self.ann = world.actors("alice", "paul", "ann")
+        world.block(self.paul.registers())
         self.draft = self.alice.leases((self.paul, PRICE), deposit=900_000)
         self.ended = self.alice.leases((self.paul, PRICE), deposit=900_000)
-        self.world.block(self.draft, self.ended, self.ann.bonds(7))
-        self.world.block(
+        world.block(self.draft, self.ended, self.ann.bonds(7))
+        world.block(
             self.paul.activates(self.draft.lease, self.ended.lease, receipt_of=self.alice), self.ann.unbonds(5)
         )
-        self.world.block(self.alice.closes(self.ended.lease))
-        self.genesis, records = heritage(self.world)
-        self.records = dict(records)
-
-    def sorted(self) -> list[Record]:
-        return sorted(self.records.items())
-
-    def bend(self, key: bytes, kind: type, /, **changes: Any) -> Any:
-        record: Any = replace(codec.decode(self.records[key], kind), **changes)
-        self.records[key] = codec.encode(record)
-        return record
-
-    def verdict(self) -> Refused:
-        with pytest.raises(Refused) as caught:
-            count_again(committed(self.genesis, self.sorted()), self.sorted())
-        return caught.value
+        world.block(self.alice.closes(self.ended.lease))
+        super().__init__(world)
 
 
 @pytest.fixture

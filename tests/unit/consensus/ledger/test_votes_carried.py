@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
+from tests.support import heirs
 from tests.support.bookkeeper import Bookkeeper
-from tests.support.heirs import Heir, committed, heritage
+from tests.support.heirs import Heir
 from tests.support.ledger import FREE, HOUR, World
 
-from fondaco.consensus.ledger.recount import count_again
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.messages import Choice
@@ -38,35 +38,21 @@ T = TypeVar("T")
 FIRST, SECOND = ProposalNumber(1), ProposalNumber(2)
 
 
-class Forger:
-    """A genesis whose records can be changed; the document commits to whatever they have become.
-
-    One proposal has ended, one is being voted on; a lease pays the authors of a fork.
-    """
+class Forger(heirs.Forger):
+    """One proposal has ended, one is being voted on; a lease pays the authors of a fork."""
 
     def __init__(self) -> None:
-        self.world = World("alice", "bob", "tess", "paul", **FREE | {"voting_ms": HOUR, "proposal_deposit": 10})
-        self.alice, self.bob, self.tess, self.paul = self.world.actors("alice", "bob", "tess", "paul")
-        self.validator = self.world.validator
-        self.world.block(self.alice.bonds(5_000_000), self.alice.registers_template(100), self.paul.registers())
-        self.world.block(self.alice.proposes(), self.bob.forks(self.alice.template(), 50))
-        self.world.block(after_ms=HOUR)
+        world = World("alice", "bob", "tess", "paul", **FREE | {"voting_ms": HOUR, "proposal_deposit": 10})
+        self.alice, self.bob, self.tess, self.paul = world.actors("alice", "bob", "tess", "paul")
+        self.validator = world.validator
+        world.block(self.alice.bonds(5_000_000), self.alice.registers_template(100), self.paul.registers())
+        world.block(self.alice.proposes(), self.bob.forks(self.alice.template(), 50))
+        world.block(after_ms=HOUR)
         self.lease = self.tess.leases((self.paul, 3_600_000), deposit=10_000_000, template=self.bob.template())
-        self.world.block(self.alice.proposes(), self.lease)
-        self.world.block(self.validator.says(Choice.YES, 2), self.alice.says(Choice.NO, 2))
-        self.world.block(self.paul.activates(self.lease.lease, receipt_of=self.tess), self.bob.bonds(5_000_000))
-        self.genesis, records = heritage(self.world)
-        self.records = dict(records)
-
-    def read(self, key: bytes, kind: type[T]) -> T:
-        return codec.decode(self.records[key], kind)
-
-    def bend(self, key: bytes, kind: type, **changes: Any) -> None:
-        self.records[key] = codec.encode(replace(self.read(key, kind), **changes))
-
-    def count(self) -> None:
-        records = sorted(self.records.items())
-        count_again(committed(self.genesis, records), records)
+        world.block(self.alice.proposes(), self.lease)
+        world.block(self.validator.says(Choice.YES, 2), self.alice.says(Choice.NO, 2))
+        world.block(self.paul.activates(self.lease.lease, receipt_of=self.tess), self.bob.bonds(5_000_000))
+        super().__init__(world)
 
 
 @pytest.fixture
