@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,64 +12,21 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tests.support.chains import Town, decline_by, order_by
+from tests.support.chains import Town
+from tests.support.honest import NOBODY, Scene, behind, refused
 from tests.support.ledger import RICH
-from tests.support.light import Asked, Full, Method, asking
-from tests.support.network import address, until
+from tests.support.light import Asked, Full, asking
+from tests.support.network import until
 
-from fondaco.consensus.ledger.genesis import genesis_from
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.light import Bisection
 from fondaco.node import clock
-from fondaco.node.chain import Chain
-from fondaco.node.network.host import open_host
 from fondaco.node.tenant import headers
-from fondaco.node.tenant import light as light_module
-from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec, limits
-from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
-from fondaco.protocol.market import SignedBid, SignedDecline
+from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.light import ProvenRecord
 from fondaco.protocol.records import PARAMS, Account, key_account
-from fondaco.protocol.scalars import INT_MAX, Height, MicroCredits, OrderId, PublicKey, Signature, TxId
-from fondaco.protocol.transactions import SignedTransaction, transaction_id
-
-NOBODY = PublicKey(bytes(32))
-
-
-class Scene:
-    """A chain of four validators that has just made a few blocks, and the honest node that holds it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.town = Town("alice", "bob", "paul", validators=4)
-        self.alice, self.bob, self.paul = self.town.actors("alice", "bob", "paul")
-        self.chain = self.town.open(path / "honest.db")
-        self.town.grow(self.chain, self.paul.registers(), at=clock.now() - 3_000)
-        for amount in range(1, 4):
-            self.town.grow(self.chain, self.alice.pays(self.bob, amount), at=clock.now() - 3_000 + amount)
-        self.full = Full(self.chain)
-        self.key = key_account(self.bob.key)
-
-    @property
-    def honest(self) -> dict[str, Method]:
-        return self.full.methods()
-
-    def lying(self, lie: Callable[[ProvenRecord], Any]) -> dict[str, Method]:
-        """A node whose records are what `lie` makes of the true ones."""
-
-        async def record(peer: str, params: Any) -> Any:
-            return bent(await self.full.service.record(peer, params))
-
-        async def watch_record(peer: str, params: Any) -> Any:
-            async for raw in self.full.service.watch_record(peer, params):
-                yield bent(raw)
-
-        def bent(raw: bytes) -> Any:
-            told = lie(codec.decode(raw, ProvenRecord))
-            return codec.encode(told) if isinstance(told, ProvenRecord) else told
-
-        return self.full.methods(record=record, watch_record=watch_record)
+from fondaco.protocol.scalars import MicroCredits, OrderId, Signature, TxId
 
 
 @pytest.fixture
@@ -78,14 +34,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path)
     yield scene
     scene.chain.close()
-
-
-@contextmanager
-def refused(code: str, says: str = "") -> Iterator[None]:
-    with pytest.raises((Refused, Unreachable)) as error:
-        yield
-    assert error.value.code == code, error.value
-    assert says in error.value.message
 
 
 def bent_header(proven: ProvenRecord, **changes: Any) -> ProvenRecord:
@@ -263,18 +211,6 @@ async def test_a_record_is_proven_absent(scene: Scene) -> None:
         assert asked.client.trusted_time == scene.chain.head.time
 
 
-def behind(scene: Scene, blocks: int) -> Chain:
-    """A copy of the chain that stopped early."""
-    chain = scene.town.open(scene.path / "behind.db")
-    for number in range(1, blocks + 1):
-        block = scene.chain.store.block(Height(number))
-        certificate = scene.chain.store.certificate(Height(number))
-        assert block is not None
-        assert certificate is not None
-        chain.commit(block, certificate)
-    return chain
-
-
 async def test_a_node_that_lags_is_waited_for_and_still_checked(scene: Scene) -> None:
     chain = behind(scene, 2)
     async with asking(scene.chain, Full(chain).methods(), scene.honest) as asked:
@@ -372,189 +308,3 @@ async def test_a_watch_that_ends_is_begun_again(scene: Scene) -> None:
         with trio.fail_after(5):
             found = await asked.client.wait_record(scene.key, Account, lambda one: begun == 3)
         assert found is not None
-
-
-# Transactions and orders
-
-
-def transfer(scene: Scene) -> tuple[TxId, bytes]:
-    raw = scene.town.sign(scene.alice.pays(scene.bob, 1), at=clock.now())
-    return transaction_id(codec.decode(raw, SignedTransaction).transaction), raw
-
-
-async def test_a_transaction_goes_to_every_node_and_its_outcome_comes_back(scene: Scene) -> None:
-    other = Full(behind(scene, 4))
-    async with asking(scene.chain, other.methods(), scene.honest) as asked:
-        identity, raw = transfer(scene)
-        await asked.client.submit_transaction(raw)
-        assert identity in scene.full.mempool
-        assert identity in other.mempool
-        async with trio.open_nursery() as nursery:
-            outcomes: list[TransactionOutcome] = []
-
-            async def wait() -> None:
-                outcomes.append(await asked.client.outcome(identity))
-
-            nursery.start_soon(wait)
-            await trio.sleep(0.05)
-            scene.town.grow(scene.chain, raw, at=clock.now())
-        assert (outcomes[0].height, outcomes[0].code) == (5, "")
-    other.chain.close()
-
-
-async def test_one_node_that_takes_a_transaction_is_enough_and_a_refusal_by_all_is_told(scene: Scene) -> None:
-    async def refuse(peer: str, params: Any) -> Any:
-        raise Refused("tx.nonsense", "never")
-
-    _, raw = transfer(scene)
-    refusing = scene.full.methods(submit_transaction=refuse)
-    async with asking(scene.chain, refusing, scene.honest) as asked:
-        await asked.client.submit_transaction(raw)
-    async with asking(scene.chain, refusing, refusing) as asked:
-        with refused("tx.nonsense"):
-            await asked.client.submit_transaction(raw)
-
-
-async def test_an_outcome_is_still_learnt_when_nodes_go_away_in_between(scene: Scene) -> None:
-    tries = 0
-
-    async def transaction(peer: str, params: Any) -> Any:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
-            raise Unreachable("node.stopping", "it restarts")
-        return await scene.full.service.transaction(peer, params)
-
-    async with asking(scene.chain, scene.full.methods(transaction=transaction)) as asked:
-        identity, raw = transfer(scene)
-        scene.town.grow(scene.chain, raw, at=clock.now())
-        with trio.fail_after(5):
-            assert (await asked.client.outcome(identity)).height == 5
-    assert tries == 3
-
-
-async def test_an_outcome_is_not_waited_for_longer_than_a_transaction_lives(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "TX_LIFE_MS", 200)
-    async with asking(scene.chain, scene.honest) as asked:
-        with refused("tx.unknown"):
-            await asked.client.outcome(TxId(bytes(32)))
-
-
-async def test_the_connection_to_a_node_that_restarts_is_made_again(scene: Scene) -> None:
-    async with asking(scene.chain, scene.honest) as asked:
-        own, host = asked.client.host, asked.hosts[0]
-        assert await asked.client.record(scene.key, Account) is not None
-        await own.drop(host.peer_id, "as if it restarted")
-        with trio.fail_after(10):
-            found = await asked.client.wait_record(scene.key, Account, lambda one: one is not None)
-        assert found is not None
-
-
-async def test_providers_are_the_union_of_what_nodes_say(scene: Scene) -> None:
-    async def others(peer: str, params: Any) -> Any:
-        return [bytes([7]) * 32]
-
-    async def short(peer: str, params: Any) -> Any:
-        return [b"short"]
-
-    nodes = (scene.full.methods(providers=others), scene.full.methods(providers=short), scene.honest)
-    async with asking(scene.chain, *nodes) as asked:
-        assert await asked.client.providers() == sorted([scene.paul.key, PublicKey(bytes([7]) * 32)])
-        assert asked.left_out() == [1]
-
-
-async def test_answers_come_from_every_node_and_end_when_the_order_leaves_all_books(scene: Scene) -> None:
-    other = Full(behind(scene, 4))
-    identity, signed = order_by(scene.alice)
-    async with asking(scene.chain, other.methods(), scene.honest) as asked:
-        await asked.client.submit_order(signed)
-        async with asked.client.answers(identity) as answers:
-            bid, decline = scene.paul.bid(signed, 900), decline_by(scene.paul, identity)
-            scene.full.book.add_answer(bid)
-            other.book.add_answer(decline)
-            with trio.fail_after(5):
-                got = [await answers.receive() for _ in range(2)]
-                assert {type(one) for one in got} == {SignedBid, SignedDecline}
-                scene.town.grow(scene.chain, scene.alice.opens(signed, bid, deposit=10_000))
-                scene.town.copy(scene.chain, other.chain)
-                with pytest.raises(trio.EndOfChannel):
-                    await answers.receive()
-    other.chain.close()
-
-
-async def test_watching_an_order_that_no_node_knows_ends_at_once(scene: Scene) -> None:
-    async with asking(scene.chain, scene.honest) as asked:
-        async with asked.client.answers(OrderId(bytes(32))) as answers:
-            with trio.fail_after(5):
-                assert [one async for one in answers] == []
-        assert asked.left_out() == []
-
-
-# Connecting
-
-
-async def test_nodes_that_do_not_answer_are_passed_over_and_none_at_all_is_told(scene: Scene) -> None:
-    dead = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf"
-    async with open_host(bytes(32), None) as own:
-        with refused("light.no_nodes"):
-            await LightClient.connect(scene.chain.genesis, own, [dead])
-        with refused("light.no_nodes"):
-            await LightClient.connect(scene.chain.genesis, own, [])
-    async with asking(scene.chain, scene.honest) as asked, open_host(bytes(32), None) as own:
-        client = await LightClient.connect(scene.chain.genesis, own, [dead, address(asked.hosts[0])])
-        assert client.peers == [asked.peer(0)]
-
-
-async def test_no_more_nodes_are_dialled_than_are_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(light_module, "NODES", 1)
-    async with asking(scene.chain, scene.honest, scene.honest) as asked:
-        assert len(asked.client.peers) <= 2
-
-
-# What nodes serve
-
-
-async def test_a_node_serves_its_genesis_and_blocks_and_refuses_wrong_parameters(scene: Scene) -> None:
-    async with asking(scene.chain, scene.honest) as asked:
-        peer, call = asked.peer(0), asked.client._call
-        document = json.loads(await call(peer, "genesis", []))
-        assert genesis_from(document) == scene.chain.genesis
-        head = codec.decode(await call(peer, "head", []), LightBlock)
-        assert head.signed.header.hash() == scene.chain.head.hash
-        second = codec.decode(await call(peer, "block", [2]), LightBlock)
-        assert second.signed.header.height == 2
-        for height in (0, 5, -1, INT_MAX):
-            with refused("block.unknown"):
-                await call(peer, "block", [height])
-        wrong: list[tuple[str, Any]] = [
-            ("genesis", [1]),
-            ("block", []),
-            ("block", ["1"]),
-            ("block", [True]),
-            ("record", [1]),
-            ("submit_transaction", None),
-        ]
-        for method, params in wrong:
-            with refused("request.params"):
-                await call(peer, method, params)
-
-
-async def test_nodes_wait_for_their_first_block_before_they_answer(tmp_path: Path) -> None:
-    town = Town("alice")
-    chain = town.open(tmp_path / "chain.db")
-    async with asking(chain, Full(chain).methods()) as asked, trio.open_nursery() as nursery:
-        found: list[Params | None] = []
-
-        async def ask() -> None:
-            found.append(await asked.client.record(PARAMS, Params))
-
-        nursery.start_soon(ask)
-        await trio.sleep(0.05)
-        assert found == []
-        town.grow(chain, at=clock.now())
-        with trio.fail_after(5):
-            while not found:
-                await trio.sleep(0.01)
-    chain.close()

@@ -1,63 +1,28 @@
-"""What a light client remembers, what it compares, and what it does when validators sign two chains."""
+"""What a light client remembers, where it may begin anew, and what it can show to others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tests.support.chains import HOUR_MS, Town, stored
+from tests.support.chains import Town, stored
+from tests.support.forked import Scene, anchored, genesis_expired, refused
 from tests.support.ledger import RICH
-from tests.support.light import Asked, Full, asking
+from tests.support.light import Full, asking
 
-from fondaco.consensus.light import TRUSTING_PERIOD_MS, Bisection
-from fondaco.consensus.proof import HeaderId, verify_proof
+from fondaco.consensus.light import TRUSTING_PERIOD_MS
+from fondaco.consensus.proof import verify_proof
 from fondaco.node import clock
-from fondaco.node.chain import Chain
-from fondaco.node.tenant import headers
 from fondaco.node.tenant.light import LightClient
-from fondaco.node.tenant.trust import TrustStore, write_evidence
+from fondaco.node.tenant.trust import TrustStore
 from fondaco.protocol import codec, limits
-from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.light import Fork, LightBlock
-from fondaco.protocol.records import Account, key_account
-from fondaco.protocol.scalars import Hash, Height, Millis
-
-
-class Scene:
-    """One town whose validators signed two chains, alike up to height 2."""
-
-    def __init__(self, path: Path) -> None:
-        self.town = Town("alice", "bob", validators=4)
-        self.alice, self.bob = self.town.actors("alice", "bob")
-        self.key = key_account(self.bob.key)
-        self.began = clock.now() - 6_000
-        self.chain = self.town.open(path / "one.db")
-        self.forked = self.town.open(path / "two.db")
-        self.grow(self.chain, 1, 2)
-        self.town.copy(self.chain, self.forked)
-        self.grow(self.chain, 3, 4)
-        self.grow(self.forked, 30, 40)
-
-    def grow(self, chain: Chain, *amounts: int) -> None:
-        for amount in amounts:
-            at = max(self.began, chain.head.time) + 1_000 if chain.head.height else self.began
-            self.town.grow(chain, self.alice.pays(self.bob, amount), at=at)
-
-    def nodes(self, *chains: Chain) -> list[dict[str, Any]]:
-        return [Full(chain).methods() for chain in chains]
-
-    def block(self, chain: Chain, height: int) -> LightBlock:
-        return Full(chain).service._light_block(Height(height))
-
-    def id(self, height: int, chain: Chain | None = None) -> HeaderId:
-        header = self.block(chain or self.chain, height).signed.header
-        return HeaderId(height=header.height, hash=header.hash())
+from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.records import Account
+from fondaco.protocol.scalars import Height, Millis
 
 
 @pytest.fixture
@@ -66,28 +31,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield scene
     scene.chain.close()
     scene.forked.close()
-
-
-@contextmanager
-def refused(code: str, says: str = "") -> Iterator[Refused | Unreachable]:
-    with pytest.raises((Refused, Unreachable)) as error:
-        yield  # type: ignore[misc]
-    assert error.value.code == code, error.value
-    assert says in str(error.value)
-
-
-def anchored(asked: Asked, scene: Scene, height: int, chain: Chain | None = None) -> LightClient:
-    """A client at the same nodes that goes on from this height."""
-    client = asked.client
-    return LightClient(client.genesis, client.host, client.peers, anchor=scene.block(chain or scene.chain, height))
-
-
-@contextmanager
-def genesis_expired(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Genesis is an hour older than the first block."""
-    with monkeypatch.context() as patch:
-        patch.setattr(headers, "TRUSTING_PERIOD_MS", HOUR_MS // 2)
-        yield
 
 
 # Going on from what was trusted
@@ -220,138 +163,6 @@ async def test_an_anchor_that_no_trusted_validator_signed_is_refused(
     async with asking(scene.chain, Full(scene.chain).methods(block=block)) as asked:
         with refused("light.anchor", "compare both"):
             await asked.client.anchor_at(scene.id(4))
-
-
-# Witnesses
-
-
-async def test_a_header_that_others_confirm_is_cross_checked_once(scene: Scene) -> None:
-    asked_for: list[str] = []
-    full = Full(scene.chain)
-
-    async def block(peer: str, params: Any) -> Any:
-        asked_for.append(peer)
-        return await full.service.block(peer, params)
-
-    async with asking(scene.chain, full.methods(), full.methods(block=block)) as asked:
-        client = asked.client
-        await client.cross_check()
-        assert asked_for == [], "nothing is trusted yet but genesis"
-        await client._trust(asked.peer(0), scene.block(scene.chain, 4))
-        await client.cross_check()
-        await client.cross_check()
-        assert len(asked_for) == 1
-
-
-async def test_a_client_of_one_node_has_nobody_to_compare_with(scene: Scene) -> None:
-    async with asking(scene.chain, *scene.nodes(scene.chain)) as asked:
-        await asked.client.record(scene.key, Account)
-        await asked.client.cross_check()
-
-
-async def test_a_witness_that_lags_is_waited_for(scene: Scene, tmp_path: Path) -> None:
-    late = scene.town.open(tmp_path / "late.db")
-    async with asking(scene.chain, *scene.nodes(scene.chain, late)) as asked:
-        await asked.client._trust(asked.peer(0), scene.block(scene.chain, 4))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(asked.client.cross_check)
-            await trio.sleep(0.05)
-            scene.town.copy(scene.chain, late)
-    late.close()
-
-
-async def test_witnesses_that_say_nothing_of_use_confirm_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def stall(peer: str, params: Any) -> Any:
-        await trio.sleep_forever()
-
-    async def refuse(peer: str, params: Any) -> Any:
-        raise Refused("some.reason", "no")
-
-    monkeypatch.setattr(limits, "WITNESS_MS", 200)
-    full = Full(scene.chain)
-    for mute in (stall, refuse):
-        async with asking(scene.chain, full.methods(), full.methods(block=mute)) as asked:
-            await asked.client._trust(asked.peer(0), scene.block(scene.chain, 4))
-            with refused("light.no_witness"):
-                await asked.client.cross_check()
-
-
-async def test_a_witness_that_lies_is_left_out_and_does_not_stop_anything(scene: Scene) -> None:
-    true = scene.block(scene.chain, 4)
-    header = replace(true.signed.header, state_root=Hash(bytes(32)))
-
-    async def lie(peer: str, params: Any) -> Any:
-        return codec.encode(replace(true, signed=replace(true.signed, header=header)))
-
-    full = Full(scene.chain)
-    async with asking(scene.chain, full.methods(), full.methods(block=lie)) as asked:
-        await asked.client._trust(asked.peer(0), true)
-        await asked.client.cross_check()
-        assert asked.left_out() == [1]
-        assert asked.client.fork is None
-
-
-async def test_two_signed_chains_are_a_fork_and_nothing_is_believed_any_more(scene: Scene, tmp_path: Path) -> None:
-    told: list[bytes] = []
-
-    async def report_fork(peer: str, params: Any) -> Any:
-        told.append(params[0])
-        return bytes(32)
-
-    nodes = ({**methods, "report_fork": report_fork} for methods in scene.nodes(scene.chain, scene.forked))
-    async with asking(scene.chain, *nodes) as asked:
-        client = asked.client
-        seen: list[Fork] = []
-        client.report_fork = seen.append
-        for height in (1, 2, 4):
-            await client._trust(asked.peer(0), scene.block(scene.chain, height))
-        with refused("light.fork", "height 4"):
-            await client.cross_check()
-        (fork,) = seen
-        assert told == [codec.encode(fork)] * 2
-        assert {fork.first, fork.second} == {scene.block(scene.chain, 4), scene.block(scene.forked, 4)}
-        with refused("light.fork"):
-            await client.cross_check()
-        with refused("light.fork"):
-            await client.record(scene.key, Account)
-        await client.watch_witnesses()
-    path = write_evidence(tmp_path, fork)
-    assert codec.decode(path.read_bytes(), Fork) == fork
-
-
-async def test_a_fork_below_the_height_looked_at_is_found_on_the_way(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Headers are fetched between, as where sets change; one of them contradicts what is known."""
-    monkeypatch.setattr(headers, "Bisection", partial(Bisection, trust_level=(1, 1)))
-    async with asking(scene.chain, *scene.nodes(scene.forked)) as asked:
-        await asked.client._trust(asked.peer(0), scene.block(scene.chain, 3))
-        asked.client.trusted = asked.client._genesis_trust
-        with refused("light.fork", "height 3"):
-            await asked.client._trust(asked.peer(0), scene.block(scene.forked, 4))
-
-
-async def test_what_cannot_be_judged_any_more_is_the_fault_of_who_contradicts(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with asking(scene.chain, *scene.nodes(scene.forked)) as asked:
-        client = anchored(asked, scene, 4)
-        with genesis_expired(monkeypatch), pytest.raises(PeerFault, match=r"light\.fork"):
-            await client._trust(asked.peer(0), scene.block(scene.forked, 4))
-
-
-async def test_a_fork_of_what_was_kept_is_found_in_the_background(scene: Scene) -> None:
-    async with asking(scene.chain, *scene.nodes(scene.forked)) as asked:
-        client = anchored(asked, scene, 4)
-        with trio.fail_after(5):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.watch_witnesses)
-                while client.fork is None:
-                    await trio.sleep(0.01)
-                nursery.cancel_scope.cancel()
-        assert client.fork is not None
 
 
 # The file

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from tests.support.ledger import HOUR, MINUTE, of_kind
-from tests.unit.consensus.ledger.test_lifecycle import Story
+from tests.support.stories import Story
 
 from fondaco.protocol import reasons
 from fondaco.protocol.events import HandoffLapsed, LeaseClosed, LeaseReclaimed, ProviderAlive

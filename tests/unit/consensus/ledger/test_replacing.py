@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.ledger import ANYWHERE, HOUR, MINUTE, UNIT, Draft, a_group, of_kind
-from tests.unit.consensus.ledger.test_lifecycle import Story
+from tests.support.stories import Story
 
 from fondaco.protocol import limits
 from fondaco.protocol.events import HandoffLapsed, LeaseClosed, LeaseOpened, LeaseReplaced, ManifestUpdated

@@ -6,7 +6,7 @@ import pytest
 from tests.support.bookkeeper import Bookkeeper
 from tests.support.heirs import heritage
 from tests.support.ledger import FREE, HOUR, MINUTE, RICH, World, of_kind
-from tests.unit.consensus.ledger.test_lifecycle import Story
+from tests.support.stories import Story
 
 from fondaco.consensus.ledger.recount import count_again
 from fondaco.protocol import limits, reasons
