@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fondaco.protocol import limits
+from fondaco.protocol import limits, spelling
 from fondaco.protocol.errors import Refused
 
 Path = tuple[str | int, ...]
@@ -64,9 +63,8 @@ def show_path(path: Path) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean "port"?` where something known is close to `name`, else nothing."""
-    # The bound keeps a hostile key from costing quadratic time.
-    close = difflib.get_close_matches(name[:64], list(known)[:256], n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
+    close = spelling.nearest(name, known)
+    return f"did you mean {close!r}?" if close else ""
 
 
 class Place(Protocol):
