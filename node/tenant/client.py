@@ -53,10 +53,10 @@ class Plan:
 
     @property
     def price_per_hour(self) -> int:
-        return sum(ranking.best.bid.price_per_hour for ranking in self.rankings if ranking.best)
+        return sum(ranking.best.price_per_hour for ranking in self.rankings if ranking.best)
 
     def bids(self) -> tuple[SignedBid, ...]:
-        return tuple(ranking.best.signed for ranking in self.rankings if ranking.best)
+        return tuple(ranking.best.signed for ranking in self.rankings if ranking.best and ranking.best.signed)
 
 
 @dataclass(slots=True)

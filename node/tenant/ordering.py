@@ -223,7 +223,7 @@ def choose(light: LightClient, order: Draft, answers: Answers, *, strategy: str)
             [selection.candidate(light.chain, bid) for bid in bids],
             now=light.trusted_time,
             tenant=order.signed.order.tenant,
-            strategy=strategy,
+            strategy=selection.STRATEGIES[strategy],
         )
         if ranking.best is None:
             declines = answers.declines.get(GroupIndex(index), {}).values()

@@ -102,7 +102,7 @@ def read_amount(kind: Kind, text: str) -> Fraction | None:
 
 
 _PROVIDER = (
-    Field(name="provider", kind=Kind.TEXT, meaning="its address, fondaco1..., or the name it declares"),
+    Field(name="provider", kind=Kind.TEXT, meaning="its address, fond1..., or the name it declares"),
     Field(name="region", kind=Kind.TEXT, meaning="where it says that it stands"),
     Field(name="audited", kind=Kind.TEXT, meaning="who attests its attributes, by address or known name"),
     Field(name="attestations", kind=Kind.NUMBER, meaning="live attestations it carries"),

@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+from tests.support.bids import NOW, about, bid
 from tests.support.workloads import group, key, unit
 
-from fondaco.protocol.market import Bid, SignedBid
-from fondaco.protocol.resources import ResourceUnit
-from fondaco.protocol.scalars import ChainId, GroupIndex, MicroCredits, Millis, OrderId, Signature
-from fondaco.protocol.selection import STRATEGIES, Candidate, candidate, rank, show_credits
-
-CHAIN = ChainId("test")
-NOW = Millis(1_000)
-
-
-def bid(
-    provider: int,
-    price: int,
-    *,
-    serial: int = 0,
-    expires_at: int = 2_000,
-    units: tuple[ResourceUnit, ...] = (unit(),),
-) -> Candidate:
-    body = Bid(
-        order=OrderId(bytes(32)),
-        group=GroupIndex(0),
-        provider=key(provider),
-        price_per_hour=MicroCredits(price),
-        units=units,
-        reclamation_window_ms=Millis(0),
-        peer="peer",
-        addresses=("/ip4/127.0.0.1/tcp/1",),
-        serial=serial,
-        expires_at=Millis(expires_at),
-    )
-    return candidate(CHAIN, SignedBid(bid=body, signature=Signature(bytes(64))))
+from fondaco.protocol.query import BIDS, parse
+from fondaco.protocol.selection import Knowledge, rank, show_credits
 
 
 def test_the_cheapest_wins_in_whatever_order_they_arrive() -> None:
     bids = [bid(1, 900_000), bid(2, 700_000), bid(3, 800_000)]
     for order in itertools.permutations(bids):
         ranking = rank(group(), order, now=NOW)
-        assert [one.candidate.bid.price_per_hour for one in ranking.ranked] == [700_000, 800_000, 900_000]
+        assert [one.candidate.price_per_hour for one in ranking.ranked] == [700_000, 800_000, 900_000]
         assert ranking.best is bids[1]
 
 
@@ -63,7 +36,7 @@ def test_bids_that_cannot_be_taken_are_set_aside_with_a_reason() -> None:
     ]
     ranking = rank(group(), bids, now=NOW, tenant=key(9))
     assert ranking.best is bids[3]
-    reasons = {one.candidate.bid.provider: one.reason for one in ranking.set_aside}
+    reasons = {one.candidate.provider: one.reason for one in ranking.set_aside}
     assert reasons == {
         key(1): "3.00/h is above the maximum, 2.00/h",
         key(2): "it expired 0 ms ago",
@@ -91,7 +64,15 @@ def test_no_bids_is_no_choice() -> None:
     ranking = rank(group(), [], now=NOW)
     assert ranking.best is None
     assert ranking.explain() == []
-    assert set(STRATEGIES) == {"cheapest"}
+
+
+def test_a_query_sets_aside_what_does_not_match_and_says_why() -> None:
+    bids = [bid(1, 500_000), bid(2, 600_000), bid(3, 1_500_000)]
+    known = Knowledge(providers={key(1): about("eu-north"), key(2): about(), key(3): about()})
+    ranking = rank(group(), bids, now=NOW, known=known, where=parse("region = us-* and price < 1", BIDS))
+    assert [one.candidate for one in ranking.ranked] == [bids[1]]
+    reasons = {one.candidate.provider: one.reason for one in ranking.set_aside}
+    assert reasons == {key(1): "region = us-*: it is eu-north", key(3): "price < 1: it is 1.5"}
 
 
 def test_money_reads_as_credits() -> None:
