@@ -78,6 +78,12 @@ def _sdl() -> Result:
     return measure()
 
 
+def _selection() -> Result:
+    from fondaco.node.bench.selection import measure
+
+    return measure()
+
+
 def measure_consensus(nodes: int = NODES[0], minutes: float = 0) -> Result:
     from fondaco.node.bench.consensus import measure
 
@@ -97,5 +103,6 @@ BENCHES: dict[str, Bench] = {
     "consensus": measure_consensus,
     "simulate": _simulate,
     "sdl": _sdl,
+    "selection": _selection,
     "ledger": measure_ledger,
 }

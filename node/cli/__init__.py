@@ -45,6 +45,7 @@ COMMANDS = {
     "snapshot": ("snapshot", "snapshot"),
     "market": ("market", "market"),
     "why": ("market", "why"),
+    "backtest": ("backtest", "backtest"),
     "sdl": ("sdl", "sdl"),
     "forensics": ("forensics", "forensics"),
     "simulate": ("simulate", "simulate"),

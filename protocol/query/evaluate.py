@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from fractions import Fraction
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from fondaco.protocol.query.syntax import Amount, And, Comparison, Flag, Not, Or, Pattern, Query, Value
 
 Known = str | int | Fraction | bool | Collection[str] | Collection[int] | Collection[Fraction]
 """A value or several; numbers in the unit of their field's kind."""
-Subject = Mapping[str, Known | None]
-"""What is known of one offer, bid or provider, by the field's name."""
+
+
+class Subject(Protocol):
+    """What is known of one offer, bid or provider: a dictionary, or what looks things up when asked."""
+
+    def get(self, field: str, /) -> Known | None:
+        """By the field's name; None is "not known"."""
+        ...
 
 
 def matches(query: Query, subject: Subject) -> bool:
@@ -21,11 +27,11 @@ def matches(query: Query, subject: Subject) -> bool:
 
 def failures(query: Query, subject: Subject) -> list[str]:
     """For each comparison that turns `subject` down, what was asked and what is there; empty if it matches."""
+    if isinstance(query, And):
+        return [line for part in query.parts for line in failures(part, subject)]
     if _holds(query, subject) is True:
         return []
     match query:
-        case And():
-            return [line for part in query.parts for line in failures(part, subject)]
         case Comparison():
             return [f"{query}: {_shown(_values(query, subject))}"]
         case Not():
@@ -39,19 +45,28 @@ def failures(query: Query, subject: Subject) -> list[str]:
 def _holds(query: Query, subject: Subject) -> bool | None:
     """Kleene's logic: None is "not known"."""
     match query:
+        case Comparison():
+            return _compare(query, subject)
         case And():
-            found = [_holds(part, subject) for part in query.parts]
-            return False if False in found else None if None in found else True
+            return _first(False, query.parts, subject)
         case Or():
-            found = [_holds(part, subject) for part in query.parts]
-            return True if True in found else None if None in found else False
+            return _first(True, query.parts, subject)
         case Not():
             inner = _holds(query.part, subject)
             return None if inner is None else not inner
-        case Comparison():
-            return _compare(query, subject)
         case _:
             assert_never(query)
+
+
+def _first(settling: bool, parts: tuple[Query, ...], subject: Subject) -> bool | None:
+    """What the parts come to where one that is `settling` decides: that, "not known", or its contrary."""
+    unknown = False
+    for part in parts:
+        found = _holds(part, subject)
+        if found is settling:
+            return settling
+        unknown = unknown or found is None
+    return None if unknown else not settling
 
 
 def _values(comparison: Comparison, subject: Subject) -> tuple[str | int | Fraction | bool, ...] | None:

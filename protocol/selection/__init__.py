@@ -9,7 +9,7 @@ being first on the wire wins nothing.
     ranking.best, ranking.explain()
 """
 
-from fondaco.protocol.selection.candidates import Candidate, candidate, show_credits
+from fondaco.protocol.selection.candidates import Candidate, Offered, candidate, show_credits
 from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, Latency, ProviderFacts
 from fondaco.protocol.selection.ranking import Ranked, Ranking, SetAside, rank
 from fondaco.protocol.selection.rules import Rules, read_rules
@@ -21,6 +21,7 @@ __all__ = [
     "Candidate",
     "Knowledge",
     "Latency",
+    "Offered",
     "ProviderFacts",
     "Ranked",
     "Ranking",

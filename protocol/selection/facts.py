@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from fondaco.protocol import addresses
-from fondaco.protocol.query import Subject
 from fondaco.protocol.query.evaluate import Known
-from fondaco.protocol.query.fields import ATTRIBUTE
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import Millis, PublicKey
 
-REGION, NAME, TEE = "region", "organization", "tee"
-"""Attributes of a provider that queries know by a name of their own."""
+REGION, NAME = "region", "organization"
+"""Attributes of a provider that queries know by a name of their own; so is `tee`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +23,11 @@ class Latency:
     p95: Millis
     p99: Millis
     samples: int
+
+    def percentile(self, name: str) -> Millis:
+        """By what queries call it: `p50`, `p95`, `p99`."""
+        found: Millis = getattr(self, name)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,30 +54,27 @@ class ProviderFacts:
     def attribute(self, key: str) -> str | None:
         return next((one.value for one in self.attributes if one.key == key), None)
 
-    def subject(self, provider: PublicKey) -> Subject:
-        """As a query sees it."""
-        names = [addresses.encode(provider)]
-        if self.attribute(NAME) is not None:
-            names.append(str(self.attribute(NAME)))
-        known: dict[str, Known | None] = {
-            "provider": names,
-            "region": self.region,
-            "audited": sorted(self.audited_by),
-            "attestations": self.attestations,
-            "leases": self.leases,
-            "outages": self.outages,
-            "tee": self.attribute(TEE),
-            "retiring": self.retiring,
-            **{f"uptime.{days}d": Fraction(permille, 1_000) for days, permille in self.uptime_permille.items()},
-            **{ATTRIBUTE + one.key.lower(): one.value for one in self.attributes},
-        }
-        if self.latency is not None:
-            known |= {
-                "latency.p50": self.latency.p50,
-                "latency.p95": self.latency.p95,
-                "latency.p99": self.latency.p99,
-            }
-        return known
+    def known(self, provider: PublicKey, field: str) -> Known | None:
+        """What a query sees of this provider under this name."""
+        span, _, part = field.partition(".")
+        match span:
+            case "attribute":
+                return next((one.value for one in self.attributes if one.key.lower() == part), None)
+            case "latency":
+                return None if self.latency is None else self.latency.percentile(part)
+            case "uptime":
+                permille = self.uptime_permille.get(int(part.removesuffix("d")))
+                return None if permille is None else Fraction(permille, 1_000)
+            case "provider":
+                name = self.attribute(NAME)
+                return (addresses.encode(provider),) if name is None else (addresses.encode(provider), name)
+            case "audited":
+                return sorted(self.audited_by)
+            case "region" | "tee":
+                return self.attribute(span)
+            case _:
+                found: int | bool | None = getattr(self, span)
+                return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,8 @@ def _why_not(group: Group, one: Candidate, now: Millis, tenant: PublicKey | None
     if one.price_per_hour > group.max_price_per_hour:
         price, maximum = show_credits(one.price_per_hour), show_credits(group.max_price_per_hour)
         return f"{price}/h is above the maximum, {maximum}/h"
+    if one.units is None:
+        return ""
     return "; ".join(str(reason) for reason in matching.check_bid_units(group.units, one.units))
 
 

@@ -1,0 +1,79 @@
+"""How a tenant wants bids chosen, as people say it: a strategy, a rules file, a function of their own; a query."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.query import BIDS, And, Query, parse
+from fondaco.protocol.scalars import Millis
+from fondaco.protocol.selection import STRATEGIES, Strategy, read_rules
+from fondaco.protocol.spelling import nearest
+
+RULES_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    name: str
+    """As it was asked for."""
+    strategy: Callable[[Millis], Strategy]
+    """At this block time."""
+    where: Query | None = None
+    """What every bid must be."""
+
+
+def choice(name: str, where: str = "") -> Choice:
+    """Read what `--select` and `--where` say.
+
+    `name` is a strategy, the path of a rules file (it ends in `.toml`), or `module:function`, a strategy of one's
+    own, which is looked for in the current folder too. Raises `Refused` `select.unknown`, `select.function`,
+    `rules.file`, or what is wrong with the rules or the query.
+    """
+    query = parse(where, BIDS) if where else None
+    if name.endswith(".toml"):
+        return _ruled(name, query)
+    if ":" in name:
+        function = _function(name)
+        return Choice(name=name, strategy=lambda now: function, where=query)
+    if name not in STRATEGIES:
+        meant = nearest(name, STRATEGIES)
+        known = f"{', '.join(sorted(STRATEGIES))}, a rules file (.toml), or module:function"
+        hint = f"did you mean {meant}?" if meant else f"choose one of: {known}"
+        raise Refused("select.unknown", f"there is no strategy {name!r}", hint=hint)
+    strategy = STRATEGIES[name]
+    return Choice(name=name, strategy=lambda now: strategy, where=query)
+
+
+def _ruled(name: str, query: Query | None) -> Choice:
+    try:
+        text = Path(name).read_bytes()[: RULES_BYTES + 1]
+        document = tomllib.loads(text.decode("utf-8")) if len(text) <= RULES_BYTES else None
+    except (OSError, ValueError) as error:
+        raise Refused("rules.file", f"{name}: {error}") from None
+    if document is None:
+        raise Refused("rules.file", f"{name}: longer than {RULES_BYTES} bytes")
+    rules = read_rules(document)
+    wanted = [one for one in (rules.require, query) if one is not None]
+    return Choice(name=name, strategy=rules.strategy, where=And(tuple(wanted)) if wanted else None)
+
+
+def _function(name: str) -> Strategy:
+    """A function of the user's own: `(group, candidates, known) -> scores`, see `protocol.selection`."""
+    module, _, function = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused("select.function", f"{name}: {error}", hint="write module:function") from None
+    finally:
+        sys.path.remove("")
+    if not callable(found):
+        raise Refused("select.function", f"{name} is no function")
+    strategy: Strategy = found
+    return strategy
