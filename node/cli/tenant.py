@@ -13,6 +13,7 @@ import click
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
 
 if TYPE_CHECKING:
+    from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
@@ -48,11 +49,12 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 @click.option(
     "--select",
     "strategy",
-    type=click.Choice(["cheapest"]),
+    metavar="STRATEGY",
     default="cheapest",
     show_default=True,
-    help="How to choose among bids.",
+    help="cheapest, fastest, balanced, audited-first, spread, a file RULES.toml, or module:function.",
 )
+@click.option("--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'.")
 @click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
@@ -64,6 +66,7 @@ def deploy(
     name: str,
     deposit: int | None,
     strategy: str,
+    where: str,
     template: str,
     payer: str,
     yes: bool,
@@ -77,11 +80,13 @@ def deploy(
     """
     ask = not (yes or dry_run or as_json or not sys.stdin.isatty())
     from fondaco.node.cli.template import template_from
+    from fondaco.node.tenant.choosing import choice
     from fondaco.protocol import addresses
 
+    select = choice(strategy, where)
     made_of = template_from(template) if template else None
     paid_by = addresses.decode(payer) if payer else None
-    run(_deploy, file, home, name, deposit, strategy, made_of, paid_by, ask, dry_run, as_json)
+    run(_deploy, file, home, name, deposit, select, made_of, paid_by, ask, dry_run, as_json)
 
 
 async def _deploy(
@@ -89,7 +94,7 @@ async def _deploy(
     home: Path,
     name: str,
     deposit: int | None,
-    strategy: str,
+    select: Choice,
     template: TemplateId | None,
     payer: PublicKey | None,
     ask: bool,
@@ -104,7 +109,7 @@ async def _deploy(
     text = read_sdl(file)
     async with connected(home) as tenant:
         plan = await tenant.plan(
-            text, deposit=deposit, strategy=strategy, template=template, payer=payer, report=report
+            text, deposit=deposit, select=select, template=template, payer=payer, report=report
         )
         result = _plan_json(plan)
         if dry_run:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant import ordering, records
+from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Plan, Tenant, describe
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
@@ -61,7 +62,7 @@ async def replace_provider(
     *,
     max_price: int | None = None,
     reason: int = reasons.REPLACED,
-    strategy: str = "cheapest",
+    select: str | Choice = CHEAPEST,
     report: Report = quiet,
 ) -> LeaseHandle:
     """Give what a lease serves to another provider, from the same escrow; returns when it runs there.
@@ -71,6 +72,7 @@ async def replace_provider(
     """
     if lease.file.group is None:
         raise Refused("replace.unknown", "what was ordered is not on file here", hint="close it and order anew")
+    choice = as_choice(select)
     await tenant.wallet.ensure(FEE_ALLOWANCE)
     draft = await _reorder(tenant, lease, max_price)
     report(Progress("order", f"order {draft.id.hex()[:12]} for another provider"))
@@ -83,7 +85,9 @@ async def replace_provider(
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)
-    rankings = ordering.choose(tenant.light, draft, answers, strategy=strategy)
+    rankings = await ordering.choose(
+        tenant.light, draft, answers, choice=choice, names=tenant.aliases(), used=await tenant.used(choice)
+    )
     for line in rankings[0].explain():
         report(Progress("choice", line))
     (bid,) = Plan(draft=draft, answers=answers, rankings=rankings).bids()

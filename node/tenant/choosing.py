@@ -16,6 +16,7 @@ from fondaco.protocol.selection import STRATEGIES, Strategy, read_rules
 from fondaco.protocol.spelling import nearest
 
 RULES_BYTES = 65_536
+CHEAPEST = "cheapest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,11 @@ class Choice:
     """At this block time."""
     where: Query | None = None
     """What every bid must be."""
+
+    @property
+    def asks_of_providers(self) -> bool:
+        """Whether more must be known than what the bids say."""
+        return self.name != CHEAPEST or self.where is not None
 
 
 def choice(name: str, where: str = "") -> Choice:
@@ -48,6 +54,11 @@ def choice(name: str, where: str = "") -> Choice:
         raise Refused("select.unknown", f"there is no strategy {name!r}", hint=hint)
     strategy = STRATEGIES[name]
     return Choice(name=name, strategy=lambda now: strategy, where=query)
+
+
+def as_choice(select: str | Choice) -> Choice:
+    """What a caller says, as a choice. Raises as `choice` does."""
+    return choice(select) if isinstance(select, str) else select
 
 
 def _ruled(name: str, query: Query | None) -> Choice:

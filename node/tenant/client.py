@@ -11,6 +11,7 @@ A tenant is a light node: it holds a genesis, follows signatures, and takes noth
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.tenant import auditing, governing, granting, ordering, records
+from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
@@ -31,7 +33,7 @@ from fondaco.protocol import addresses, manifest, sdl
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import SignedBid, SignedDecline, deployment_id, lease_id
 from fondaco.protocol.messages import OpenLease
-from fondaco.protocol.records import Lease, key_lease
+from fondaco.protocol.records import Lease, LeaseState, key_lease
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, PublicKey, TemplateId
 from fondaco.protocol.selection import Ranking, show_credits
 
@@ -103,16 +105,18 @@ class Tenant:
         text: bytes,
         *,
         deposit: int | None = None,
-        strategy: str = "cheapest",
+        select: str | Choice = CHEAPEST,
         template: TemplateId | None = None,
         payer: PublicKey | None = None,
         report: Report = quiet,
     ) -> Plan:
         """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
 
-        `payer`: whose spending grant pays the deposit, instead of this tenant. Raises `SdlError`, or `Refused`
-        `bids.none` with the reasons providers gave, or `grant.*`.
+        `select`: how to choose, see `choosing.choice`. `payer`: whose spending grant pays the deposit, instead of
+        this tenant. Raises `SdlError`, or `Refused`: `bids.none` with the reasons providers gave, `grant.*`, or
+        what `choice` refuses.
         """
+        choice = as_choice(select)
         stack = sdl.parse(text)
         params = await self.wallet.params()
         given = None if deposit is None else MicroCredits(deposit)
@@ -147,7 +151,9 @@ class Tenant:
         answers = await ordering.collect(
             self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
         )
-        rankings = ordering.choose(self.light, order, answers, strategy=strategy)
+        rankings = await ordering.choose(
+            self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)
+        )
         for ranking in rankings:
             for line in ranking.explain():
                 report(Progress("choice", line))
@@ -200,14 +206,14 @@ class Tenant:
         *,
         name: str = "",
         deposit: int | None = None,
-        strategy: str = "cheapest",
+        select: str | Choice = CHEAPEST,
         template: TemplateId | None = None,
         payer: PublicKey | None = None,
         report: Report = quiet,
     ) -> Deployment:
         """Plan and accept in one go."""
         plan = await self.plan(
-            read_sdl(file), deposit=deposit, strategy=strategy, template=template, payer=payer, report=report
+            read_sdl(file), deposit=deposit, select=select, template=template, payer=payer, report=report
         )
         return await self.accept(plan, name=name or file.stem, report=report)
 
@@ -215,6 +221,13 @@ class Tenant:
         """A lease by (the start of) its id, or by its deployment's name. Raises `Refused` `lease.not_found`."""
         record, lease = records.find(self.folder, text)
         return LeaseHandle(Deployment(self, record), lease)
+
+    async def used(self, choice: Choice) -> dict[PublicKey, int]:
+        """How many leases of this tenant each provider serves, where the choice may ask."""
+        if not choice.asks_of_providers:
+            return {}
+        found = await self.deployments()
+        return Counter(lease.provider for _, _, lease in found if lease and lease.state is not LeaseState.CLOSED)
 
     async def deployments(self) -> list[tuple[records.DeploymentFile, records.LeaseFile, Lease | None]]:
         """Everything this tenant remembers, with what the ledger says of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import trio
@@ -13,6 +13,8 @@ from fondaco.consensus.ledger.genesis import Auditors
 from fondaco.consensus.ledger.params import Params
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
+from fondaco.node.tenant import knowledge
+from fondaco.node.tenant.choosing import Choice
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import limits, manifest, sdl, selection
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
@@ -207,14 +209,24 @@ async def _is_registered(light: LightClient, key: PublicKey, known: dict[PublicK
     return known[key]
 
 
-def choose(light: LightClient, order: Draft, answers: Answers, *, strategy: str) -> tuple[selection.Ranking, ...]:
-    """Rank the bids of each group.
+async def choose(
+    light: LightClient,
+    order: Draft,
+    answers: Answers,
+    *,
+    choice: Choice,
+    names: Mapping[str, PublicKey] | None = None,
+    used: Mapping[PublicKey, int] | None = None,
+) -> tuple[selection.Ranking, ...]:
+    """Rank the bids of each group, with what can be proven of the bidders where the choice asks for it.
 
-    Raises `Refused` `bids.none`, with what providers declined for, or `select.unknown`.
+    `names`: of auditors; `used`: where the tenant's replicas are. Raises `Refused` `bids.none`, with what was
+    declined for and why bids were set aside.
     """
-    if strategy not in selection.STRATEGIES:
-        known = ", ".join(sorted(selection.STRATEGIES))
-        raise Refused("select.unknown", f"there is no strategy {strategy!r}", hint=f"choose one of: {known}")
+    known = selection.NOTHING_KNOWN
+    if choice.asks_of_providers:
+        bidders = {provider for bids in answers.bids.values() for provider in bids}
+        known = await knowledge.gather(light, bidders, names=names or {}, used=used)
     rankings = []
     for index, group in enumerate(order.groups):
         bids = answers.bids.get(GroupIndex(index), {}).values()
@@ -223,7 +235,9 @@ def choose(light: LightClient, order: Draft, answers: Answers, *, strategy: str)
             [selection.candidate(light.chain, bid) for bid in bids],
             now=light.trusted_time,
             tenant=order.signed.order.tenant,
-            strategy=selection.STRATEGIES[strategy],
+            strategy=choice.strategy(light.trusted_time),
+            known=known,
+            where=choice.where,
         )
         if ranking.best is None:
             declines = answers.declines.get(GroupIndex(index), {}).values()

@@ -68,7 +68,9 @@ def shell(network: dict[str, Any]) -> Shell:
 @pytest.fixture(scope="module")
 def lease(shell: Shell) -> str:
     """The whole id of a lease that runs."""
-    deployed = shell.json("deploy", HELLO, "--name", "web", "--yes")
+    deployed = shell.json(
+        "deploy", HELLO, "--name", "web", "--yes", "--select", "balanced", "--where", "price < 1000"
+    )
     assert deployed["name"] == "web"
     assert deployed["bids"] == 1
     assert deployed["order_to_first_bid_ms"] <= deployed["order_to_lease_ms"] <= deployed["order_to_running_ms"]
@@ -102,6 +104,8 @@ def test_a_dry_run_shows_the_plan_and_leases_nothing(shell: Shell) -> None:
     assert "nothing was leased" in result.stdout
     assert "bids" in result.stderr
     assert shell.json("deploy", HELLO, "--dry-run")["price_per_hour_ucredit"] > 0
+    assert "[bids.none]" in shell.run("deploy", HELLO, "--dry-run", "--where", "price > 1000").stderr
+    assert "[select.unknown]" in shell.run("deploy", HELLO, "--select", "luckiest").stderr
 
 
 def test_a_price_nobody_takes_is_refused_with_the_numbers(shell: Shell, tmp_path: Path) -> None:

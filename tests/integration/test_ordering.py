@@ -18,6 +18,7 @@ from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
 from fondaco.node.tenant import ordering, wallet
+from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.ordering import Answers, Draft
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import codec, manifest, sdl
@@ -155,7 +156,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert trio.current_time() - began > 0.25
         assert answers.count_bids() == 0
         with pytest.raises(Refused) as refusal:
-            ordering.choose(here.light, order, answers, strategy="cheapest")
+            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.code == "bids.none"
         assert "cpu: asked 8, available 3" in refusal.value.message
         assert "raise the price" in refusal.value.hint
@@ -166,7 +167,7 @@ async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:
         order = here.draft()
         answers = await here.collect(order, patience_ms=100)
         with pytest.raises(Refused) as refusal:
-            ordering.choose(here.light, order, answers, strategy="cheapest")
+            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.hint == "are providers running?"
 
 
@@ -178,14 +179,14 @@ async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs
         answers = await here.collect(order, first, window_ms=0, patience_ms=400)
         assert not answers.complete(2, {here.paul.key})
         with pytest.raises(Refused) as refusal:
-            ordering.choose(here.light, order, answers, strategy="cheapest")
+            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert order.groups[1].name in refusal.value.message
     (tmp_path / "again").mkdir()
     async with market(tmp_path / "again") as here:
         order = here.draft(two_groups())
         bids = [here.bid(here.paul, order, 900, group=0), here.bid(here.petra, order, 800, group=1)]
         answers = await here.collect(order, *bids)
-        rankings = ordering.choose(here.light, order, answers, strategy="cheapest")
+        rankings = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
 
 
@@ -203,13 +204,14 @@ async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path:
         answers = await here.collect(order, dear, improve, window_ms=300)
         assert answers.bids[GroupIndex(0)][here.paul.key] in (dear, cheaper)
         answers.bids[GroupIndex(0)] = {here.paul.key: cheaper, here.petra.key: cheap}
-        (ranking,) = ordering.choose(here.light, order, answers, strategy="cheapest")
+        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert ranking.best is not None
         assert ranking.best.signed == cheaper
-        with pytest.raises(Refused) as refusal:
-            ordering.choose(here.light, order, answers, strategy="luckiest")
-        assert refusal.value.code == "select.unknown"
-        assert "cheapest" in refusal.value.hint
+        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("spread", "attestations = 0"))
+        assert [one.candidate.provider for one in ranking.ranked] == [here.paul.key, here.petra.key]
+        with pytest.raises(Refused, match="region = eu-\\*: not known") as refusal:
+            await ordering.choose(here.light, order, answers, choice=choice("spread", "region = eu-*"))
+        assert refusal.value.code == "bids.none"
 
 
 async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) ->
         too_dear = here.bid(here.paul, order, order.groups[0].max_price_per_hour + 1)
         answers = await here.collect(order, too_dear)
         with pytest.raises(Refused) as refusal:
-            ordering.choose(here.light, order, answers, strategy="cheapest")
+            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
         assert "above the maximum" in refusal.value.message
 
 

@@ -1,0 +1,57 @@
+"""What a tenant finds out about the providers that bid, before it chooses: each word proven."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import trio
+
+from fondaco.node.tenant import auditing
+from fondaco.node.tenant.light import LightClient
+from fondaco.protocol import addresses
+from fondaco.protocol.errors import FondacoError
+from fondaco.protocol.scalars import PublicKey
+from fondaco.protocol.selection import Knowledge, ProviderFacts
+
+log = logging.getLogger("fondaco.tenant")
+
+
+async def gather(
+    light: LightClient,
+    providers: Iterable[PublicKey],
+    *,
+    names: Mapping[str, PublicKey],
+    used: Mapping[PublicKey, int] | None = None,
+) -> Knowledge:
+    """Attributes and attestations of each provider; of one that nothing can be proven of, nothing is known.
+
+    `names`: what this tenant calls auditors. `used`: where its own replicas are.
+    """
+    facts: dict[PublicKey, ProviderFacts] = {}
+
+    async def one(provider: PublicKey) -> None:
+        try:
+            facts[provider] = _facts(await auditing.standing(light, provider), names)
+        except FondacoError as error:
+            log.info("nothing is known of %s: %s", addresses.encode(provider), error)
+
+    async with trio.open_nursery() as nursery:
+        for provider in sorted(set(providers)):
+            nursery.start_soon(one, provider)
+    return Knowledge(providers=facts, used=Counter() if used is None else used)
+
+
+def _facts(standing: auditing.Standing, names: Mapping[str, PublicKey]) -> ProviderFacts:
+    auditors = {said.auditor for said in standing.said if standing.holds(said)}
+    return ProviderFacts(
+        attributes=standing.provider.attributes,
+        audited_by=frozenset(
+            {
+                *(addresses.encode(auditor) for auditor in auditors),
+                *(name for name, key in names.items() if key in auditors),
+            }
+        ),
+        attestations=len(auditors),
+    )
