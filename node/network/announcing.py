@@ -28,10 +28,15 @@ class Announcer:
 
     async def run(self) -> None:
         """For ever. Whoever cannot be told in time is not told."""
-        from libp2p.identity.identify_push.identify_push import push_identify_to_peers
+        from libp2p.identity.identify_push.identify_push import push_identify_to_peer
 
+        at_once = trio.CapacityLimiter(
+            limits.CONNECTIONS
+        )  # or ten that do not answer would keep it from the others
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
             with trio.move_on_after(limits.OPEN_STREAM_TIMEOUT_MS / 1000):
-                await push_identify_to_peers(self._basic)
+                async with trio.open_nursery() as nursery:
+                    for peer in self._basic.get_connected_peers():
+                        nursery.start_soon(push_identify_to_peer, self._basic, peer, None, at_once)
