@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo testnet test heavy test-all coverage check format bench clean
+.PHONY: setup demo testnet test heavy interop test-all coverage check format bench clean
 
 setup: $(STAMP)
 
@@ -30,13 +30,18 @@ testnet: setup
 	@$(BIN)/fondaco testnet up
 
 test: setup
-	@$(PYTEST) $(SPREAD) -m "not heavy"
+	@$(PYTEST) $(SPREAD) -m "not heavy and not interop"
 
 # What takes too long for every day: CI runs it after the rest.
 heavy: setup
 	@$(PYTEST) $(SPREAD) --dist worksteal -m heavy --durations=10
 
-test-all: test heavy
+# Our nodes and js-libp2p, which npm brings; without Node.js these tests are skipped and say so.
+interop: setup
+	@if command -v npm >/dev/null; then cd tests/interop && npm ci --no-progress; fi
+	@$(PYTEST) -m interop tests/interop
+
+test-all: test heavy interop
 
 # After `make test PYTEST="$(BIN)/coverage run -m pytest"`: everything together, then what is owed in full.
 coverage:
@@ -58,4 +63,4 @@ bench: setup
 	@$(BIN)/fondaco bench all --table docs/reference/benchmarks.md
 
 clean:
-	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/interop/node_modules

@@ -81,9 +81,18 @@ class Reconciler:
         pause_ms = bounds.ROUND_MS
         while True:
             await trio.sleep(pause_ms * self._chance.uniform(0.5, 1.5) / 1_000)
-            neighbours = self._neighbours()
-            more = bool(neighbours) and await self.round(self._chance.choice(neighbours))
+            more = await self.round_with_any()
             pause_ms = bounds.ROUND_SOON_MS if more else bounds.ROUND_MS
+
+    async def round_with_any(self) -> bool:
+        """A round with a neighbour drawn by chance, or with the next where that one cannot; as `round`."""
+        neighbours = self._neighbours()
+        for peer in self._chance.sample(neighbours, min(len(neighbours), bounds.ROUND_TRIES)):
+            failed = self.counters.rounds_failed
+            more = await self.round(peer)
+            if self.counters.rounds_failed == failed:
+                return more
+        return False
 
     async def round(self, peer: str) -> bool:
         """Pull from `peer` what we lack; whether it brought something, and there is more of it and room."""

@@ -7,6 +7,7 @@ a host does. Nothing of libp2p's own types leaves it.
     host        open_host, Host, Stream
     hardening   what the swarm must not be left to do by itself
     yamux       the multiplexer, bounded
+    announcing  peers are told when we serve more
     keepalive   silent connections are dropped
     bans        who is not let in
     outbox      the bounded queue in front of one stream

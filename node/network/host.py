@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from fondaco.node.network.announcing import Announcer
 from fondaco.node.network.bans import Bans, network_of
 from fondaco.node.network.peers import Address, Endpoint, PeerId, endpoint, peer_id_of, peer_of, public_key_of
 from fondaco.protocol import limits
@@ -68,6 +69,8 @@ class Host:
         self._dialled: dict[PeerId, Address] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
         self._changed = trio.Event()
+        self._announcer = Announcer(basic)
+        nursery.start_soon(self._announcer.run)
 
     # Who and where
 
@@ -189,6 +192,7 @@ class Host:
                 await stream.reset()
 
         self._basic.set_stream_handler(protocol, serve)
+        self._announcer.changed()
 
     async def _guarded(self, peer: PeerId, handler: Callable[[Any], Awaitable[None]], stream: Any) -> None:
         """Run `handler`; raise nothing but a `FondacoError`.

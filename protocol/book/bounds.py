@@ -10,6 +10,8 @@ ROUND_SOON_MS = 500
 """After a round that had to leave something for the next."""
 ROUND_LASTS_MS = 10_000
 """Then a round ends, whatever the neighbour: a slow one shall not hold up the others."""
+ROUND_TRIES = 4
+"""Neighbours that are tried until there is a round: some may only gossip."""
 ROUND_CALLS = 64
 """Questions of one round, and with the next two what one neighbour can make us do in it."""
 ROUND_ITEMS = 1_024

@@ -216,6 +216,21 @@ async def test_a_neighbour_that_does_not_speak_it_fails_a_round_and_is_not_blame
         assert one.host.counters.peer_faults == 0
 
 
+async def test_neighbours_that_only_gossip_do_not_cost_a_round(tmp_path: Path) -> None:
+    """Whoever of them is drawn first: another libp2p is a neighbour in gossip, and has no book."""
+    async with network(tmp_path, 2) as here, open_host(seed(8)) as mute, open_host(seed(9)) as silent:
+        old, new = here.peers
+        for host in (mute, silent):
+            here.nursery.start_soon(Gossip(host, here.town.chain).run)
+            await new.host.connect(address(host))
+        await until(lambda: len(new.gossip.peers()) == 3)
+        for number in range(10):
+            identity, signed = order_by(here.alice, deposit=1_000)
+            old.book.add_order(signed)
+            await new.reconciler.round_with_any()
+            assert new.book.order(identity), f"try {number}"
+
+
 async def test_whole_nodes_hold_rounds_with_their_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,18 @@
 
 import pytest
 import trio
-from tests.support.network import address, echo, echoes, hosts, pair, port, raw_connection, seed, until
+from tests.support.network import (
+    address,
+    echo,
+    echoes,
+    hosts,
+    known_protocols,
+    pair,
+    port,
+    raw_connection,
+    seed,
+    until,
+)
 
 from fondaco.node.network.host import open_host
 from fondaco.node.network.peers import PeerId, peer_id_of
@@ -27,6 +38,15 @@ async def test_a_host_knows_from_where_a_peer_came_and_who_dialled() -> None:
         stranger = peer_id_of(Signer(seed(9)).public_key)
         assert one.remote_ip(stranger) == ""
         assert not one.dialled(stranger)
+
+
+async def test_a_peer_that_is_connected_is_told_of_what_is_served_from_now_on() -> None:
+    """By identify/push: others open no stream for a protocol that was never named to them."""
+    async with pair() as (one, two):
+        await until(lambda: known_protocols(one, two.peer_id))
+        two.handle("/first/1", echo)
+        two.handle("/second/1", echo)
+        await until(lambda: {"/first/1", "/second/1"} <= known_protocols(one, two.peer_id))
 
 
 async def test_streams_carry_bytes_both_ways_until_they_are_closed() -> None:

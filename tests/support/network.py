@@ -83,3 +83,11 @@ async def raw_stream(host: Host, peer: PeerId) -> Any:
     from fondaco.node.network.dial import identity
 
     return await host._swarm.new_stream(identity(peer))
+
+
+def known_protocols(host: Host, peer: PeerId) -> set[str]:
+    """What `peer` has told `host` that it serves; nothing before it did."""
+    from fondaco.node.network.dial import identity
+
+    store = host._basic.get_peerstore()
+    return set(store.get_protocols(identity(peer))) if store.has_peer(identity(peer)) else set()

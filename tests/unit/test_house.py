@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +111,11 @@ def test_only_the_network_speaks_of_libp2p() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(one.split(".")[0] in ("libp2p", "multiaddr") for one in names), name
+
+
+def test_what_is_installed_from_npm_is_locked_by_hash_and_no_registry_is_named() -> None:
+    """A lock file made elsewhere would send everybody to the registry it was made with."""
+    lock = json.loads((ROOT / "tests" / "interop" / "package-lock.json").read_text(encoding="utf-8"))
+    for name, package in lock["packages"].items():
+        assert "resolved" not in package, name
+        assert not name or package["integrity"].startswith("sha512-"), name

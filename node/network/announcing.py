@@ -1,0 +1,42 @@
+"""Connected peers are told when we begin to serve another protocol (identify/push).
+
+Ours need no telling, they ask for what they want and ask again. Others, go-libp2p's gossip among them, open a
+stream only for a protocol that its owner has named; and a peer may be connected before all our services are up.
+
+https://github.com/libp2p/specs/blob/master/identify/README.md#identifypush
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from fondaco.protocol import limits
+
+
+class Announcer:
+    """Pushes what we serve now, once for all that has begun at the same time. `run` it in a nursery."""
+
+    def __init__(self, basic: Any) -> None:
+        self._basic = basic
+        self._changed = trio.Event()
+
+    def changed(self) -> None:
+        """We serve something more, or something less."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """For ever. Whoever cannot be told in time is not told."""
+        from libp2p.identity.identify_push.identify_push import push_identify_to_peer
+
+        at_once = trio.CapacityLimiter(
+            limits.CONNECTIONS
+        )  # or ten that do not answer would keep it from the others
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            with trio.move_on_after(limits.OPEN_STREAM_TIMEOUT_MS / 1000):
+                async with trio.open_nursery() as nursery:
+                    for peer in self._basic.get_connected_peers():
+                        nursery.start_soon(push_identify_to_peer, self._basic, peer, None, at_once)
