@@ -110,6 +110,10 @@ class Router:
     def topics(self) -> tuple[str, ...]:
         return tuple(self.mesh.topics)
 
+    def wanted(self) -> dict[Peer, tuple[str, ...]]:
+        """Of each neighbour the topics it wants."""
+        return {peer: tuple(sorted(neighbour.wanted)) for peer, neighbour in self._neighbours.items()}
+
     def count(self, topic: str) -> TopicCounters:
         """What is counted of a topic of ours."""
         return self.by_topic.setdefault(topic, TopicCounters())

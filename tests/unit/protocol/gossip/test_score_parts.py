@@ -74,6 +74,7 @@ def test_each_topic_is_counted_by_itself_and_strangers_topics_are_not() -> None:
         router.subscribe(topic)
     router.peer_added(A)
     router.received(A, Rpc(subscriptions=(Subscription(topic="t", subscribe=True),)))
+    assert router.wanted() == {A: ("t",)}
     router.published("t", b"ours")
     messages = tuple(Message(topic="t", data=bytes([number])) for number in range(3))
     router.received(A, Rpc(messages=(*messages, messages[0], Message(topic="x", data=b"x"))))
