@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.children import ROOT
 from fondaco.node import reference_metrics
 from fondaco.node.metrics.exposition import METRICS
 from fondaco.node.metrics.model import CODES, counter, gauge
+from fondaco.node.reference_metrics import documented
 
 
 def test_the_committed_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,14 @@ def test_every_metric_is_named_once_says_what_it_is_and_is_on_the_page() -> None
         assert metric.name.startswith("fondaco_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert "peer" not in metric.labels
+
+
+def test_alerts_name_metrics_that_exist() -> None:
+    how_to = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    known = {*documented(), *(f"{name}_{part}" for name in documented() for part in ("bucket", "total"))}
+    named = set(re.findall(r"\bfondaco_\w+", how_to))
+    assert len(named) > 10
+    assert named <= known
 
 
 def test_rare_codes_are_put_together() -> None:

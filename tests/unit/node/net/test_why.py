@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.children import ROOT
 
 from fondaco.node.net import span
 from fondaco.node.net.bans import BanRow
@@ -142,6 +144,14 @@ def test_what_hinders_nothing_leaves_a_peer_clear() -> None:
 
 def test_a_part_that_lifts_a_score_is_not_blamed() -> None:
     assert only(scored(-5.0, p5=-5.0, p1=40.0)).figures["p5"] == -5.0
+
+
+def test_the_guide_says_what_to_do_about_every_code() -> None:
+    source = (ROOT / "node/net/why.py").read_text(encoding="utf-8")
+    guide = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    found = set(re.findall(r'"((?:peer|dial|gossip|score|topic|mesh|queue)\.\w+)"', source))
+    assert len(found) > 15
+    assert all(f"`{code}`" in guide for code in {*found, "ban.peer", "ban.network"})
 
 
 def test_people_read_it_line_by_line() -> None:
