@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import trio
-from fastapi import Depends, FastAPI, Path, Query
+from fastapi import Depends, FastAPI, Query
 from pydantic import Field
 
 from fondaco.node.api.models import Page, Strict, model_of, plain
@@ -17,7 +17,7 @@ from fondaco.node.net.standing import standing
 from fondaco.node.net.why import Answer, why
 from fondaco.protocol import limits
 
-Id = Annotated[str, Path(min_length=1, max_length=100, description="12D3KooW...")]
+PeerQuery = Annotated[str, Query(max_length=100, description="12D3KooW...")]
 Limit = Annotated[int, Query(ge=1, le=limits.CONNECTIONS)]
 Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
 SUBJECT = "a peer id, or a network: 203.0.113.0/24, 2001:db8:1::/48"
@@ -62,10 +62,10 @@ def _serve_views(app: FastAPI, node: Node) -> None:
         """Each topic: its mesh, who waits outside, and what came of its messages."""
         return plain(mesh.mesh(node))
 
-    @app.get("/net/why-not/{identity}", response_model=model_of(Answer))
-    async def why_not(identity: Id) -> Any:
+    @app.get("/net/why-not", response_model=model_of(Answer))
+    async def why_not(peer: PeerQuery) -> Any:
         """Everything that stands in the way of a peer's connection, of its place in a mesh, or of hearing it."""
-        return plain(why(standing(node, identity)))
+        return plain(why(standing(node, peer)))
 
 
 def _serve_bans(app: FastAPI, node: Node, token: str) -> None:

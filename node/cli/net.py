@@ -107,11 +107,9 @@ def why_not(context: click.Context, peer: str, home: Path, as_json: bool) -> Non
 
     Exit code 0 if nothing is in its way, 1 if something is. Each reason has a stable code.
     """
-    from urllib.parse import quote
-
     from fondaco.node.net.words import why_lines
 
-    answer = _ask(home, "GET", f"/net/why-not/{quote(peer, safe='') or '-'}")
+    answer = _ask(home, "GET", "/net/why-not", params={"peer": peer[:100]})
     _show(answer, as_json, lambda: why_lines(answer))
     if not answer["clear"]:
         context.exit(1)

@@ -48,7 +48,7 @@ async def test_peers_and_meshes_are_shown_as_they_are(tmp_path: Path) -> None:
         assert {"orders", "bids", "transactions"} <= meshes.keys()
         assert [member["id"] for member in meshes["orders"]["mesh"]] == [two.id]
         assert meshes["orders"]["outside"] == meshes["orders"]["backoffs"] == []
-        assert (await one.get(f"/net/why-not/{two.id}"))["clear"]
+        assert (await one.get("/net/why-not", peer=two.id))["clear"]
         past = await one.get("/net/peers", cursor=two.id)
         assert past == {"items": [], "next": None}
 
@@ -58,7 +58,7 @@ async def test_faults_are_counted_where_they_are_shown(tmp_path: Path) -> None:
         one.node.host.blame(two.node.host.peer_id, PeerFault("test.fault", "nonsense"))
         (row,) = (await one.get("/net/peers"))["items"]
         assert (row["faults"], "nonsense" in row["last_fault"]) == (1, True)
-        answer = await one.get(f"/net/why-not/{two.id}")
+        answer = await one.get("/net/why-not", peer=two.id)
         assert [reason["code"] for reason in answer["reasons"]] == ["peer.faults"]
         assert answer["clear"], "that alone keeps nobody out"
 
@@ -116,7 +116,7 @@ async def test_why_not_tells_strangers_from_ourselves_and_from_those_that_do_not
         nowhere = Address(f"/ip4/127.0.0.1/tcp/{loopback.free_port()}/p2p/{STRANGER}")
         one.node.host.keep_connected(nowhere)
         await until(lambda: dials_failed(one, STRANGER) >= 2)
-        answer = await one.get(f"/net/why-not/{STRANGER}")
+        answer = await one.get("/net/why-not", peer=STRANGER)
         (reason,) = answer["reasons"]
         assert (reason["code"], answer["known_from"], answer["clear"]) == ("dial.failed", ["contact"], False)
         assert reason["figures"]["failures"] >= 2

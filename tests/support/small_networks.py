@@ -39,7 +39,7 @@ class Asked:
         return await self.client.request(method, path, headers=headers, **request)
 
     async def codes(self, peer: str) -> list[str]:
-        return [one["code"] for one in (await self.get(f"/net/why-not/{peer}"))["reasons"]]
+        return [one["code"] for one in (await self.get("/net/why-not", peer=peer))["reasons"]]
 
 
 @asynccontextmanager
