@@ -104,7 +104,7 @@ class Agreement:
     ) -> None:
         self._chain = chain
         self._mempool = mempool
-        self._engine = engine
+        self.engine = self._engine = engine
         self._journal = journal
         self._evidence = evidence
         evidence.spread = self._spread
@@ -295,7 +295,7 @@ class Agreement:
             case Commit(block, certificate):
                 self._journal.flush()
                 start = self._commit(block, certificate)
-                self.finality.note(clock.now() - block.header.time)
+                self.finality.note(clock.now() - block.header.time, round=certificate.round)
                 return start
             case ReportEvidence(evidence):
                 log.warning("validator %s broke its word at height %d", culprit(evidence).hex(), evidence.height)

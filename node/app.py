@@ -42,6 +42,7 @@ from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.rpc import RpcClient, RpcServer
+from fondaco.node.pulse import Pulse
 from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
@@ -77,6 +78,7 @@ class Node:
     keys: dict[str, Key]
     market: Market | None = None
     """Where the node keeps one."""
+    pulse: Pulse = field(default_factory=Pulse)
     ready: trio.Event = field(default_factory=trio.Event)
     """Set once the node does all it is there for: a provider, once it is registered and answers orders."""
 
@@ -167,6 +169,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         if config.api:
             from fondaco.node.api import serve_api
 
+            nursery.start_soon(node.pulse.run, node.gossip.counted)
             await nursery.start(serve_api, node)
         yield node
 

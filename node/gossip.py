@@ -20,7 +20,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 
 import trio
 
@@ -28,6 +29,7 @@ from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, shared_address, unbase58
+from fondaco.node.timings import Timings
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import parameters, wire
@@ -94,7 +96,7 @@ def decode_batch(data: bytes) -> list[bytes]:
     return items
 
 
-class _Topic:
+class TopicState:
     """One subscribed or published topic: its batch in the making, and its batches that wait to be handled."""
 
     def __init__(self, name: str) -> None:
@@ -106,6 +108,10 @@ class _Topic:
         self.inbox, self.outbox = trio.open_memory_channel[Deliver](limits.GOSSIP_QUEUE_BATCHES)
         self.seen: SeenCache[bytes] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
         self.running = False
+        self.shed = 0
+        """Batches dropped because the handler was too slow."""
+        self.took = Timings()
+        """The handler's times, a batch each."""
 
 
 class Gossip:
@@ -117,13 +123,25 @@ class Gossip:
         self.router = Router(router_config(chain), now=self._now(), seed=secrets.randbits(64))
         framing = Framing(encode=wire.delimit, reader=wire.DelimitedReader)
         self.links = Links(host, PROTOCOL, self._on_rpc, hello=None, on_up=self._on_up, framing=framing)
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, TopicState] = {}
         self._nursery: trio.Nursery | None = None
         self._subscriptions_changed = trio.Event()
-        self.shed_batches = 0
-        """Batches dropped because their handler was too slow."""
         self.items_handled = 0
         self.items_repeated = 0
+
+    @property
+    def shed_batches(self) -> int:
+        """Batches dropped because their handler was too slow."""
+        return sum(state.shed for state in self._topics.values())
+
+    @property
+    def topics(self) -> Mapping[str, TopicState]:
+        """By the name on the wire."""
+        return self._topics
+
+    def counted(self) -> dict[str, dict[str, int]]:
+        """What the router counted so far, by topic."""
+        return {name: asdict(one) for name, one in self.router.by_topic.items()}
 
     def peers(self) -> list[PeerId]:
         """Neighbours that gossip can be sent to now."""
@@ -191,29 +209,29 @@ class Gossip:
 
     # Sending
 
-    def _topic(self, topic: str) -> _Topic:
+    def _topic(self, topic: str) -> TopicState:
         name = topic_name(self._chain, topic)
         state = self._topics.get(name)
         if state is None:
-            state = self._topics[name] = _Topic(name)
+            state = self._topics[name] = TopicState(name)
             if self._nursery is not None:
                 self._start(state)
         return state
 
-    def _start(self, state: _Topic) -> None:
+    def _start(self, state: TopicState) -> None:
         assert self._nursery is not None
         if not state.running:
             state.running = True
             self._nursery.start_soon(self._send_batches, state)
 
-    async def _send_batches(self, state: _Topic) -> None:
+    async def _send_batches(self, state: TopicState) -> None:
         """Send what there is, then wait out the window: a lone item leaves at once, a burst is batched."""
         while True:
             await state.filled.wait()
             self._flush(state)
             await trio.sleep(limits.GOSSIP_BATCH_WINDOW_MS / 1000)
 
-    def _flush(self, state: _Topic) -> None:
+    def _flush(self, state: TopicState) -> None:
         state.filled = trio.Event()
         if state.batch:
             data = codec.pack(state.batch)
@@ -266,16 +284,18 @@ class Gossip:
         try:
             self._topics[delivery.topic].inbox.send_nowait(delivery)
         except trio.WouldBlock:
-            self.shed_batches += 1
+            self._topics[delivery.topic].shed += 1
             self._perform(self.router.verdict(delivery.message_id, Verdict.IGNORE))
 
-    async def _handle(self, state: _Topic) -> None:
+    async def _handle(self, state: TopicState) -> None:
         """Judge one batch after the other: so no item is ever in two batches under judgement."""
         async for delivery in state.outbox:
+            began = trio.current_time()
             verdict = await self._judge(state, delivery)
+            state.took.note(trio.current_time() - began)
             self._perform(self.router.verdict(delivery.message_id, verdict, now=self._now()))
 
-    async def _judge(self, state: _Topic, delivery: Deliver) -> Verdict:
+    async def _judge(self, state: TopicState, delivery: Deliver) -> Verdict:
         try:
             items = decode_batch(delivery.data)
         except Malformed:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 
 import trio
 
 from fondaco.consensus.ledger.envelope import Envelopes, Read
+from fondaco.node.timings import Timings
 from fondaco.protocol import limits
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.scalars import PublicKey, Signature
@@ -37,6 +39,8 @@ class Verifier:
         self._envelopes = envelopes
         self._check = check
         self._threads = trio.CapacityLimiter(THREADS)
+        self.waited = Timings()
+        """How long signatures waited for a thread to check them."""
 
     def holds(self, read: Read) -> bool:
         """Check one here and now."""
@@ -89,13 +93,19 @@ class Verifier:
 
         async def judge(first: int) -> None:
             part = claims[first : first + size]
-            answers[first] = await trio.to_thread.run_sync(self._all, part, limiter=self._threads)
+            asked = time.perf_counter()
+            began, answers[first] = await trio.to_thread.run_sync(self._all_in_turn, part, limiter=self._threads)
+            self.waited.note(began - asked)
 
         size = limits.VERIFIED_AT_ONCE
         async with trio.open_nursery() as nursery:
             for first in range(0, len(claims), size):
                 nursery.start_soon(judge, first)
         return [holds for first in sorted(answers) for holds in answers[first]]
+
+    def _all_in_turn(self, claims: Sequence[Claim]) -> tuple[float, list[bool]]:
+        """In a thread; with the moment it began."""
+        return time.perf_counter(), self._all(claims)
 
     def _all(self, claims: Sequence[Claim]) -> list[bool]:
         return [self._check(*claim) for claim in claims]

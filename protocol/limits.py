@@ -84,6 +84,8 @@ PEER_FAULTS = 8
 PEER_FAULT_MS = 60_000
 BAN_MS = 600_000
 BANS = 10_000
+CONTACTS = 4_096
+"""Peers whose failed dials and ended connections a host remembers."""
 SEND_QUEUE_FRAMES = 65_536
 HELLO_BYTES = 1 * KIB
 

@@ -1,8 +1,8 @@
 """The node's HTTP API, on loopback: what it knows, as JSON, with an OpenAPI document at `/docs`.
 
 FastAPI on Hypercorn's trio worker. Imported only where the API is switched on: it costs some 20 MB. It reads;
-the one thing it takes is a signed transaction, which is as safe as gossip. It is not for the open internet: it
-refuses to listen anywhere but on loopback.
+it takes signed transactions, which is as safe as gossip, and bans from the node's operator alone
+(`node.api.operator`). It is not for the open internet: it refuses to listen anywhere but on loopback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from fondaco import __version__
 from fondaco.node.api.book import serve_book
 from fondaco.node.api.ledger import serve_ledger
 from fondaco.node.api.market import serve_market
+from fondaco.node.api.metrics import serve_metrics
 from fondaco.node.api.models import plain
+from fondaco.node.api.net import serve_net
+from fondaco.node.api.operator import make_token
 from fondaco.node.api.problems import RESPONSES, document, tell_problems
 from fondaco.node.app import Node
 from fondaco.protocol.errors import Refused
@@ -32,8 +35,8 @@ ids are hexadecimal. Lists come in pages: give `next` as `cursor` for what follo
 where its `node.toml` says `market = true`; all else is the newest state."""
 
 
-def make_app(node: Node) -> FastAPI:
-    """The application over one node."""
+def make_app(node: Node, token: str = "") -> FastAPI:
+    """The application over one node; who shows `token` is its operator, nobody if it is empty."""
     app = FastAPI(
         title="fondaco node", version=__version__, description=ABOUT, redoc_url=None, responses=RESPONSES
     )
@@ -42,6 +45,8 @@ def make_app(node: Node) -> FastAPI:
     serve_ledger(app, node)
     serve_book(app, node)
     serve_market(app, node)
+    serve_net(app, node, token)
+    serve_metrics(app, node)
     return app
 
 
@@ -58,5 +63,5 @@ async def serve_api(node: Node, task_status: trio.TaskStatus[None] = trio.TASK_S
     settings.errorlog = None
     settings.graceful_timeout = 1.0
     async with trio.open_nursery() as nursery:
-        await nursery.start(hypercorn.trio.serve, make_app(node), settings)
+        await nursery.start(hypercorn.trio.serve, make_app(node, make_token(node.config.data)), settings)
         task_status.started()

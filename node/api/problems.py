@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from fondaco.node.api.models import Problem
 from fondaco.protocol.errors import FondacoError, Refused
 
-BAD_REQUEST, NOT_FOUND, BUSY = 400, 404, 503
+BAD_REQUEST, NOT_OPERATOR, NOT_FOUND, BUSY = 400, 401, 404, 503
 STATUS = {
     "api.not_found": NOT_FOUND,
+    "api.operator": NOT_OPERATOR,
     "why.unknown": NOT_FOUND,
     "market.off": NOT_FOUND,
     "market.none": BUSY,
@@ -27,6 +28,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     BUSY: {"model": Problem, "description": "It cannot be answered now."},
 }
 """What any route may answer besides its success."""
+OPERATOR: dict[int | str, dict[str, Any]] = {
+    NOT_OPERATOR: {"model": Problem, "description": "Only the node's operator may do that."}
+}
+"""And what those that change something may."""
 
 
 def not_found(what: str) -> Refused:

@@ -16,6 +16,7 @@ from fondaco.node.book.entries import Entry, Place, improves, said
 from fondaco.node.book.holdings import Holdings
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
+from fondaco.node.refusals import Refusals, counting
 from fondaco.protocol import codec, limits
 from fondaco.protocol.book.digests import ItemId, item_id
 from fondaco.protocol.book.memory import Memory
@@ -51,6 +52,8 @@ class Book:
         self._promised: dict[PublicKey, int] = {}
         """By payer, the sum of the deposits that open orders count on."""
         self.holdings = Holdings()
+        self.refusals = Refusals()
+        """Items that did not come in, by code."""
         self.news = News()
         """Rings when an order came in."""
         self.listeners: list[Callable[[GossipItem], None]] = []
@@ -75,19 +78,20 @@ class Book:
 
         Raises `Refused` with what the ledger's state does not allow, or there is no room for.
         """
-        if isinstance(signed, SignedOrder):
-            return self._admit_order(OrderId(message), signed, source)
-        return self._admit_answer(item_id(message), signed, source)
+        with counting(self.refusals):
+            if isinstance(signed, SignedOrder):
+                return self._admit_order(OrderId(message), signed, source)
+            return self._admit_answer(item_id(message), signed, source)
 
     def add_order(self, signed: SignedOrder, source: str = OWN) -> OrderId:
         """Admit an order. Raises `PeerFault`, or `Refused` with what the order or the ledger's state lacks."""
-        identity = OrderId(self.check(signed))
-        self._admit_order(identity, signed, source)
-        return identity
+        message = self.check(signed)
+        self.admit(message, signed, source)
+        return OrderId(message)
 
     def add_answer(self, signed: Answer, source: str = OWN) -> bool:
         """Admit a bid or decline; whether it said anything new. Raises `PeerFault` or `Refused`."""
-        return self._admit_answer(item_id(self.check(signed)), signed, source)
+        return self.admit(self.check(signed), signed, source)
 
     def _admit_order(self, identity: OrderId, signed: SignedOrder, source: str) -> bool:
         if identity in self._entries:

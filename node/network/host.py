@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from fondaco.node.network.announcing import Announcer
 from fondaco.node.network.bans import Bans, network_of
+from fondaco.node.network.contacts import Contacts
+from fondaco.node.network.host_counters import HostCounters
 from fondaco.node.network.peers import Address, Endpoint, PeerId, endpoint, peer_id_of, peer_of, public_key_of
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
@@ -36,23 +37,6 @@ PeerCallback = Callable[[PeerId], None]
 CLOSE_S = 5.0
 
 
-@dataclass(slots=True)
-class HostCounters:
-    """What happened since the start, for metrics."""
-
-    connected: int = 0
-    disconnected: int = 0
-    dial_failures: int = 0
-    streams_in: int = 0
-    streams_out: int = 0
-    streams_over_limit: int = 0
-    handler_errors: int = 0
-    """Handlers that raised what is neither a peer's fault nor ours to answer: bugs."""
-    peer_faults: int = 0
-    bans: int = 0
-    drops: int = 0
-
-
 class Host:
     """A running host; `open_host` makes one."""
 
@@ -60,10 +44,11 @@ class Host:
         self.peer_id = peer_id
         self.bans = bans
         self.counters = HostCounters()
+        self.contacts = Contacts()
         self._basic = basic
         self._swarm = swarm
         self._nursery = nursery
-        self._connected: dict[PeerId, None] = {}
+        self._connected: dict[PeerId, float] = {}
         self._on_connected: list[PeerCallback] = []
         self._on_disconnected: list[PeerCallback] = []
         self._dialled: dict[PeerId, Address] = {}
@@ -87,6 +72,10 @@ class Host:
 
     def is_connected(self, peer: PeerId) -> bool:
         return peer in self._connected
+
+    def connected_at(self, peer: PeerId) -> float | None:
+        """Since when `peer` is connected, by trio's clock; None while it is not."""
+        return self._connected.get(peer)
 
     def round_trip_ms(self, peer: PeerId) -> float | None:
         """How long a keepalive ping takes, smoothed; None before the first or without a connection."""
@@ -133,6 +122,7 @@ class Host:
         if peer == self.peer_id:
             raise Refused("network.address", "that is our own address")
         reason = self.bans.why(peer, trio.current_time())
+        reason = reason or self.bans.why(network_of(endpoint(address).ip), trio.current_time())
         if reason is not None:
             raise Refused("network.banned", f"{peer} is banned: {reason}")
         # One dial at a time: who comes second finds the connection of the first, and makes no other.
@@ -140,8 +130,10 @@ class Host:
         try:
             async with lock:
                 await dial.dial(self._basic, address)
-        except Unreachable:
+            self.contacts.reached(peer, address)
+        except Unreachable as error:
             self.counters.dial_failures += 1
+            self.contacts.failed(peer, address, error.message, trio.current_time())
             raise
         finally:
             if not lock.statistics().tasks_waiting:
@@ -170,6 +162,7 @@ class Host:
             # One that hangs up at once is dialled ever more seldom, too.
             lasted = trio.current_time() - began
             delay = shortest if lasted > longest else delay
+            self.contacts.retry(peer, trio.current_time() + delay)
             await trio.sleep(delay)
             delay = min(delay * 2, longest)
 
@@ -261,6 +254,7 @@ class Host:
         from fondaco.node.network.keepalive import drop
 
         self.counters.drops += 1
+        self.contacts.dropping(peer, reason)
         log.info("dropping %s: %s", peer, reason)
         async with trio.open_nursery() as nursery:
             for connection in self._swarm.get_connections(identity(peer)):
@@ -275,6 +269,10 @@ class Host:
     def _over_limit(self) -> None:
         self.counters.streams_over_limit += 1
 
+    def _silent(self, raw_peer: Any) -> None:
+        self.counters.silent += 1
+        self.contacts.dropping(PeerId(raw_peer.to_base58()), "it did not answer a ping")
+
     def _came(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())
         reason = self.bans.why(peer, trio.current_time())
@@ -284,8 +282,9 @@ class Host:
             self.start_soon(self.drop, peer, reason or "too many connections")
             return
         if peer not in self._connected:
-            self._connected[peer] = None
+            self._connected[peer] = trio.current_time()
             self.counters.connected += 1
+            self.contacts.came(peer)
             self._tell(self._on_connected, peer)
 
     def _went(self, raw_peer: Any) -> None:
@@ -294,8 +293,9 @@ class Host:
             return
         with contextlib.suppress(KeyError):
             self._basic.get_peerstore().clear_peerdata(raw_peer)  # or it would remember every passer-by
-        if self._connected.pop(peer, 0) is None:
+        if self._connected.pop(peer, None) is not None:
             self.counters.disconnected += 1
+            self.contacts.left(peer, trio.current_time())
             self._tell(self._on_disconnected, peer)
 
     def _tell(self, callbacks: list[PeerCallback], peer: PeerId) -> None:
@@ -352,7 +352,10 @@ async def open_host(
         hardening.bound_streams(swarm, host._serve_any, host._over_limit)
         swarm.register_notifee(Notices(host._came, host._went))
         keepalive = Keepalive(
-            swarm.get_connections, interval_ms=keepalive_interval_ms, timeout_ms=keepalive_timeout_ms
+            swarm.get_connections,
+            interval_ms=keepalive_interval_ms,
+            timeout_ms=keepalive_timeout_ms,
+            on_silent=host._silent,
         )
         nursery.start_soon(keepalive.run)
         try:

@@ -31,10 +31,12 @@ class Keepalive:
         *,
         interval_ms: int = limits.KEEPALIVE_INTERVAL_MS,
         timeout_ms: int = limits.KEEPALIVE_TIMEOUT_MS,
+        on_silent: Callable[[Any], None] = lambda _peer: None,
     ) -> None:
         self._connections = connections
         self._interval_s = interval_ms / 1000
         self._timeout_s = timeout_ms / 1000
+        self._on_silent = on_silent
         self.dropped = 0
         """Connections cut for their silence."""
 
@@ -53,6 +55,7 @@ class Keepalive:
         try:
             if not await self._answers(connection.muxed_conn):
                 self.dropped += 1
+                self._on_silent(connection.muxed_conn.peer_id)
                 await drop(connection)
         finally:
             busy.discard(id(connection))

@@ -71,7 +71,8 @@ class Links:
         self._on_up = on_up
         self._on_down = on_down
         self._framing = framing
-        self._queue_bytes = queue_bytes
+        self.queue_bytes = queue_bytes
+        """That may wait for each peer."""
         self._up: dict[PeerId, Outbox] = {}
         self._talking: set[PeerId] = set()
         self._inbound: dict[PeerId, Stream] = {}
@@ -116,6 +117,14 @@ class Links:
         self.frames_out += 1
         self.bytes_out += len(framed)
         outbox.put(framed)
+
+    def outbox(self, peer: PeerId) -> Outbox | None:
+        """The queue in front of the link to `peer`; None where there is no link."""
+        return self._up.get(peer)
+
+    def hears(self, peer: PeerId) -> bool:
+        """Whether a stream of `peer` to us is open."""
+        return peer in self._inbound
 
     def queued_bytes(self, peer: PeerId) -> int:
         """What waits to be sent to `peer`."""
@@ -174,7 +183,7 @@ class Links:
     async def _link(self, peer: PeerId) -> None:
         """One link from beginning to end."""
         stream = await self._host.open_stream(peer, self._protocol)
-        outbox = Outbox(max_bytes=self._queue_bytes)
+        outbox = Outbox(max_bytes=self.queue_bytes)
         payloads = Payloads(stream, self._framing.reader())
         try:
             if self._hello is not None:

@@ -40,6 +40,10 @@ class Backoffs:
         until = self._until.get((topic, peer))
         return until is not None and now < until + self.slack_ms
 
+    def pending(self, now: Millis) -> list[tuple[str, Peer, int]]:
+        """(topic, peer, milliseconds left) of those during which a GRAFT of theirs would come too soon."""
+        return [(topic, peer, until - now) for (topic, peer), until in self._until.items() if until > now]
+
     def expire(self, now: Millis) -> None:
         """Forget what is over, slack included."""
         for key in [key for key, until in self._until.items() if until + self.slack_ms <= now]:

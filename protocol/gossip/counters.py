@@ -44,3 +44,16 @@ class Counters:
     """RPCs not read because of their sender's score."""
     suggestions: int = 0
     """Peers that trusted neighbours named in a PRUNE."""
+
+
+@dataclass(slots=True)
+class TopicCounters:
+    """Of the above what belongs to one topic that we publish in or want."""
+
+    published: int = 0
+    duplicates: int = 0
+    delivered: int = 0
+    accepted: int = 0
+    ignored: int = 0
+    rejected: int = 0
+    shed: int = 0

@@ -28,7 +28,7 @@ from typing import assert_never
 
 from fondaco.protocol.gossip.chance import Chance
 from fondaco.protocol.gossip.control import Control, IHave, Prune
-from fondaco.protocol.gossip.counters import Counters
+from fondaco.protocol.gossip.counters import Counters, TopicCounters
 from fondaco.protocol.gossip.effects import (
     Deliver,
     Effect,
@@ -87,6 +87,8 @@ class Router:
         """`seed` decides every choice among peers; what they could guess would help them."""
         self.config = config or RouterConfig()
         self.counters = Counters()
+        self.by_topic: dict[str, TopicCounters] = {}
+        """Only of topics of our own choice: strangers cannot make it grow."""
         self._now = self._beat_at = now
         self._neighbours: dict[Peer, Neighbour] = {}
         chance = Chance(seed)
@@ -107,6 +109,14 @@ class Router:
     @property
     def topics(self) -> tuple[str, ...]:
         return tuple(self.mesh.topics)
+
+    def wanted(self) -> dict[Peer, tuple[str, ...]]:
+        """Of each neighbour the topics it wants."""
+        return {peer: tuple(sorted(neighbour.wanted)) for peer, neighbour in self._neighbours.items()}
+
+    def count(self, topic: str) -> TopicCounters:
+        """What is counted of a topic of ours."""
+        return self.by_topic.setdefault(topic, TopicCounters())
 
     def subscribers(self, topic: str) -> tuple[Peer, ...]:
         """Neighbours that want `topic`."""
@@ -213,16 +223,20 @@ class Router:
         identity = message_id(message.data)
         self.lazy.promises.kept(identity)
         waiting = self._pending.get(identity)
+        of_topic = self.count(message.topic)
         if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
+            of_topic.duplicates += 1
             self._again(peer, message.topic, identity, waiting)
             return []
         if len(self._pending) >= self.config.pending:
+            of_topic.shed += 1
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
             return []
         self._seen.add(identity, self._now)
         self._pending[identity] = _Pending(message, peer, {peer: None})
         counters.delivered += 1
+        of_topic.delivered += 1
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
     def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> None:
@@ -271,6 +285,7 @@ class Router:
             return []
         self._seen.add(identity, self._now)
         self.counters.published += 1
+        self.count(topic).published += 1
         message = Message(topic=topic, data=data)
         self.lazy.cache.put(identity, message)
         peers = self.mesh.wanting(topic) if self.config.flood_publish else self.mesh.publish_to(topic, self._now)
@@ -287,12 +302,15 @@ class Router:
         match verdict:
             case Verdict.ACCEPT:
                 self.counters.accepted += 1
+                self.count(topic).accepted += 1
                 return self._accept(identity, pending)
             case Verdict.IGNORE:
                 self.counters.ignored += 1
+                self.count(topic).ignored += 1
                 return []
             case Verdict.REJECT:
                 self.counters.rejected += 1
+                self.count(topic).rejected += 1
                 self._invalid.add(identity, self._now)
                 for peer in pending.holders:
                     self.scores.invalid(peer, topic)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from fondaco.protocol.gossip.effects import Peer
 from fondaco.protocol.gossip.parameters import ScoreConfig, TopicScore
+from fondaco.protocol.gossip.score_parts import ScoreParts, TopicParts
 from fondaco.protocol.scalars import Millis
 
 DECAYS_AT_ONCE = 1_000
@@ -169,6 +170,27 @@ class Scores:
             + config.behaviour_weight * excess**2
         )
 
+    def parts(self, peer: Peer) -> ScoreParts:
+        """The same, taken apart; of a stranger nothing."""
+        stats, config = self._stats.get(peer), self.config
+        if stats is None:
+            return ScoreParts()
+        topics = {}
+        for topic, one in stats.topics.items():
+            terms = config.topic(topic)
+            assert terms is not None
+            topics[topic] = _topic_parts(one, terms)
+        earned = sum(one.total for one in topics.values())
+        crowd = max(0, len(self._at.get(stats.address, ())) - config.colocation_threshold)
+        excess = max(0.0, stats.misdeeds - config.behaviour_threshold)
+        return ScoreParts(
+            topics=topics,
+            over_cap=min(0.0, config.topic_cap - earned),
+            application=config.application_weight * stats.application,
+            colocation=config.colocation_weight * crowd**2,
+            behaviour=config.behaviour_weight * excess**2,
+        )
+
     def decay(self, now: Millis) -> None:
         """Time passes: counters shrink, once an interval; what was retained for long enough is forgotten.
 
@@ -215,3 +237,18 @@ def _topic_score(stats: _TopicStats, terms: TopicScore) -> float:
         score += terms.delivery_weight * max(0.0, terms.delivery_threshold - stats.deliveries) ** 2
     score += terms.failure_weight * stats.failures
     return score + terms.invalid_weight * stats.invalid**2
+
+
+def _topic_parts(stats: _TopicStats, terms: TopicScore) -> TopicParts:
+    """As `_topic_score`, which is asked for far more often, part by part."""
+    present = stats.grafted_at is not None
+    quanta = min(terms.time_cap, stats.mesh_ms // terms.time_quantum_ms) if present else 0
+    owed = max(0.0, terms.delivery_threshold - stats.deliveries) ** 2 if stats.active else 0.0
+    return TopicParts(
+        grafted_at=stats.grafted_at,
+        time=terms.weight * terms.time_weight * quanta,
+        first=terms.weight * terms.first_weight * stats.first,
+        deliveries=terms.weight * terms.delivery_weight * owed,
+        failures=terms.weight * terms.failure_weight * stats.failures,
+        invalid=terms.weight * terms.invalid_weight * stats.invalid**2,
+    )

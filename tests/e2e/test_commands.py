@@ -83,11 +83,51 @@ def test_a_network_says_who_is_who(network: dict[str, Any], shell: Shell) -> Non
     for member in network["members"]:
         os.kill(member["pid"], 0)
     node = Path(shell.home) / "nodes" / "validator-0"
-    told = CliRunner().invoke(cli, ["node", "status", "--home", str(node)])
-    assert told.exit_code == 0
-    assert "height" in told.stdout
-    told = CliRunner().invoke(cli, ["node", "status", "--home", str(node), "--json"])
-    assert json.loads(told.stdout)["chain"] == network["chain"]
+    text = CliRunner().invoke(cli, ["node", "status", "--home", str(node)])
+    assert text.exit_code == 0
+    assert "height" in text.stdout
+    assert (
+        told(CliRunner().invoke(cli, ["node", "status", "--home", str(node), "--json"]))["chain"]
+        == network["chain"]
+    )
+
+
+def net(shell: Shell, *arguments: str) -> Result:
+    """Asked of the validator, which has an API."""
+    node = Path(shell.home) / "nodes" / "validator-0"
+    return CliRunner().invoke(cli, ["net", *arguments, "--home", str(node)])
+
+
+def told(result: Result) -> Any:
+    assert result.exit_code in (0, 1), result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_node_tells_of_its_network_and_why_a_peer_is_not_there(shell: Shell) -> None:
+    (peer,) = told(net(shell, "peers", "--json"))["peers"]
+    assert peer["id"] in net(shell, "peers").stdout
+    topics = {topic["topic"]: topic for topic in told(net(shell, "mesh", "--json"))["topics"]}
+    assert [member["id"] for member in topics["orders"]["mesh"]] == [peer["id"]]
+    assert "orders: 1 in the mesh" in net(shell, "mesh").stdout
+    clear = net(shell, "why-not", peer["id"])
+    assert (clear.exit_code, "nothing is in its way" in clear.stdout) == (0, True)
+    unknown = net(shell, "why-not", "nonsense")
+    assert unknown.exit_code == 1
+    assert "[peer.malformed]" in unknown.stdout
+    assert told(net(shell, "why-not", "a/b?c", "--json"))["reasons"][0]["code"] == "peer.malformed"
+
+
+def test_an_operator_bans_and_lifts(shell: Shell) -> None:
+    assert "nobody is banned" in net(shell, "bans").stdout
+    made = told(net(shell, "ban", "203.0.113.9", "--for", "2m", "--reason", "a test", "--json"))
+    assert (made["subject"], made["by"]) == ("203.0.113.0/24", "operator")
+    assert 110_000 < made["left_ms"] <= 120_000
+    assert "203.0.113.0/24" in net(shell, "bans").stdout
+    assert [one["reason"] for one in told(net(shell, "bans", "--json"))["bans"]] == ["a test"]
+    assert "may connect again" in net(shell, "lift", "203.0.113.0/24").stdout
+    again = net(shell, "lift", "203.0.113.0/24")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "[api.not_found]" in again.stderr
 
 
 def test_a_wallet_is_shown_and_filled(shell: Shell) -> None:

@@ -25,7 +25,8 @@ def test_every_route_table_and_query_is_on_them() -> None:
             assert operation["description"], f"{path} says what it is"
             assert {"200", "400", "404", "503"} <= operation["responses"].keys()
             assert "422" not in operation["responses"]
-            assert operation["responses"]["200"]["content"]["application/json"]["schema"], "a model"
+            content = operation["responses"]["200"]["content"]
+            assert path == "/metrics" or content["application/json"]["schema"], "a model"
     page = reference_api.market_page()
     assert all(f"## {name}\n" in page for name in TABLES)
     assert all(f"| `{name}` |" in page for name in QUERIES)

@@ -1,6 +1,10 @@
-from fondaco.node.network.bans import Bans, network_of
-from fondaco.node.network.peers import PeerId
+import pytest
+
+from fondaco.node.network.bans import BY_OPERATOR, Bans, network_of, subject_of
+from fondaco.node.network.peers import PeerId, peer_id_of
 from fondaco.protocol import limits
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.signing import Signer
 
 PEER = PeerId("12D3KooWpeer")
 
@@ -45,3 +49,44 @@ def test_the_lists_are_bounded() -> None:
 def test_addresses_are_counted_by_network() -> None:
     assert network_of("203.0.113.77") == "203.0.113.0/24"
     assert network_of("2001:db8:1:2::3") == "2001:db8:1::/48"
+
+
+def test_the_list_says_who_banned_whom_until_when_and_leaves_out_what_is_over() -> None:
+    bans = Bans()
+    bans.ban(PEER, 0.0, "spam", life_ms=1000)
+    bans.ban("203.0.113.0/24", 1.0, "by hand", life_ms=9000, by=BY_OPERATOR)
+    assert [one.subject for one in bans.listed(0.5)] == [PEER, "203.0.113.0/24"]
+    (left,) = bans.listed(1.0)
+    assert (left.subject, left.by, left.since, left.until) == ("203.0.113.0/24", "operator", 1.0, 10.0)
+    assert len(bans) == 2
+    assert bans.lift(PEER)
+    assert not bans.lift(PEER)
+
+
+def test_faults_are_told_until_they_have_led_to_a_ban() -> None:
+    bans = Bans()
+    for second in range(limits.PEER_FAULTS - 1):
+        bans.fault(PEER, float(second), f"nonsense {second}")
+    assert bans.faults(PEER)[-1] == (limits.PEER_FAULTS - 2.0, f"nonsense {limits.PEER_FAULTS - 2}")
+    bans.fault(PEER, 9.0, "the last")
+    assert bans.faults(PEER) == []
+
+
+def test_a_subject_is_a_peer_or_a_network_of_the_size_that_is_looked_up() -> None:
+    peer = peer_id_of(Signer(bytes(32)).public_key)
+    assert subject_of(peer) == peer
+    assert subject_of("203.0.113.9") == subject_of("203.0.113.0/24") == "203.0.113.0/24"
+    assert subject_of("2001:db8:1:2::3") == subject_of("2001:db8:1::/48") == "2001:db8:1::/48"
+    for text in (
+        "",
+        "x",
+        "203.0.113.0/8",
+        "203.0.113.0/25",
+        "203.0.113.9/24",
+        "1.2.3",
+        "2001:db8::/32",
+        peer + "x",
+    ):
+        with pytest.raises(Refused) as refusal:
+            subject_of(text)
+        assert refusal.value.code == "network.subject"
