@@ -3,9 +3,9 @@
 Each process is a host with our gossip; it dials two or three others, and the mesh forms itself. All of them
 publish signed orders at one rate after the other: it is doubled until it is too much, then the edge is closed in
 on. A rate is sustained where every order reached every process, 99 of 100 within a quarter of a second of the
-moment at which they were due. What an item costs is the processor time of all processes, all threads, by the items that
-were delivered: copies, forwarding, timers and the bench itself included, but for reading the orders and checking
-their signatures, which any program must do and which are told apart.
+moment at which they were due. What an item costs is the processor time of all processes, all threads, by the items
+that were delivered: copies, forwarding, timers and the bench itself included, but for reading the orders and
+checking their signatures, which any program must do and which are told apart.
 
 The same is measured of the library's own GossipSub: one message an order, as it ships, and with our batches. Each
 figure stands beside the share of the machine's processors that others used in the same seconds.
