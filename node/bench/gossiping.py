@@ -45,6 +45,8 @@ from fondaco.protocol.signing import Signer, sha256
 CHAIN = ChainId("bench-0000000000000000")
 TICK_S = 0.01
 """Between two handfuls of orders of one publisher; publishers take turns within it."""
+SETTLE_S = 1.5
+"""For the mesh, once neighbours are heard: a heartbeat and a half."""
 PLACE = struct.Struct("!HHI")
 """Step, publisher and number of an order, in its salt."""
 BUCKETS_PER_MS = 10
@@ -275,6 +277,7 @@ async def serve(lines: AsyncIterator[bytes], say: Callable[[dict[str, Any]], Awa
                         await node.connect(address)
                     while node.neighbours() < count:
                         await trio.sleep(TICK_S)
+                    await trio.sleep(SETTLE_S)
                     await say({})
                 case {"prepare": step}:
                     member.prepare(Step(**step))

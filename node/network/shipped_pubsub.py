@@ -54,9 +54,8 @@ class ShippedPubsub:
         await self._host.connect(info_from_p2p_addr(Multiaddr(address)))
 
     def neighbours(self) -> int:
-        """How many want the topic, those alone that are in its mesh or would be too many there."""
-        wanting = len(self._pubsub.peer_topics.get(self._topic, ()))
-        return wanting if len(self._router.mesh.get(self._topic, ())) >= min(wanting, DEGREE_LOW) else 0
+        """How many want the topic; none before the first of them is in its mesh."""
+        return len(self._pubsub.peer_topics.get(self._topic, ())) if self._router.mesh.get(self._topic) else 0
 
     async def publish(self, data: bytes) -> None:
         await self._pubsub.publish(self._topic, data)
