@@ -13,18 +13,43 @@ unchanged, so its id keeps; a handler is given those items of it that did not co
 A batch is judged as a whole. One with a rejected item is not passed on, its sender is scored down, and its
 items are not remembered: another batch that holds a bad one among good ones must be judged anew by us, or we
 would pass on what our neighbours then blame us for.
+
+When there is too much, what consensus lives on goes before market chatter: transactions, then orders, then bids
+and declines, then status.
+
+- *To a neighbour that is too slow* they leave in that order, after what routers say among themselves. When its
+  queue (`limits.SEND_QUEUE_BYTES`) is full the lightest topic there is shed, its oldest message first: status
+  first, transactions when there is nothing else but control.
+- *For a handler that is too slow* each topic has an inbox of `limits.GOSSIP_QUEUE_BATCHES`, so that none takes
+  another's place, and a batch of a lighter topic waits for heavier inboxes to empty, though not for ever. Whatever
+  comes to a full inbox is turned away, and asked for again once half of it is empty, for as long as neighbours
+  hold it: four heartbeats. Orders and bids that are lost for all that come with a round of the book.
+
+Nothing is dropped in silence: `counters` has it by topic and reason, and the log says so, now and then.
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 import trio
 
+from fondaco.node.gossip_counters import GossipCounters, ItemCounters, ShedLog
+from fondaco.node.gossip_inbox import Inbox, Turns
+from fondaco.node.gossip_topics import (
+    CONTROL,
+    ITEM_OVERHEAD_BYTES,
+    LIGHTEST,
+    RANKS,
+    Topic,
+    decode_batch,
+    item_id,
+    rank_of,
+    router_config,
+    topic_name,
+)
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
@@ -32,84 +57,43 @@ from fondaco.node.network.peers import PeerId, shared_address, unbase58
 from fondaco.node.timings import Timings
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
-from fondaco.protocol.gossip import parameters, wire
+from fondaco.protocol.gossip import wire
+from fondaco.protocol.gossip.memo import Memo
 from fondaco.protocol.gossip.router import (
     Deliver,
     Effect,
     Peer,
     Punish,
     Router,
-    RouterConfig,
     SendRpc,
     Suggest,
     Verdict,
 )
 from fondaco.protocol.gossip.seen import SeenCache
+from fondaco.protocol.gossip.wire import Rpc
 from fondaco.protocol.scalars import ChainId, Millis
 
+__all__ = ["PROTOCOL", "Gossip", "ItemsHandler", "Topic", "decode_batch", "item_id", "router_config", "topic_name"]
+
 PROTOCOL = "/meshsub/1.1.0"
-ITEM_OVERHEAD_BYTES = 5
-"""What msgpack puts before each item, at most."""
-
 ItemsHandler = Callable[[list[bytes], PeerId], Awaitable[Verdict]]
-
-
-class Topic(enum.StrEnum):
-    ORDERS = "orders"
-    BIDS = "bids"
-    """Bids and declines."""
-    TRANSACTIONS = "transactions"
-    STATUS = "status"
-
-
-def topic_name(chain: ChainId, topic: str) -> str:
-    """What a topic is called on the wire: chains never mix."""
-    return f"/fondaco/{chain}/{topic}"
-
-
-SCORES = {
-    Topic.ORDERS: parameters.ORDERS,
-    Topic.BIDS: parameters.BIDS,
-    Topic.TRANSACTIONS: parameters.TRANSACTIONS,
-    Topic.STATUS: parameters.STATUS,
-}
-
-
-def router_config(chain: ChainId) -> RouterConfig:
-    """The router's, with what is scored in our topics; no other topic counts."""
-    topics = {topic_name(chain, topic): terms for topic, terms in SCORES.items()}
-    return RouterConfig(score=parameters.ScoreConfig(topics=topics, other_topics=None))
-
-
-def item_id(item: bytes) -> bytes:
-    return hashlib.sha256(item).digest()[:20]
-
-
-def decode_batch(data: bytes) -> list[bytes]:
-    """The items of a batch. Raises `Malformed` `gossip.batch`."""
-    items = codec.unpack(data, limit=limits.GOSSIP_RPC_BYTES)
-    if type(items) is not list or not 0 < len(items) <= limits.GOSSIP_BATCH_ITEMS:
-        raise Malformed("gossip.batch", f"a batch is a list of 1 to {limits.GOSSIP_BATCH_ITEMS} items")
-    for item in items:
-        if type(item) is not bytes or not 0 < len(item) <= limits.GOSSIP_ITEM_BYTES:
-            raise Malformed("gossip.batch", f"an item is 1 to {limits.GOSSIP_ITEM_BYTES} bytes")
-    return items
 
 
 class TopicState:
     """One subscribed or published topic: its batch in the making, and its batches that wait to be handled."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, topic: str, name: str, counters: ItemCounters) -> None:
+        self.topic = str(topic)
+        self.counters = counters
         self.name = name
+        self.rank = rank_of(topic)
         self.handler: ItemsHandler | None = None
         self.batch: list[bytes] = []
         self.batch_bytes = 0
         self.filled = trio.Event()
-        self.inbox, self.outbox = trio.open_memory_channel[Deliver](limits.GOSSIP_QUEUE_BATCHES)
+        self.inbox = Inbox(self.rank)
         self.seen: SeenCache[bytes] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
         self.running = False
-        self.shed = 0
-        """Batches dropped because the handler was too slow."""
         self.took = Timings()
         """The handler's times, a batch each."""
 
@@ -126,13 +110,35 @@ class Gossip:
         self._topics: dict[str, TopicState] = {}
         self._nursery: trio.Nursery | None = None
         self._subscriptions_changed = trio.Event()
-        self.items_handled = 0
-        self.items_repeated = 0
+        self._ranks = {topic_name(chain, topic): rank_of(topic) for topic in RANKS}
+        self._memo = Memo()
+        self._turns = Turns()
+        self._counters = GossipCounters()
+        self._shed_log = ShedLog()
+
+    @property
+    def counters(self) -> GossipCounters:
+        """As they are now; always the same object."""
+        shed = self.links.shed_by_rank()
+        for rank, topic in enumerate(("control", *RANKS, "other")):
+            if shed[rank]:
+                self._counters.of(topic).shed_slow_peer = shed[rank]
+        for state in self._topics.values():
+            state.counters.lost = self.router.missed.lost[state.name]
+        return self._counters
 
     @property
     def shed_batches(self) -> int:
         """Batches dropped because their handler was too slow."""
-        return sum(state.shed for state in self._topics.values())
+        return self._counters.total("shed_slow_handler")
+
+    @property
+    def items_handled(self) -> int:
+        return self._counters.total("handled")
+
+    @property
+    def items_repeated(self) -> int:
+        return self._counters.total("repeated")
 
     @property
     def topics(self) -> Mapping[str, TopicState]:
@@ -189,6 +195,7 @@ class Gossip:
             self._flush(state)
         state.batch.append(item)
         state.batch_bytes += size
+        state.counters.published += 1
         state.filled.set()
 
     async def run(self) -> None:
@@ -213,7 +220,7 @@ class Gossip:
         name = topic_name(self._chain, topic)
         state = self._topics.get(name)
         if state is None:
-            state = self._topics[name] = TopicState(name)
+            state = self._topics[name] = TopicState(topic, name, self._counters.of(str(topic)))
             if self._nursery is not None:
                 self._start(state)
         return state
@@ -236,6 +243,7 @@ class Gossip:
         if state.batch:
             data = codec.pack(state.batch)
             state.batch, state.batch_bytes = [], 0
+            self._counters.of(state.topic).batches_sent += 1
             self._perform(self.router.published(state.name, data, now=self._now()))
 
     # What the neighbours say
@@ -256,7 +264,7 @@ class Gossip:
     async def _on_rpc(self, peer: PeerId, data: bytes) -> None:
         if not self._host.is_connected(peer):
             return
-        rpc = wire.decode(data)
+        rpc = self._memo.decode(data)
         if rpc.subscriptions and Peer(peer) not in self.router.peers:
             self._add(peer)  # it speaks before our own stream to it is up
         self._perform(self.router.received(Peer(peer), rpc, now=self._now()))
@@ -272,7 +280,8 @@ class Gossip:
         for effect in effects:
             match effect:
                 case SendRpc():
-                    self.links.send_many([PeerId(peer) for peer in effect.peers], wire.encode(effect.rpc))
+                    peers = [PeerId(peer) for peer in effect.peers]
+                    self.links.send_many(peers, wire.encode(effect.rpc), rank=self._rank(effect.rpc))
                 case Deliver():
                     self._enqueue(effect)
                 case Punish():
@@ -280,32 +289,56 @@ class Gossip:
                 case Suggest():
                     pass  # names without a signed record of where they are: discovery knows better
 
+    def _rank(self, rpc: Rpc) -> int:
+        """That of its heaviest message."""
+        return min((self._ranks.get(message.topic, LIGHTEST) for message in rpc.messages), default=CONTROL)
+
     def _enqueue(self, delivery: Deliver) -> None:
-        try:
-            self._topics[delivery.topic].inbox.send_nowait(delivery)
-        except trio.WouldBlock:
-            self._topics[delivery.topic].shed += 1
-            self._perform(self.router.verdict(delivery.message_id, Verdict.IGNORE))
+        state = self._topics[delivery.topic]
+        if not state.inbox.put(delivery):
+            state.counters.shed_slow_handler += 1
+            self.router.no_room(delivery.message_id)
 
     async def _handle(self, state: TopicState) -> None:
         """Judge one batch after the other: so no item is ever in two batches under judgement."""
-        async for delivery in state.outbox:
+        inbox = state.inbox
+        while True:
+            await inbox.wait()
+            await self._turns.take(inbox, [other.inbox for other in self._topics.values()])
+            delivery = inbox.pop()
+            if not inbox:
+                self._turns.done()
             began = trio.current_time()
             verdict = await self._judge(state, delivery)
             state.took.note(trio.current_time() - began)
             self._perform(self.router.verdict(delivery.message_id, verdict, now=self._now()))
+            if self.router.missed and inbox.room > 0:
+                self._perform(self.router.recall(state.name, inbox.room))
 
     async def _judge(self, state: TopicState, delivery: Deliver) -> Verdict:
+        counters = state.counters
+        verdict = await self._ask(state, delivery)
+        match verdict:
+            case Verdict.ACCEPT:
+                counters.accepted += 1
+            case Verdict.IGNORE:
+                counters.ignored += 1
+            case Verdict.REJECT:
+                counters.rejected += 1
+        return verdict
+
+    async def _ask(self, state: TopicState, delivery: Deliver) -> Verdict:
+        """The handler, of what it has not seen."""
         try:
             items = decode_batch(delivery.data)
         except Malformed:
             return Verdict.REJECT
         now = self._now()
         fresh = [item for item in items if state.seen.add(item_id(item), now)]
-        self.items_repeated += len(items) - len(fresh)
+        state.counters.repeated += len(items) - len(fresh)
         if not fresh:
             return Verdict.IGNORE
-        self.items_handled += len(fresh)
+        state.counters.handled += len(fresh)
         assert state.handler is not None
         try:
             verdict = await state.handler(fresh, PeerId(delivery.source))
@@ -322,6 +355,9 @@ class Gossip:
             self._perform(self.router.heartbeat(now))
             for state in self._topics.values():
                 state.seen.expire(now)
+                if not state.inbox and self.router.missed:
+                    self._perform(self.router.recall(state.name, state.inbox.room))
+            self._shed_log.tell(self.counters, trio.current_time())
             await trio.sleep(limits.GOSSIP_HEARTBEAT_MS / 1000)
 
     @staticmethod

@@ -43,6 +43,8 @@ GOSSIP_PENDING = 2_048
 """Messages that may wait for a verdict; beyond it newcomers are shed and counted."""
 GOSSIP_QUEUE_BATCHES = 256
 """Batches of one topic that may wait for their handler."""
+GOSSIP_MEMO_BYTES = 4 * MIB
+"""RPCs kept with what they say: copies of a message come within moments of each other."""
 GOSSIP_HEARTBEAT_MS = 1_000
 GOSSIP_IDS_PER_RPC = 40_000
 """Message ids that one RPC may offer or ask for."""

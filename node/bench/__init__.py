@@ -44,6 +44,8 @@ def percentile(values: Sequence[float], percent: int) -> float:
 Bench = Callable[[], Result]
 NODES = (4, 7, 10)
 """Networks of how many validators `bench all` measures agreement in."""
+GOSSIP_NODES = (4, 8, 16)
+"""Networks of how many processes `bench all` measures gossip in; of the second, where only gossip is asked for."""
 RECORDS = (1_000, 100_000, 1_000_000)
 """Sizes of the state that blocks are measured over."""
 
@@ -90,6 +92,12 @@ def measure_consensus(nodes: int = NODES[0], minutes: float = 0) -> Result:
     return measure(nodes, minutes)
 
 
+def measure_gossip(nodes: int = GOSSIP_NODES[1]) -> Result:
+    from fondaco.node.bench.gossip import measure
+
+    return measure(nodes)
+
+
 def measure_ledger(records: tuple[int, ...] = RECORDS) -> Result:
     from fondaco.node.bench.ledger import measure
 
@@ -101,6 +109,7 @@ BENCHES: dict[str, Bench] = {
     "e2e": _e2e,
     "light": _light,
     "consensus": measure_consensus,
+    "gossip": measure_gossip,
     "simulate": _simulate,
     "sdl": _sdl,
     "selection": _selection,

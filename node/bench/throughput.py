@@ -26,6 +26,7 @@ import trio
 from fondaco.node import testnet
 from fondaco.node.bench import Figure, percentile
 from fondaco.node.bench.asking import Measures, ask
+from fondaco.node.bench.machine import busy, others
 from fondaco.node.bench.offering import Offer, Offered, offer, rich
 from fondaco.node.storage import ChainStore
 from fondaco.node.testnet import Plan, Testnet
@@ -108,9 +109,9 @@ async def _step(plan: Plan, loads: ProcessPoolExecutor, rate: int, seconds: floa
         seconds=seconds,
         settle_s=SETTLE_MS / 1_000,
     )
-    before, busy_before = await ask(plan), _busy()
+    before, busy_before = await ask(plan), busy()
     offered = await trio.to_thread.run_sync(lambda: loads.submit(offer, what).result())
-    after, busy_after = await ask(plan), _busy()
+    after, busy_after = await ask(plan), busy()
     included, in_window = _included(plan, before, offered)
     cpu_ms = sum(now["cpu_ms"] - before[name]["cpu_ms"] for name, now in after.items())
     return Step(
@@ -120,19 +121,8 @@ async def _step(plan: Plan, loads: ProcessPoolExecutor, rate: int, seconds: floa
         unanswered=offered.unanswered,
         cpu_us_per_tx=round(cpu_ms * 1_000 / max(1, included), 1),
         load_cpu_us_per_tx=offered.cpu_us_per_tx,
-        others_cpu=_others(busy_before, busy_after, cpu_ms / 1_000 + offered.cpu_s),
+        others_cpu=others(busy_before, busy_after, cpu_ms / 1_000 + offered.cpu_s),
     )
-
-
-def _busy() -> tuple[float, float]:
-    """Seconds of processors that were not idle since the machine started, and all there were."""
-    fields = [int(one) for one in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
-    total, idle = sum(fields), fields[3] + fields[4]
-    return (total - idle) / os.sysconf("SC_CLK_TCK"), total / os.sysconf("SC_CLK_TCK")
-
-
-def _others(before: tuple[float, float], after: tuple[float, float], ours_s: float) -> float:
-    return round(max(0.0, after[0] - before[0] - ours_s) / max(0.001, after[1] - before[1]), 2)
 
 
 def _included(plan: Plan, before: Measures, offered: Offered) -> tuple[int, float]:

@@ -13,7 +13,7 @@ from fondaco.node.cli.output import json_option, print_json, say
 if TYPE_CHECKING:
     from fondaco.node.bench import Result
 
-NAMES = ("crypto", "e2e", "light", "consensus", "simulate", "ledger", "sdl", "selection", "all")
+NAMES = ("crypto", "e2e", "light", "consensus", "gossip", "simulate", "ledger", "sdl", "selection", "all")
 NODES_MOST = 32
 """More processes than that no machine for benchmarks runs at once."""
 RECORDS_LEAST, RECORDS_MOST = 100, 10_000_000
@@ -30,7 +30,8 @@ RECORDS_LEAST, RECORDS_MOST = 100, 10_000_000
     "--nodes",
     metavar="N,...",
     callback=lambda _context, _option, text: _numbers(text, 1, NODES_MOST),
-    help="For consensus: validators of each network measured. 4 unless given; with all 4, 7 and 10.",
+    help="For consensus: validators of each network measured, 4 unless given. For gossip: processes, 2 or more, 8 "
+    "unless given. With all 4, 7 and 10 of the one, and 4, 8 and 16 of the other.",
 )
 @click.option(
     "--records",
@@ -63,6 +64,13 @@ def bench(
         if each == "ledger":
             say("measuring ledger, for some minutes")
             results.append(benches.measure_ledger(records or benches.RECORDS))
+            continue
+        if each == "gossip":
+            for count in nodes or (benches.GOSSIP_NODES if name == "all" else benches.GOSSIP_NODES[1:2]):
+                if count < 2:
+                    raise click.BadParameter("gossip takes two processes", param_hint="--nodes")
+                say(f"measuring {each} of {count} processes, for a minute or two")
+                results.append(benches.measure_gossip(count))
             continue
         if each != "consensus":
             say(f"measuring {each}")
@@ -101,7 +109,9 @@ def _markdown(results: list[Result]) -> str:
         "",
     ]
     for result in results:
-        nodes = f", {result.parameters['nodes']} validators" if "nodes" in result.parameters else ""
+        nodes = ""
+        if "nodes" in result.parameters:
+            nodes = f", {result.parameters['nodes']} {'processes' if result.bench == 'gossip' else 'validators'}"
         lines += [f"## {result.bench}{nodes}", "", f"Parameters: {result.parameters}", ""]
         lines += ["| figure | value | unit |", "|---|---:|---|"]
         lines += [f"| {name} | {one.value:,.10g} | {one.unit} |" for name, one in result.figures.items()]

@@ -15,7 +15,8 @@ MESSAGES = counter(
 )
 DROPPED = counter(
     "gossip_dropped",
-    "Messages dropped: `pending`, too many waited for a verdict; `handler`, it was too slow.",
+    "Messages dropped: `pending`, too many waited for a verdict; `handler`, it was too slow, but they may come"
+    " again; `lost`, they did not; `peer`, a neighbour was too slow.",
     "topic",
     "reason",
 )
@@ -58,6 +59,7 @@ OTHER_EVENTS = (
 
 def read(node: Node) -> Iterator[Reading]:
     gossip, router = node.gossip, node.gossip.router
+    _ = gossip.counters  # brings them up to date
     for name, state in gossip.topics.items():
         yield from _topic(node, name, state)
     yield INBOX_LIMIT.at(limits.GOSSIP_QUEUE_BATCHES)
@@ -75,8 +77,10 @@ def _topic(node: Node, name: str, state: TopicState) -> Iterator[Reading]:
     for outcome in OUTCOMES:
         yield MESSAGES.at(getattr(counted, outcome), topic, outcome)
     yield DROPPED.at(counted.shed, topic, "pending")
-    yield DROPPED.at(state.shed, topic, "handler")
-    yield INBOX.at(state.inbox.statistics().current_buffer_used, topic)
+    yield DROPPED.at(state.counters.shed_slow_handler, topic, "handler")
+    yield DROPPED.at(state.counters.shed_slow_peer, topic, "peer")
+    yield DROPPED.at(state.counters.lost, topic, "lost")
+    yield INBOX.at(len(state.inbox), topic)
     yield OUTGOING.at(len(state.batch), topic)
     yield OUTGOING_BYTES.at(state.batch_bytes, topic)
     yield HANDLER.at(state.took, topic)

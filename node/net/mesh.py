@@ -91,7 +91,7 @@ def counts(node: Node, name: str) -> Counts:
     """What is counted of a topic, by its name on the wire."""
     counted = asdict(node.gossip.router.count(name))
     state = node.gossip.topics.get(name)
-    counted["shed"] += 0 if state is None else state.shed
+    counted["shed"] += 0 if state is None else state.counters.shed_slow_handler
     return Counts(**counted)
 
 

@@ -125,7 +125,7 @@ def queues_of(node: Node, peer: PeerId) -> list[Queue]:
         outbox = links.outbox(peer)
         if outbox is not None:
             found.append(
-                Queue(link=name, frames=len(outbox), bytes=outbox.size, shed=outbox.shed, sent=outbox.sent)
+                Queue(link=name, frames=len(outbox), bytes=outbox.size, shed=outbox.shed.total(), sent=outbox.sent)
             )
     return found
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,8 @@ class Links:
         self.frames_in = self.bytes_in = 0
         self.frames_out = self.bytes_out = 0
         """Bytes are those of the frames, before they are encrypted."""
-        self.shed = 0
-        """Frames of links that are down by now that were dropped for want of room; see `shed_frames`."""
+        self._shed: Counter[int] = Counter()
+        """By rank, of links that are down by now."""
 
     # Sending
 
@@ -102,21 +103,21 @@ class Links:
         skipped = set(except_)
         return self.send_many([peer for peer in self._up if peer not in skipped], payload)
 
-    def send_many(self, peers: Iterable[PeerId], payload: bytes) -> int:
-        """Queue `payload` for each of `peers` that has a link; it is framed once."""
+    def send_many(self, peers: Iterable[PeerId], payload: bytes, *, rank: int = 0) -> int:
+        """Queue `payload` for each of `peers` that has a link; it is framed once. Lower ranks go first."""
         framed = self._framing.encode(payload)
         count = 0
         for peer in peers:
             outbox = self._up.get(peer)
             if outbox is not None:
-                self._put(outbox, framed)
+                self._put(outbox, framed, rank)
                 count += 1
         return count
 
-    def _put(self, outbox: Outbox, framed: bytes) -> None:
+    def _put(self, outbox: Outbox, framed: bytes, rank: int = 0) -> None:
         self.frames_out += 1
         self.bytes_out += len(framed)
-        outbox.put(framed)
+        outbox.put(framed, rank)
 
     def outbox(self, peer: PeerId) -> Outbox | None:
         """The queue in front of the link to `peer`; None where there is no link."""
@@ -131,9 +132,13 @@ class Links:
         outbox = self._up.get(peer)
         return outbox.size if outbox else 0
 
-    def shed_frames(self) -> int:
+    def shed_by_rank(self) -> Counter[int]:
         """Frames dropped since the start because a peer was too slow."""
-        return self.shed + sum(outbox.shed for outbox in self._up.values())
+        return sum((outbox.shed for outbox in self._up.values()), self._shed)
+
+    def shed_frames(self) -> int:
+        """All of them."""
+        return self.shed_by_rank().total()
 
     # Living
 
@@ -198,7 +203,7 @@ class Links:
         finally:
             if self._up.get(peer) is outbox:
                 del self._up[peer]
-                self.shed += outbox.shed
+                self._shed.update(outbox.shed)
                 self._on_down(peer)
             await stream.reset()
 

@@ -10,6 +10,7 @@ the socket while that has room. The bytes on the wire are the same
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -33,21 +34,33 @@ class Secured:
         self._received = bytearray()
         self._plain = bytearray(session._drain(None))
         self._reads = 0
+        self.skim: Callable[[], int] | None = None
+        """Asked before each read for whole frames that it can do without upstream; how many it took."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
     def take(self, size: int) -> bytes | None:
         """The next `size` bytes, if they have come already."""
+        if not self._has(size):
+            return None
+        data = bytes(self._plain[:size])
+        del self._plain[:size]
+        return data
+
+    def peek(self, size: int) -> bytes | None:
+        """As `take`, and they stay."""
+        return bytes(self._plain[:size]) if self._has(size) else None
+
+    def _has(self, size: int) -> bool:
+        """Decrypt as much as that takes; whether so many bytes have come."""
         plain = self._plain
         while len(plain) < size:
             message = self._next_message()
             if message is None:
-                return None
+                return False
             plain += self._cipher.decrypt(message)
-        data = bytes(plain[:size])
-        del plain[:size]
-        return data
+        return True
 
     async def read(self, size: int) -> bytes:
         """The next `size` bytes, all of them. Raises `IncompleteReadError` if the connection ends first."""
@@ -55,7 +68,7 @@ class Secured:
         if self._reads > READS_IN_A_ROW:
             self._reads = 0
             await trio.lowlevel.checkpoint()
-        while (data := self.take(size)) is None:
+        while (data := self._skimmed(size)) is None:
             self._reads = 0
             received = await self._receive()
             if not received:
@@ -66,6 +79,11 @@ class Secured:
                 )
             self._received += received
         return data
+
+    def _skimmed(self, size: int) -> bytes | None:
+        if self.skim is not None:
+            self._reads += self.skim()
+        return self.take(size)
 
     def start(self, data: bytes) -> bytes:
         """Encrypt `data` and send what the socket takes at once; the rest, encrypted, must go to `finish` next.

@@ -20,6 +20,10 @@ class Counters:
     """Messages of topics we do not subscribe to."""
     shed: int = 0
     """Messages dropped because too many waited for a verdict."""
+    no_room: int = 0
+    """Messages that the application had no room for, of which so many were asked for again, and came again."""
+    recalled: int = 0
+    recovered: int = 0
     sent: int = 0
     """RPCs, once for each neighbour."""
     grafts_sent: int = 0

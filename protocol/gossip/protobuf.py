@@ -23,6 +23,8 @@ def varint(number: int) -> bytes:
 
 def read_varint(data: bytes | bytearray, start: int) -> tuple[int, int] | None:
     """The number at `start` and where it ends; None if `data` stops within it. Raises `Malformed`."""
+    if start < len(data) and data[start] < 0x80:  # nearly all are that short
+        return data[start], start + 1
     number = shift = 0
     for position in range(start, min(len(data), start + VARINT_BYTES)):
         byte = data[position]

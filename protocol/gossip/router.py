@@ -13,6 +13,7 @@ Of messages:
   many neighbours send it; ids are remembered for `seen_ms` and never for more than `seen_items`.
 - Nothing is passed on before its verdict. ACCEPT sends it to the mesh and keeps it for who asks; IGNORE drops
   it without blame (an honest neighbour may lag); REJECT drops it and blames all who sent it.
+- What the application has no room for counts as not seen, and is asked for again when it has; see `missed`.
 - What is passed on is byte for byte what came: the originator makes a message, relays change nothing. Our own
   go to every neighbour that wants them, so that a mesh of liars cannot keep them in.
 
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from fondaco.protocol.gossip.chance import Chance
@@ -42,7 +42,9 @@ from fondaco.protocol.gossip.effects import (
 )
 from fondaco.protocol.gossip.lazy import Lazy, parcels
 from fondaco.protocol.gossip.mesh import Mesh, Neighbour
+from fondaco.protocol.gossip.missed import Missed
 from fondaco.protocol.gossip.parameters import RouterConfig
+from fondaco.protocol.gossip.pending import Accepted, Pending
 from fondaco.protocol.gossip.score import Scores
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
@@ -64,22 +66,6 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class _Pending:
-    message: Message
-    source: Peer
-    holders: dict[Peer, None]
-    """Neighbours that have it, as they sent it; the source is the first."""
-
-
-@dataclass(slots=True)
-class _Accepted:
-    """A message that late copies of may still count for their senders."""
-
-    at: Millis
-    holders: dict[Peer, None]
-
-
 class Router:
     """Decides; see the module. Peers that are unknown are ignored, so late events do no harm."""
 
@@ -97,10 +83,11 @@ class Router:
         self.lazy = Lazy(self.config, self.scores, chance, self.counters)
         self._seen: SeenCache[MessageId] = SeenCache(self.config.seen_items, self.config.seen_ms)
         self._invalid: SeenCache[MessageId] = SeenCache(self.config.seen_items, self.config.seen_ms)
-        self._pending: dict[MessageId, _Pending] = {}
-        self._accepted: OrderedDict[MessageId, _Accepted] = OrderedDict()
+        self._pending: dict[MessageId, Pending] = {}
+        self._accepted: OrderedDict[MessageId, Accepted] = OrderedDict()
         """Since the last heartbeat but one, and no more than may be pending."""
         self._graylisted: set[Peer] = set()
+        self.missed = Missed(self.config.pending, (self.config.history_windows - 1) * self.config.heartbeat_ms)
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -234,12 +221,13 @@ class Router:
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
             return []
         self._seen.add(identity, self._now)
-        self._pending[identity] = _Pending(message, peer, {peer: None})
+        counters.recovered += self.missed.came(identity)
+        self._pending[identity] = Pending(message, peer, {peer: None})
         counters.delivered += 1
         of_topic.delivered += 1
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
-    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> None:
+    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: Pending | None) -> None:
         """A copy of a message that we have: it counts for or against its sender, once."""
         accepted = self._accepted.get(identity)
         if waiting is not None:
@@ -318,18 +306,35 @@ class Router:
             case _:
                 assert_never(verdict)
 
-    def _accept(self, identity: MessageId, pending: _Pending) -> list[Effect]:
+    def _accept(self, identity: MessageId, pending: Pending) -> list[Effect]:
         topic, holders = pending.message.topic, pending.holders
         self.scores.first_delivery(pending.source, topic)
         for peer in holders:
             if peer != pending.source:
                 self.scores.near_first(peer, topic)
         self.lazy.cache.put(identity, pending.message)
-        self._accepted[identity] = _Accepted(self._now, holders)
+        self._accepted[identity] = Accepted(self._now, holders)
         if len(self._accepted) > self.config.pending:
             self._accepted.popitem(last=False)
         others = tuple(peer for peer in self.mesh.topics.get(topic, ()) if peer not in holders)
         return self._send(others, Rpc(messages=(pending.message,)))
+
+    def no_room(self, identity: MessageId, *, now: Millis | None = None) -> None:
+        """The application drops a message unjudged, as if it had not come; it may ask for it by `recall`."""
+        self._now = now or self._now
+        pending = self._pending.pop(identity, None)
+        if pending is not None:
+            self.counters.no_room += 1
+            self._seen.forget(identity)
+            self.missed.add(identity, pending.message.topic, tuple(pending.holders), self._now)
+
+    def recall(self, topic: str, room: int) -> list[Effect]:
+        """There is room again for so many messages of `topic`: ask for those that were dropped."""
+        effects: list[Effect] = []
+        for peer, ids in self.missed.recall(topic, room, self._neighbours).items():
+            self.counters.recalled += len(ids)
+            effects += self._send((peer,), Rpc(control=Control(iwant=tuple(ids))))
+        return effects
 
     # Time
 
@@ -338,6 +343,7 @@ class Router:
         last, self._beat_at, self._now = self._beat_at, now, now
         self._seen.expire(now)
         self._invalid.expire(now)
+        self.missed.expire(now)
         while self._accepted and next(iter(self._accepted.values())).at < last:
             self._accepted.popitem(last=False)
         self.lazy.heartbeat(now)

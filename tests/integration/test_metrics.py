@@ -85,7 +85,7 @@ async def test_counters_move_when_things_happen(tmp_path: Path) -> None:
         for _ in range(3):  # nobody writes between these
             box.put(EMPTY_RPC)
         box.max_frames = limits.SEND_QUEUE_FRAMES
-        assert box.shed == 2
+        assert box.shed.total() == 2
         one.node.host.blame(two.node.host.peer_id, PeerFault("test.fault", "nonsense"))
         one.node.gossip.publish(Topic.BIDS, b"nonsense")
         with pytest.raises(PeerFault):
@@ -109,7 +109,7 @@ async def test_counters_move_when_things_happen(tmp_path: Path) -> None:
 
 async def test_a_handler_that_is_too_slow_sheds_and_says_so(tmp_path: Path) -> None:
     async with network(tmp_path, validators=1) as (one,):
-        one.node.gossip.topics[next(name for name in one.node.gossip.topics if name.endswith("bids"))].shed = 7
+        one.node.gossip.counters.of("bids").shed_slow_handler = 7
         families = await scrape(one)
         assert value(families, "fondaco_gossip_dropped_total", topic="bids", reason="handler") == 7
         assert one.node.gossip.shed_batches == 7

@@ -177,21 +177,6 @@ async def test_a_topic_can_be_subscribed_to_while_running(nursery: trio.Nursery)
         await until(lambda: got == [b"bid"])
 
 
-async def test_a_handler_that_is_too_slow_sheds_and_counts(nursery: trio.Nursery) -> None:
-    async with listeners(2, (1,)) as (one, two):
-
-        async def slow(items: list[bytes], source: PeerId) -> Verdict:
-            await trio.sleep_forever()
-            raise AssertionError
-
-        two.gossip.subscribe(Topic.STATUS, slow)
-        await one.gossip.wait_for_subscribers(Topic.STATUS)
-        name = topic_name(CHAIN, Topic.STATUS)
-        for number in range(limits.GOSSIP_QUEUE_BATCHES + 10):
-            one.gossip._perform(one.gossip.router.published(name, codec.pack([b"%d" % number])))
-        await until(lambda: two.gossip.shed_batches > 0)
-
-
 async def test_items_of_no_or_too_many_bytes_cannot_be_published() -> None:
     async with open_host(seed(1)) as host:
         for item in (b"", bytes(limits.GOSSIP_ITEM_BYTES + 1)):

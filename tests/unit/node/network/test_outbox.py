@@ -60,7 +60,7 @@ def test_the_oldest_is_shed_and_counted_when_a_peer_is_too_slow() -> None:
     outbox = Outbox(max_bytes=10)
     for data in (b"aaaa", b"bbbb", b"cccc"):
         outbox.put(data)
-    assert outbox.shed == 1
+    assert outbox.shed == {0: 1}
     assert outbox._take() == b"bbbbcccc"
 
 
@@ -68,7 +68,7 @@ def test_the_number_of_frames_is_bounded_as_well_as_their_bytes() -> None:
     outbox = Outbox(max_frames=2)
     for data in (b"a", b"b", b"c"):
         outbox.put(data)
-    assert (len(outbox), outbox.shed, outbox.size) == (2, 1, 2)
+    assert (len(outbox), outbox.shed, outbox.size) == (2, {0: 1}, 2)
 
 
 def test_the_newest_frame_stays_even_when_it_is_larger_than_the_queue() -> None:
@@ -106,3 +106,27 @@ async def test_a_broken_stream_ends_the_drain(autojump_clock: object) -> None:
     outbox.put(b"lost")
     with pytest.raises(Unreachable):
         await outbox.drain(stream)
+
+
+def test_lower_ranks_leave_first_and_in_order() -> None:
+    outbox = Outbox()
+    for data, rank in ((b"s1", 4), (b"t1", 1), (b"s2", 4), (b"o1", 2), (b"t2", 1), (b"c", 0)):
+        outbox.put(data, rank)
+    assert outbox._take() == b"ct1t2o1s1s2"
+    assert (len(outbox), outbox.size, outbox.shed) == (0, 0, {})
+
+
+def test_the_highest_rank_is_shed_first_and_of_it_the_oldest() -> None:
+    outbox = Outbox(max_frames=3)
+    for data, rank in ((b"t1", 1), (b"s1", 4), (b"s2", 4), (b"t2", 1), (b"t3", 1), (b"s3", 4), (b"t4", 1)):
+        outbox.put(data, rank)
+    assert outbox.shed == {4: 3, 1: 1}
+    assert outbox._take() == b"t2t3t4"
+
+
+def test_a_frame_that_is_too_large_for_the_queue_does_not_drive_out_heavier_ones() -> None:
+    outbox = Outbox(max_bytes=10)
+    outbox.put(b"weighty", 1)
+    outbox.put(bytes(20), 2)
+    assert outbox._take() == b"weighty"
+    assert outbox.shed == {2: 1}

@@ -1,0 +1,75 @@
+"""Batches that wait to be judged, and whose turn it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import trio
+
+from fondaco.protocol import limits
+from fondaco.protocol.gossip.router import Deliver
+
+GIVE_WAY_MS = 50
+"""A batch waits no longer than this for heavier topics: under any load some of every topic is judged."""
+TURN_MS = 5
+"""For so long batches are judged one after the other, at least one, before the rest of the node has a turn."""
+
+
+class Inbox:
+    """Batches of one topic, in order of coming; `rank` is that of the topic, lower ones are heavier."""
+
+    def __init__(self, rank: int, capacity: int = limits.GOSSIP_QUEUE_BATCHES) -> None:
+        self.rank = rank
+        self.capacity = capacity
+        self._waiting: deque[Deliver] = deque()
+        self._arrived = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def room(self) -> int:
+        """For so many batches may be asked: half the inbox is kept for those that come unasked."""
+        return self.capacity // 2 - len(self._waiting)
+
+    def put(self, delivery: Deliver) -> bool:
+        """False if it is full. The newcomer stays outside: of it neighbours will hold copies the longest."""
+        if len(self._waiting) >= self.capacity:
+            return False
+        self._waiting.append(delivery)
+        self._arrived.set()
+        return True
+
+    async def wait(self) -> None:
+        """Until there is a batch."""
+        if not self._waiting:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    def pop(self) -> Deliver:
+        return self._waiting.popleft()
+
+
+class Turns:
+    """Has lighter topics wait for heavier ones, and all of them for the rest of the node."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._done = trio.Event()
+
+    def done(self) -> None:
+        """A topic has nothing left to judge."""
+        self._done.set()
+        self._done = trio.Event()
+
+    async def take(self, mine: Inbox, inboxes: Iterable[Inbox]) -> None:
+        """Before each batch of `mine`."""
+        heavier = [inbox for inbox in inboxes if inbox.rank < mine.rank]
+        if any(heavier):
+            with trio.move_on_after(GIVE_WAY_MS / 1_000):
+                while any(heavier):
+                    await self._done.wait()
+        elif trio.current_time() - self._began > TURN_MS / 1_000:
+            await trio.lowlevel.checkpoint()
+            self._began = trio.current_time()
