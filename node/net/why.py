@@ -125,7 +125,12 @@ def _dialled(at: Dialling) -> Reason:
         figures["next_in_ms"] = at.next_in_ms
         then = f"next try in {span(at.next_in_ms)}" if at.next_in_ms else "being tried now"
     if not at.failures:
-        return Reason(code="dial.soon", hinders=CONNECTION, message=f"not dialled yet: {then}", figures=figures)
+        return Reason(
+            code="dial.soon",
+            hinders=CONNECTION,
+            message=f"no dial of it has failed since: {then}",
+            figures=figures,
+        )
     figures["failed_ms_ago"] = at.failed_ms_ago
     message = (
         f"dialling it failed {_count(at.failures, 'time')} in a row, the last {span(at.failed_ms_ago)} ago: "

@@ -16,6 +16,9 @@ from fondaco.node.network.stream import STREAM_ERRORS, Stream
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Unreachable
 
+CAUSES = 16
+"""How deep an error is looked into."""
+
 
 @lru_cache(maxsize=limits.CONNECTIONS)
 def identity(peer: PeerId) -> ID:
@@ -40,7 +43,18 @@ async def dial(basic: Any, address: Address) -> None:
         with trio.fail_after(limits.DIAL_TIMEOUT_MS / 1000):
             await basic.connect(PeerInfo(peer, [where]))
     except (*STREAM_ERRORS, trio.TooSlowError) as error:
-        raise Unreachable("network.unreachable", f"cannot connect to {address}: {type(error).__name__}") from None
+        raise Unreachable("network.unreachable", f"cannot connect to {address}: {root_of(error)}") from None
+
+
+def root_of(error: BaseException) -> str:
+    """What lies at the bottom of an error: the library wraps a refused connection again and again."""
+    for _ in range(CAUSES):
+        several = getattr(error, "errors", None) or getattr(error, "exceptions", None) or ()
+        inner = error.__cause__ or next(iter(several), None) or error.__context__
+        if isinstance(error, trio.TooSlowError) or not isinstance(inner, BaseException):
+            break
+        error = inner
+    return str(error) if type(error) is OSError else type(error).__name__
 
 
 async def open_stream(basic: Any, peer: PeerId, protocol: str) -> Stream:

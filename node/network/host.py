@@ -279,7 +279,7 @@ class Host:
         connections = len(self._swarm.get_connections(raw_peer))
         if reason is not None or connections > limits.CONNECTIONS_PER_PEER:
             # (10) A banned peer is known only after the handshake; it goes at once.
-            self.start_soon(self.drop, peer, reason or "too many connections")
+            self.start_soon(self.drop, peer, f"banned: {reason}" if reason else "too many connections")
             return
         if peer not in self._connected:
             self._connected[peer] = trio.current_time()

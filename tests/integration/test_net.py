@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
-from tests.support.network import PATIENCE_S, seed, until
+from tests.support.network import PATIENCE_S, address, seed, until
 from tests.support.small_networks import Asked, network
 
 from fondaco.node import loopback
-from fondaco.node.network.host import peer_id_of
+from fondaco.node.network.host import open_host, peer_id_of
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.operator_token import token_path
-from fondaco.protocol.errors import PeerFault
+from fondaco.protocol.errors import PeerFault, Unreachable
 from fondaco.protocol.signing import Signer
 
 STRANGER = peer_id_of(Signer(seed(99)).public_key)
@@ -109,7 +110,7 @@ async def test_nobody_else_bans_and_the_word_lies_where_only_the_owner_reads_it(
 
 
 async def test_why_not_tells_strangers_from_ourselves_and_from_those_that_do_not_answer(tmp_path: Path) -> None:
-    async with network(tmp_path, validators=1) as (one,):
+    async with network(tmp_path, validators=1) as (one,), open_host(seed(2)) as two:
         assert await one.codes("nonsense") == ["peer.malformed"]
         assert await one.codes(one.id) == ["peer.own"]
         assert await one.codes(STRANGER) == ["peer.unknown"]
@@ -121,6 +122,9 @@ async def test_why_not_tells_strangers_from_ourselves_and_from_those_that_do_not
         assert (reason["code"], answer["known_from"], answer["clear"]) == ("dial.failed", ["contact"], False)
         assert reason["figures"]["failures"] >= 2
         assert str(nowhere) in reason["message"]
+        assert "ConnectionRefusedError" in reason["message"], "not what the library wraps it in"
+        with pytest.raises(Unreachable, match="PeerIDMismatchesPubkey"):
+            await two.connect(Address(f"{address(one.node.host).rpartition('/')[0]}/{STRANGER}"))
 
 
 def dials_failed(one: Asked, peer: PeerId) -> int:
