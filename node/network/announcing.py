@@ -14,9 +14,12 @@ import trio
 
 from fondaco.protocol import limits
 
+PAUSE_S = 0.2
+"""js-libp2p takes one push of a connection at a time, and resets another that comes too soon."""
+
 
 class Announcer:
-    """Pushes what we serve now, once for all that has begun at the same time. `run` it in a nursery."""
+    """Pushes what we serve now, once for all that has begun in a short while. `run` it in a nursery."""
 
     def __init__(self, basic: Any) -> None:
         self._basic = basic
@@ -35,6 +38,7 @@ class Announcer:
         )  # or ten that do not answer would keep it from the others
         while True:
             await self._changed.wait()
+            await trio.sleep(PAUSE_S)
             self._changed = trio.Event()
             with trio.move_on_after(limits.OPEN_STREAM_TIMEOUT_MS / 1000):
                 async with trio.open_nursery() as nursery:

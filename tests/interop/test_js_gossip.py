@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 import trio
 from tests.support.js_peer import Heard, JsError, JsPeer, js_peer
-from tests.support.network import CHAIN, PATIENCE_S, address, echo, hosts, seed, until
+from tests.support.network import CHAIN, PATIENCE_S, address, echo, hosts, known_protocols, seed, until
 
 from fondaco.node.gossip import PROTOCOL, Gossip, Topic, decode_batch, item_id, topic_name
 from fondaco.node.network.host import Host, open_host
-from fondaco.node.network.peers import PeerId, unbase58
+from fondaco.node.network.peers import PeerId
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import FondacoError
-from fondaco.protocol.gossip.protobuf import blob, fields
 from fondaco.protocol.gossip.router import Peer, Verdict
-from fondaco.protocol.gossip.wire import DelimitedReader
 
 pytestmark = pytest.mark.interop
 ORDERS = topic_name(CHAIN, Topic.ORDERS)
@@ -110,14 +108,7 @@ async def test_each_tells_the_other_what_it_is_and_speaks(by_js: bool) -> None:
         assert f"{known['addresses'][0]}/p2p/{host.peer_id}" == address(host)
         assert known["agent"].startswith("py-libp2p/")
 
-        stream = await host.open_stream(js.peer, IDENTIFY)
-        reader, payloads = DelimitedReader(), list[bytes]()
-        while data := await stream.read():
-            payloads += reader.feed(data)
-        (said,) = [list(fields(payload)) for payload in payloads]
-        public_key = unbase58(js.peer)[2:]  # a peer id is that behind an identity multihash
-        assert (1, public_key) in said
-        assert {IDENTIFY, PING, PROTOCOL} <= {blob(value).decode() for number, value in said if number == 3}
+        await until(lambda: {IDENTIFY, PING, PROTOCOL} <= known_protocols(host, js.peer))
 
 
 async def identified(js: JsPeer, peer: PeerId, protocol: str = PING) -> dict[str, Any]:
