@@ -40,7 +40,6 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
-from fondaco.consensus.ledger.application import Execution
 from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
@@ -50,16 +49,15 @@ from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
-from fondaco.node.news import any_of
+from fondaco.node.pacing import Pace
 from fondaco.node.sign_state import SignState
+from fondaco.node.voice import Voice
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,
     ConsensusMessage,
     Proposal,
-    SignedProposal,
-    SignedVote,
     Vote,
 )
 from fondaco.protocol.errors import PeerFault, Refused
@@ -108,14 +106,12 @@ class Agreement:
         self._journal = journal
         self._evidence = evidence
         evidence.spread = self._spread
-        self._carried = 0
-        """Transactions in the newest block."""
-        chain.listeners.append(self._note)
+        self._pace = Pace(chain, mempool, evidence)
         chain.listeners.append(lambda execution: evidence.after_commit(execution.block.evidence))
-        self._signer = signer
-        self._sign_state = sign_state
-        self._silent_through = Height(0)
-        """Nothing is signed up to this height: what we signed there we do not remember."""
+        self._voice: Voice | None = None
+        if signer is not None:
+            assert sign_state is not None, "a validator keeps a sign state"
+            self._voice = Voice(chain.id, signer, sign_state)
         self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt | _Judge](limits.AGREEMENT_INBOX)
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -187,23 +183,9 @@ class Agreement:
         for entry in self._journal.entries(start.height):
             self._engine.replay(entry)
             entries += 1
-        self._notice_loss(start.height, journaled=entries > 0)
+        if self._voice is not None:
+            self._voice.notice_loss(start.height, journaled=entries > 0)
         return self._engine.resume(clock.now())
-
-    def _notice_loss(self, height: Height, *, journaled: bool) -> None:
-        """Stay silent where the sign state knows of more than the journal and the chain: we may have been locked.
-
-        The journal is flushed before anything is signed, so no crash leaves it behind: somebody removed it, or
-        put back an older copy.
-        """
-        last = None if self._sign_state is None else self._sign_state.last
-        if last is None or last.statement.height < height or (last.statement.height == height and journaled):
-            return
-        self._silent_through = last.statement.height
-        log.error(
-            "the journal of height %d is lost: this validator signs nothing until the others have decided it",
-            self._silent_through,
-        )
 
     def _begin_segment(self, height: Height) -> None:
         self._journal.begin(height)
@@ -222,34 +204,11 @@ class Agreement:
         )
 
     async def _wake(self) -> None:
-        """Ring the engine when there is something to agree on; idle blocks are skipped until the heartbeat."""
+        """Ring the engine when there is something to agree on."""
         while True:
-            committed = self._chain.news.next
-            arrived = self._mempool.news.next, self._evidence.news.next
-            due = self._chain.head.time + self._chain.ledger.params.heartbeat_ms
-            if self._chain.is_empty:
-                due = Millis(0)  # nothing can be proven before there is a block
-            moment = self._chain.due_moment()
-            if moment is not None:
-                due = min(due, moment)
-            wait_ms = 0 if len(self._mempool) or len(self._evidence) else due - clock.now()
-            if wait_ms > 0:
-                with trio.move_on_after(wait_ms / 1_000):
-                    await any_of(committed, *arrived)
-                continue
-            await self._gather()
+            committed = await self._pace.wait()
             await self._send_inbox.send(Wake())
             await committed.wait()
-
-    def _note(self, execution: Execution) -> None:
-        self._carried = len(execution.block.transactions)
-
-    async def _gather(self) -> None:
-        """Where transactions come thick, let some more come in: what a block costs is mostly not theirs."""
-        pace = min(limits.BLOCK_PACE_MS, self._carried * limits.BLOCK_PACE_MS_PER_TRANSACTION)
-        wait_ms = self._chain.head.time + pace - clock.now()
-        if wait_ms > 0:
-            await trio.sleep(min(wait_ms, pace) / 1_000)
 
     def _feed(self, event: Event) -> None:
         self._carry_out(self._engine.step(event, clock.now()))
@@ -310,22 +269,9 @@ class Agreement:
         return None
 
     def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
-        """Sign unless it would contradict what was signed before; then stay silent."""
-        assert self._signer is not None, "a node without a key was asked to sign"
-        assert self._sign_state is not None, "a validator keeps a sign state"
-        if statement.height <= self._silent_through:
-            return None
-        try:
-            signature = self._sign_state.sign(self._signer, self._chain.id, statement)
-        except Refused as refusal:
-            log.warning("not signed: %s", refusal)
-            return None
-        if isinstance(statement, Vote):
-            return Signed(SignedVote(vote=statement, validator=self._signer.public_key, signature=signature))
-        assert block is not None, "a proposal comes with its block"
-        return Signed(
-            SignedProposal(proposal=statement, block=block, proposer=self._signer.public_key, signature=signature)
-        )
+        assert self._voice is not None, "a node without a key was asked to sign"
+        signed = self._voice.sign(statement, block)
+        return None if signed is None else Signed(signed)
 
     def _report(self, evidence: Evidence) -> None:
         try:
@@ -338,10 +284,10 @@ class Agreement:
             self._links.broadcast(raw)
 
     def _build(self, time: Millis) -> Block:
-        assert self._signer is not None, "a node without a key was asked to propose"
+        assert self._voice is not None, "a node without a key was asked to propose"
         return self._chain.ledger.prepare_proposal(
             time=time,
-            proposer=self._signer.public_key,
+            proposer=self._voice.key,
             previous_certificate=self._chain.certificate(),
             candidates=self._mempool.candidates(),
             evidence=self._evidence.candidates(),
