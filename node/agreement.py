@@ -15,6 +15,7 @@ from typing import assert_never
 
 import trio
 
+from fondaco.consensus import rebuilding
 from fondaco.consensus.effects import (
     Broadcast,
     CancelTimer,
@@ -40,6 +41,7 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
+from fondaco.consensus.rebuilding import Announced, Answered, Ask
 from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
@@ -50,15 +52,17 @@ from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
 from fondaco.node.pacing import Pace
+from fondaco.node.proposals import Proposals
 from fondaco.node.sign_state import SignState
 from fondaco.node.voice import Voice
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,
-    ConsensusMessage,
+    CompactProposal,
     Proposal,
     Vote,
+    WireMessage,
 )
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.evidence import Evidence
@@ -84,6 +88,9 @@ class _Judge:
     """A proposed block whose transactions have been looked at ahead, in threads."""
 
     block: Block
+
+
+_Event = Event | rebuilding.Event | _Adopt | _Judge
 
 
 class Agreement:
@@ -112,7 +119,8 @@ class Agreement:
         if signer is not None:
             assert sign_state is not None, "a validator keeps a sign state"
             self._voice = Voice(chain.id, signer, sign_state)
-        self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt | _Judge](limits.AGREEMENT_INBOX)
+        self.proposals = Proposals(engine, mempool)
+        self._send_inbox, self._inbox = trio.open_memory_channel[_Event](limits.AGREEMENT_INBOX)
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._links: Links | None = None
@@ -124,7 +132,7 @@ class Agreement:
 
     def attach(self, links: Links, blame: Blame, request_sync: Callable[[], None]) -> None:
         """Say where messages go out, whom to tell of faults, and who fetches blocks; before `run`."""
-        self._links = links
+        self._links = self.proposals.links = links
         self._blame = blame
         self._request_sync = request_sync
 
@@ -141,12 +149,15 @@ class Agreement:
 
     async def on_frame(self, peer: PeerId, frame: bytes) -> None:
         """Take a peer's message in. Raises `PeerFault` for what is none, and for evidence that is made up."""
-        message: ConsensusMessage | Evidence = codec.decode_union(frame, ConsensusMessage | Evidence)
+        message: WireMessage | Evidence = codec.decode_union(frame, WireMessage | Evidence)
         if isinstance(message, Evidence):
             self._evidence.add_from_peer(frame)
             return
+        sender = public_key_of(peer)
         try:
-            self._send_inbox.send_nowait(Received(message, public_key_of(peer)))
+            self._send_inbox.send_nowait(
+                Announced(message, sender) if isinstance(message, CompactProposal) else Received(message, sender)
+            )
         except trio.WouldBlock:
             self.dropped += 1  # the sender says it again; a full inbox means that we are far behind
 
@@ -170,6 +181,8 @@ class Agreement:
                         self._adopt(event)
                     case _Judge():
                         self._judge(event.block)
+                    case Announced() | Answered():
+                        self._rebuild(event)
                     case _:
                         self._feed(event)
 
@@ -193,6 +206,7 @@ class Agreement:
 
     def _start_height(self) -> StartHeight:
         head, params = self._chain.head, self._chain.ledger.params
+        self.proposals.rebuilder.forget_below(Height(head.height + 1))
         self._engine.config = replace(self._engine.config, min_block_interval_ms=params.min_block_interval_ms)
         return StartHeight(
             height=Height(head.height + 1),
@@ -235,11 +249,11 @@ class Agreement:
             case Broadcast(message):
                 self._journal.flush()
                 if self._links is not None:
-                    self._links.broadcast(codec.encode(message))
+                    self._links.broadcast(self.proposals.encode(message))
             case Send(peer, message):
                 self._journal.flush()
                 if self._links is not None:
-                    self._links.send(peer_id_of(peer), codec.encode(message))
+                    self._links.send(peer_id_of(peer), self.proposals.encode(message))
             case SetTimer(timer, generation, delay_ms):
                 self._set_timer(timer, generation, delay_ms)
             case CancelTimer(timer):
@@ -261,12 +275,37 @@ class Agreement:
                 self._report(evidence)
             case RequestSync():
                 self._request_sync()
-            case Punish(peer, fault):
-                log.warning("peer %s: %s", peer_id_of(peer), fault)
-                self._blame(peer_id_of(peer), fault)
+            case Punish():
+                self._punish(effect)
             case _:
                 assert_never(effect)
         return None
+
+    def _punish(self, punish: Punish) -> None:
+        log.warning("peer %s: %s", peer_id_of(punish.peer), punish.fault)
+        self._blame(peer_id_of(punish.peer), punish.fault)
+
+    def _rebuild(self, event: rebuilding.Event) -> None:
+        """Make compact proposals whole; the engine hears of those that are."""
+        for effect in self.proposals.rebuilder.step(event):
+            match effect:
+                case Received():
+                    self._feed(effect)
+                case Ask():
+                    assert self._nursery is not None, "peers are asked while the engine runs"
+                    self._nursery.start_soon(self._fetch, effect)
+                case Punish():
+                    self._punish(effect)
+                case _:
+                    assert_never(effect)
+
+    async def _fetch(self, ask: Ask) -> None:
+        try:
+            answered = await self.proposals.fetch(ask)
+        except PeerFault as fault:
+            self._punish(Punish(ask.peer, fault))
+            answered = Answered(ask, ())
+        await self._send_inbox.send(answered)
 
     def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
         assert self._voice is not None, "a node without a key was asked to sign"

@@ -112,6 +112,7 @@ def world_of(task: Task) -> World:
         config=random.choice((EngineConfig(), HURRIED, SPACED)),
         spectators=random.choice((0, 1)),
         transaction_every_ms=random.choice((250, 500, 1_000)),
+        compact=random.choice((False, True)),
     )
 
 
