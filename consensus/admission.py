@@ -12,6 +12,8 @@ from fondaco.consensus.certificates import Holds, verify_commit, verify_round
 from fondaco.consensus.driver import Driver
 from fondaco.protocol.agreement import (
     CommitCertificate,
+    CompactProposal,
+    Header,
     RoundCertificate,
     SignedProposal,
     SignedVote,
@@ -41,8 +43,18 @@ def admit_vote(signed: SignedVote, driver: Driver, holds: Holds) -> bool:
 
 
 def admit_proposal(signed: SignedProposal, driver: Driver, holds: Holds) -> bool:
+    if not admit_announced(signed, signed.block.header, driver, holds):
+        return False
+    check_bound(signed.block, signed.proposal.value)
+    return True
+
+
+def admit_announced(
+    signed: SignedProposal | CompactProposal, header: Header, driver: Driver, holds: Holds
+) -> bool:
+    """What can be asked of a proposal before its block is here: nothing is fetched for one that fails this."""
     proposal = signed.proposal
-    if signed.block.header.height != proposal.height:
+    if header.height != proposal.height:
         raise PeerFault("proposal.height", "the proposal and its block differ in height")
     if proposal.valid_round is not None and proposal.valid_round >= proposal.round:
         raise PeerFault("proposal.valid_round", f"valid round {proposal.valid_round} is not earlier")
@@ -50,11 +62,10 @@ def admit_proposal(signed: SignedProposal, driver: Driver, holds: Holds) -> bool
         return False
     if driver.validators.proposer(proposal.round) != signed.proposer:
         raise PeerFault("proposal.turn", f"it is not this validator's turn in round {proposal.round}")
-    if proposal.valid_round is None and signed.block.header.proposer != signed.proposer:
+    if proposal.valid_round is None and header.proposer != signed.proposer:
         raise PeerFault("proposal.proposer", "a fresh block names another proposer")
     if not holds(signed.proposer, proposal, signed.signature):
         raise PeerFault("signature.bad", "a proposal is not signed by its proposer")
-    check_bound(signed.block, proposal.value)
     return True
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from fondaco.consensus.admission import check_shape
 from fondaco.consensus.certificates import Holds
 from fondaco.consensus.validators import ValidatorSet
-from fondaco.protocol.agreement import SignedProposal, SignedVote, VoteKind
+from fondaco.protocol.agreement import CompactProposal, SignedProposal, SignedVote, VoteKind
 from fondaco.protocol.errors import PeerFault
 from fondaco.protocol.scalars import Millis, PublicKey, Round
 
@@ -60,9 +60,14 @@ class Ahead:
         self._votes[place] = (signed, sender, now)
 
     def _keep_proposal(self, signed: SignedProposal, sender: PublicKey | None, now: Millis, holds: Holds) -> None:
+        if self.wants_proposal(signed, holds):
+            self._proposals[signed.proposal.round] = (signed, sender, now)
+
+    def wants_proposal(self, signed: SignedProposal | CompactProposal, holds: Holds) -> bool:
+        """Whether there is a place for it; raises `PeerFault` if its signature does not hold."""
         round = signed.proposal.round
         if round >= ROUNDS or round in self._proposals or self._next.proposer(round) != signed.proposer:
-            return
+            return False
         if not holds(signed.proposer, signed.proposal, signed.signature):
             raise PeerFault("signature.bad", "a proposal is not signed by its proposer")
-        self._proposals[round] = (signed, sender, now)
+        return True

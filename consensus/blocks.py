@@ -14,7 +14,7 @@ from fondaco.consensus import merkle_list
 from fondaco.consensus.certificates import Holds, verify_commit
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.protocol import codec, limits
-from fondaco.protocol.agreement import PROTOCOL_VERSION, Block, CommitCertificate
+from fondaco.protocol.agreement import PROTOCOL_VERSION, Block, CommitCertificate, CompactProposal
 from fondaco.protocol.errors import PeerFault
 from fondaco.protocol.events import Event, TransactionApplied
 from fondaco.protocol.scalars import ChainId, Hash, Height, Millis
@@ -23,6 +23,16 @@ from fondaco.protocol.scalars import ChainId, Hash, Height, Millis
 def data_root(previous_certificate: CommitCertificate | None, transactions: Sequence[bytes]) -> Hash:
     """`Header.data_root`: leaf 0 is the encoded previous certificate, then come the transactions."""
     return merkle_list.root([codec.encode(previous_certificate), *transactions])
+
+
+def data_root_of_names(previous_certificate: CommitCertificate | None, names: Sequence[Hash]) -> Hash:
+    """`Header.data_root` of a block whose transactions have these names; see `name_of`."""
+    return merkle_list.root_of_hashes([merkle_list.leaf_hash(codec.encode(previous_certificate)), *names])
+
+
+def name_of(transaction: bytes) -> Hash:
+    """What stands for a transaction, its signature included: its leaf under `Header.data_root`."""
+    return merkle_list.leaf_hash(transaction)
 
 
 def evidence_root(evidence: Sequence[bytes]) -> Hash:
@@ -41,6 +51,21 @@ def check_bound(block: Block, value: Hash) -> None:
     if data_root(block.previous_certificate, block.transactions) != header.data_root:
         raise PeerFault("block.data", "the transactions are not the ones the header commits to")
     if evidence_root(block.evidence) != header.evidence_root:
+        raise PeerFault("block.evidence", "the evidence is not what the header commits to")
+
+
+def check_named(compact: CompactProposal) -> None:
+    """As `check_bound`, of a proposal whose transactions need not be here; how large they are is not known yet."""
+    header = compact.header
+    if header.height != compact.proposal.height:
+        raise PeerFault("proposal.height", "the proposal and its block differ in height")
+    if header.hash() != compact.proposal.value:
+        raise PeerFault("block.value", "the header is not the one proposed")
+    if len(compact.names) > limits.BLOCK_TRANSACTIONS or sum(map(len, compact.evidence)) > limits.BLOCK_BYTES:
+        raise PeerFault("block.size", f"{len(compact.names)} transactions are named")
+    if data_root_of_names(compact.previous_certificate, compact.names) != header.data_root:
+        raise PeerFault("block.data", "the transactions are not the ones the header commits to")
+    if evidence_root(compact.evidence) != header.evidence_root:
         raise PeerFault("block.evidence", "the evidence is not what the header commits to")
 
 

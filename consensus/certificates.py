@@ -48,10 +48,10 @@ class SignatureCache:
         return True
 
     def _signed_bytes(self, statement: Signable) -> bytes:
-        """Most votes of a round are the same statement: it is encoded once."""
+        """Most votes of a round are the same statement: it is encoded once, and soon over."""
         data = self._bytes.get(statement)
         if data is None:
-            _make_room(self._bytes, self._size)
+            _make_room(self._bytes, self._size // 16)
             data = self._bytes[statement] = signing_bytes(self._chain, statement)
         return data
 

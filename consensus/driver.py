@@ -16,7 +16,14 @@ from fondaco.consensus import rounds
 from fondaco.consensus.rounds import Input, Kind, Output, StartRound, State, Step
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.consensus.votes import VoteKeeper
-from fondaco.protocol.agreement import Block, RoundCertificate, SignedProposal, SignedVote, VoteKind
+from fondaco.protocol.agreement import (
+    Block,
+    CompactProposal,
+    RoundCertificate,
+    SignedProposal,
+    SignedVote,
+    VoteKind,
+)
 from fondaco.protocol.scalars import Hash, PublicKey, Round
 
 PROPOSALS_PER_ROUND = 2
@@ -84,7 +91,7 @@ class Driver:
         self.keeper.certify(VoteKind.PRECOMMIT, round, value, ())
         return self._run()
 
-    def wants_proposal(self, signed: SignedProposal) -> bool:
+    def wants_proposal(self, signed: SignedProposal | CompactProposal) -> bool:
         """Whether there is room for, and use in, this proposal: ask before verifying it."""
         round, value = signed.proposal.round, signed.proposal.value
         held = self._candidates.get(round, [])

@@ -56,6 +56,7 @@ from fondaco.consensus.watch import Watch
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     CommitCertificate,
+    CompactProposal,
     ConsensusMessage,
     RoundCertificate,
     SignedProposal,
@@ -108,6 +109,19 @@ class Engine:
         elif here is not None:
             self._dispatch_decided(event, here)
         return self._outbox.drain()
+
+    def expects(self, compact: CompactProposal) -> bool:
+        """Whether the proposal that this stands for is of use: then it is worth what its transactions cost.
+
+        Changes nothing. Raises `PeerFault` for what no honest peer says.
+        """
+        here, height = self._here, compact.proposal.height
+        if here is None:
+            return False
+        if height == here.place.height and here.decided is None:
+            return admission.admit_announced(compact, compact.header, here.driver, self._signatures.holds)
+        ahead = height == here.place.height + 1
+        return ahead and here.ahead.wants_proposal(compact, self._signatures.holds)
 
     def replay(self, entry: bytes) -> None:
         """Take back one journal entry of the current height, after `StartHeight` and before `resume`.

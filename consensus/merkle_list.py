@@ -24,12 +24,17 @@ def node_hash(left: bytes, right: bytes) -> Hash:
 
 
 def root(leaves: Sequence[bytes]) -> Hash:
-    """The root over `leaves`.
+    """The root over `leaves`."""
+    return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
+
+
+def root_of_hashes(hashes: Sequence[Hash]) -> Hash:
+    """The root over leaves whose `leaf_hash`es these are.
 
     Joined level by level, an odd one out rising unchanged: the same tree as splitting at the largest power
     of two, without recursion.
     """
-    level = [leaf_hash(leaf) for leaf in leaves]
+    level = list(hashes)
     if not level:
         return EMPTY
     while len(level) > 1:

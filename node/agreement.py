@@ -15,6 +15,7 @@ from typing import assert_never
 
 import trio
 
+from fondaco.consensus import rebuilding
 from fondaco.consensus.effects import (
     Broadcast,
     CancelTimer,
@@ -40,7 +41,7 @@ from fondaco.consensus.effects import (
     Wake,
 )
 from fondaco.consensus.engine import Engine
-from fondaco.consensus.ledger.application import Execution
+from fondaco.consensus.rebuilding import Announced, Answered, Ask
 from fondaco.consensus.watch import culprit
 from fondaco.node import clock
 from fondaco.node.chain import Chain
@@ -50,17 +51,18 @@ from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
-from fondaco.node.news import any_of
+from fondaco.node.pacing import Pace
+from fondaco.node.proposals import Proposals
 from fondaco.node.sign_state import SignState
+from fondaco.node.voice import Voice
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     Block,
     CommitCertificate,
-    ConsensusMessage,
+    CompactProposal,
     Proposal,
-    SignedProposal,
-    SignedVote,
     Vote,
+    WireMessage,
 )
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.evidence import Evidence
@@ -88,6 +90,9 @@ class _Judge:
     block: Block
 
 
+_Event = Event | rebuilding.Event | _Adopt | _Judge
+
+
 class Agreement:
     """Runs the engine for a validator (with `signer` and `sign_state`) or for a node that only follows."""
 
@@ -108,15 +113,14 @@ class Agreement:
         self._journal = journal
         self._evidence = evidence
         evidence.spread = self._spread
-        self._carried = 0
-        """Transactions in the newest block."""
-        chain.listeners.append(self._note)
+        self._pace = Pace(chain, mempool, evidence)
         chain.listeners.append(lambda execution: evidence.after_commit(execution.block.evidence))
-        self._signer = signer
-        self._sign_state = sign_state
-        self._silent_through = Height(0)
-        """Nothing is signed up to this height: what we signed there we do not remember."""
-        self._send_inbox, self._inbox = trio.open_memory_channel[Event | _Adopt | _Judge](limits.AGREEMENT_INBOX)
+        self._voice: Voice | None = None
+        if signer is not None:
+            assert sign_state is not None, "a validator keeps a sign state"
+            self._voice = Voice(chain.id, signer, sign_state)
+        self.proposals = Proposals(engine, mempool)
+        self._send_inbox, self._inbox = trio.open_memory_channel[_Event](limits.AGREEMENT_INBOX)
         self._timers: dict[Timer, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._links: Links | None = None
@@ -128,7 +132,7 @@ class Agreement:
 
     def attach(self, links: Links, blame: Blame, request_sync: Callable[[], None]) -> None:
         """Say where messages go out, whom to tell of faults, and who fetches blocks; before `run`."""
-        self._links = links
+        self._links = self.proposals.links = links
         self._blame = blame
         self._request_sync = request_sync
 
@@ -145,12 +149,15 @@ class Agreement:
 
     async def on_frame(self, peer: PeerId, frame: bytes) -> None:
         """Take a peer's message in. Raises `PeerFault` for what is none, and for evidence that is made up."""
-        message: ConsensusMessage | Evidence = codec.decode_union(frame, ConsensusMessage | Evidence)
+        message: WireMessage | Evidence = codec.decode_union(frame, WireMessage | Evidence)
         if isinstance(message, Evidence):
             self._evidence.add_from_peer(frame)
             return
+        sender = public_key_of(peer)
         try:
-            self._send_inbox.send_nowait(Received(message, public_key_of(peer)))
+            self._send_inbox.send_nowait(
+                Announced(message, sender) if isinstance(message, CompactProposal) else Received(message, sender)
+            )
         except trio.WouldBlock:
             self.dropped += 1  # the sender says it again; a full inbox means that we are far behind
 
@@ -174,6 +181,8 @@ class Agreement:
                         self._adopt(event)
                     case _Judge():
                         self._judge(event.block)
+                    case Announced() | Answered():
+                        self._rebuild(event)
                     case _:
                         self._feed(event)
 
@@ -187,23 +196,9 @@ class Agreement:
         for entry in self._journal.entries(start.height):
             self._engine.replay(entry)
             entries += 1
-        self._notice_loss(start.height, journaled=entries > 0)
+        if self._voice is not None:
+            self._voice.notice_loss(start.height, journaled=entries > 0)
         return self._engine.resume(clock.now())
-
-    def _notice_loss(self, height: Height, *, journaled: bool) -> None:
-        """Stay silent where the sign state knows of more than the journal and the chain: we may have been locked.
-
-        The journal is flushed before anything is signed, so no crash leaves it behind: somebody removed it, or
-        put back an older copy.
-        """
-        last = None if self._sign_state is None else self._sign_state.last
-        if last is None or last.statement.height < height or (last.statement.height == height and journaled):
-            return
-        self._silent_through = last.statement.height
-        log.error(
-            "the journal of height %d is lost: this validator signs nothing until the others have decided it",
-            self._silent_through,
-        )
 
     def _begin_segment(self, height: Height) -> None:
         self._journal.begin(height)
@@ -211,6 +206,7 @@ class Agreement:
 
     def _start_height(self) -> StartHeight:
         head, params = self._chain.head, self._chain.ledger.params
+        self.proposals.rebuilder.forget_below(Height(head.height + 1))
         self._engine.config = replace(self._engine.config, min_block_interval_ms=params.min_block_interval_ms)
         return StartHeight(
             height=Height(head.height + 1),
@@ -222,34 +218,11 @@ class Agreement:
         )
 
     async def _wake(self) -> None:
-        """Ring the engine when there is something to agree on; idle blocks are skipped until the heartbeat."""
+        """Ring the engine when there is something to agree on."""
         while True:
-            committed = self._chain.news.next
-            arrived = self._mempool.news.next, self._evidence.news.next
-            due = self._chain.head.time + self._chain.ledger.params.heartbeat_ms
-            if self._chain.is_empty:
-                due = Millis(0)  # nothing can be proven before there is a block
-            moment = self._chain.due_moment()
-            if moment is not None:
-                due = min(due, moment)
-            wait_ms = 0 if len(self._mempool) or len(self._evidence) else due - clock.now()
-            if wait_ms > 0:
-                with trio.move_on_after(wait_ms / 1_000):
-                    await any_of(committed, *arrived)
-                continue
-            await self._gather()
+            committed = await self._pace.wait()
             await self._send_inbox.send(Wake())
             await committed.wait()
-
-    def _note(self, execution: Execution) -> None:
-        self._carried = len(execution.block.transactions)
-
-    async def _gather(self) -> None:
-        """Where transactions come thick, let some more come in: what a block costs is mostly not theirs."""
-        pace = min(limits.BLOCK_PACE_MS, self._carried * limits.BLOCK_PACE_MS_PER_TRANSACTION)
-        wait_ms = self._chain.head.time + pace - clock.now()
-        if wait_ms > 0:
-            await trio.sleep(min(wait_ms, pace) / 1_000)
 
     def _feed(self, event: Event) -> None:
         self._carry_out(self._engine.step(event, clock.now()))
@@ -276,11 +249,11 @@ class Agreement:
             case Broadcast(message):
                 self._journal.flush()
                 if self._links is not None:
-                    self._links.broadcast(codec.encode(message))
+                    self._links.broadcast(self.proposals.encode(message))
             case Send(peer, message):
                 self._journal.flush()
                 if self._links is not None:
-                    self._links.send(peer_id_of(peer), codec.encode(message))
+                    self._links.send(peer_id_of(peer), self.proposals.encode(message))
             case SetTimer(timer, generation, delay_ms):
                 self._set_timer(timer, generation, delay_ms)
             case CancelTimer(timer):
@@ -302,30 +275,42 @@ class Agreement:
                 self._report(evidence)
             case RequestSync():
                 self._request_sync()
-            case Punish(peer, fault):
-                log.warning("peer %s: %s", peer_id_of(peer), fault)
-                self._blame(peer_id_of(peer), fault)
+            case Punish():
+                self._punish(effect)
             case _:
                 assert_never(effect)
         return None
 
-    def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
-        """Sign unless it would contradict what was signed before; then stay silent."""
-        assert self._signer is not None, "a node without a key was asked to sign"
-        assert self._sign_state is not None, "a validator keeps a sign state"
-        if statement.height <= self._silent_through:
-            return None
+    def _punish(self, punish: Punish) -> None:
+        log.warning("peer %s: %s", peer_id_of(punish.peer), punish.fault)
+        self._blame(peer_id_of(punish.peer), punish.fault)
+
+    def _rebuild(self, event: rebuilding.Event) -> None:
+        """Make compact proposals whole; the engine hears of those that are."""
+        for effect in self.proposals.rebuilder.step(event):
+            match effect:
+                case Received():
+                    self._feed(effect)
+                case Ask():
+                    assert self._nursery is not None, "peers are asked while the engine runs"
+                    self._nursery.start_soon(self._fetch, effect)
+                case Punish():
+                    self._punish(effect)
+                case _:
+                    assert_never(effect)
+
+    async def _fetch(self, ask: Ask) -> None:
         try:
-            signature = self._sign_state.sign(self._signer, self._chain.id, statement)
-        except Refused as refusal:
-            log.warning("not signed: %s", refusal)
-            return None
-        if isinstance(statement, Vote):
-            return Signed(SignedVote(vote=statement, validator=self._signer.public_key, signature=signature))
-        assert block is not None, "a proposal comes with its block"
-        return Signed(
-            SignedProposal(proposal=statement, block=block, proposer=self._signer.public_key, signature=signature)
-        )
+            answered = await self.proposals.fetch(ask)
+        except PeerFault as fault:
+            self._punish(Punish(ask.peer, fault))
+            answered = Answered(ask, ())
+        await self._send_inbox.send(answered)
+
+    def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
+        assert self._voice is not None, "a node without a key was asked to sign"
+        signed = self._voice.sign(statement, block)
+        return None if signed is None else Signed(signed)
 
     def _report(self, evidence: Evidence) -> None:
         try:
@@ -338,10 +323,10 @@ class Agreement:
             self._links.broadcast(raw)
 
     def _build(self, time: Millis) -> Block:
-        assert self._signer is not None, "a node without a key was asked to propose"
+        assert self._voice is not None, "a node without a key was asked to propose"
         return self._chain.ledger.prepare_proposal(
             time=time,
-            proposer=self._signer.public_key,
+            proposer=self._voice.key,
             previous_certificate=self._chain.certificate(),
             candidates=self._mempool.candidates(),
             evidence=self._evidence.candidates(),

@@ -202,6 +202,7 @@ def _assemble(
     )
     evidence = EvidencePool(config.data / "evidence", judge_by(chain))
     agreement = Agreement(chain, mempool, engine, journal, evidence, signer=signer, sign_state=sign_state)
+    agreement.proposals.call = client.call
 
     async def call(peer: str, method: str, params: list[Any]) -> Any:
         return await client.call(PeerId(peer), method, params, timeout_ms=limits.REQUEST_TIMEOUT_MS)
@@ -249,7 +250,8 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
         on_up=on_up,
     )
     node.agreement.attach(links, node.host.blame, node.sync.request)
-    RpcServer(node.host, sync_module.PROTOCOL, SyncService(node.chain).methods(), hello=greeting)
+    methods = SyncService(node.chain).methods() | node.agreement.proposals.methods()
+    RpcServer(node.host, sync_module.PROTOCOL, methods, hello=greeting)
     RpcServer(node.host, snapshots.PROTOCOL, SnapshotService(node.snapshots).methods(), hello=greeting)
     RpcServer(node.host, reconcile_module.PROTOCOL, node.reconciler.methods(), hello=greeting)
     service = LightService(node.chain, node.book, node.submit, node.submit_order, node.report_fork)

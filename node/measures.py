@@ -15,7 +15,8 @@ def measures(node: Node) -> dict[str, Any]:
     """Processor time, decisions, and what went over which kind of stream.
 
     `decision_ms`, newest last, is the time from a proposer's beginning to the commit here, for the last of the
-    `decided` heights. What `mesh` counts is told in `protocol/gossip/counters.py`.
+    `decided` heights. What `mesh` counts is told in `protocol/gossip/counters.py`, and
+    `proposals` in `consensus/rebuilding.py`.
     """
     finality = node.agreement.finality
     return {
@@ -24,6 +25,7 @@ def measures(node: Node) -> dict[str, Any]:
         "decided": finality.decided,
         "decision_ms": list(finality.commit_ms),
         "consensus": _traffic(node.agreement.links),
+        "proposals": asdict(node.agreement.proposals.rebuilder.counters),
         "gossip": _traffic(node.gossip.links),
         "mesh": asdict(node.gossip.router.counters),
         "book": _book(node.book, node.reconciler),

@@ -27,7 +27,7 @@ from fondaco.protocol.agreement import Block, CommitCertificate, Header, SignedH
 from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.scalars import Hash, Height
 
-CACHE_KIB = 16 * 1024
+CACHE_KIB = 8 * 1024
 READ_AT_ONCE = 200
 """Rows that one statement asks for."""
 

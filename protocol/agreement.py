@@ -150,6 +150,22 @@ class SignedProposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompactProposal:
+    """A `SignedProposal` that only names its transactions: its receivers mostly have them."""
+
+    TAG: ClassVar[int] = 19
+    proposal: Proposal
+    header: Header
+    previous_certificate: CommitCertificate | None
+    evidence: tuple[bytes, ...]
+    names: tuple[Hash, ...]
+    """The transactions in the block's order, each by its leaf under `Header.data_root`: so the names themselves
+    are checked against the header, before one transaction is there."""
+    proposer: PublicKey
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedHeader:
     """What a light client follows."""
 
@@ -159,4 +175,6 @@ class SignedHeader:
 
 
 ConsensusMessage = SignedVote | SignedProposal | RoundCertificate | CommitCertificate
-"""Everything that travels on `/fondaco/consensus/1` once the hello is over."""
+"""Everything that the engine says and hears."""
+WireMessage = ConsensusMessage | CompactProposal
+"""Everything of it that travels on `/fondaco/consensus/1` once the hello is over."""

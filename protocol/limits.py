@@ -158,7 +158,7 @@ FORK_BYTES = 64 * KIB
 """Two headers of a height with their signatures and sets, as a light client reports them."""
 EVIDENCE_PENDING = 256
 """Pieces of evidence a node keeps until they are in a block."""
-VERIFIED_SIGNATURES = 8_192
+VERIFIED_SIGNATURES = 4_096
 """Good signatures remembered, so that a vote met again in a certificate is not verified again."""
 COMMIT_REPLIES = 256
 """Peers a height remembers having answered with the last commit certificate."""
@@ -172,7 +172,7 @@ MEMPOOL_RECHECKS = 256
 """Transactions checked again after one block, at most; the others wait for the next, or until proposed."""
 MEMPOOL_SWEEP = 64
 """How many of those are looked at in turn, though nothing says that the block has to do with them."""
-MEMPOOL_KNOWN = 65_536
+MEMPOOL_KNOWN = 32_768
 """Transactions of which a node remembers that they were included, or why they were refused."""
 VERIFIED_AT_ONCE = 64
 """Signatures that a thread checks in one go; a burst is split into so many."""

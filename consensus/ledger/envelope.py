@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from fondaco.consensus.blocks import name_of
 from fondaco.consensus.ledger import accounts
 from fondaco.consensus.ledger.memo import Memo
 from fondaco.consensus.ledger.params import Params
@@ -71,7 +72,7 @@ class Read:
     raw: bytes
     """Its full bytes, signature included."""
     digest: Hash
-    """Of these bytes."""
+    """Of these bytes; it names them in a proposal."""
     signed: SignedTransaction
     identity: TxId
     statement: bytes | None
@@ -128,7 +129,7 @@ class Envelopes:
     def read(self, raw: bytes) -> Read:
         """Decode, and check all but the signature. Raises as `open` does."""
         signed = decode_transaction(raw)
-        digest = sha256(raw)
+        digest = name_of(raw)
         known = self._good.get(digest)
         if known is not None:
             return Read(raw=raw, digest=digest, signed=signed, identity=known, statement=None)
@@ -143,7 +144,7 @@ class Envelopes:
 
     def holds(self, raw: bytes) -> bool:
         """Whether its signature is known to hold."""
-        return sha256(raw) in self._good
+        return name_of(raw) in self._good
 
     def remember(self, read: Read) -> tuple[TxId, SignedTransaction]:
         """Take it that its signature holds: somebody has checked that, in another thread perhaps."""

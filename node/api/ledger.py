@@ -49,6 +49,7 @@ class Measures(Strict):
     decided: int
     decision_ms: list[float]
     consensus: dict[str, int]
+    proposals: dict[str, int]
     gossip: dict[str, int]
     mesh: dict[str, int]
     book: dict[str, int]

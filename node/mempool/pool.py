@@ -9,6 +9,7 @@ from itertools import chain, islice
 
 import trio
 
+from fondaco.consensus.blocks import name_of
 from fondaco.consensus.ledger import accounts, envelope, transfers
 from fondaco.consensus.ledger.application import Checked, Execution
 from fondaco.consensus.ledger.envelope import Read
@@ -25,7 +26,6 @@ from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.records import PARAMS, Account, key_account
 from fondaco.protocol.scalars import Hash, MicroCredits, Millis, PublicKey, TxId
-from fondaco.protocol.signing import sha256
 from fondaco.protocol.transactions import Transaction
 
 Outcome = TxId | Refused | PeerFault
@@ -69,6 +69,11 @@ class Mempool:
 
     def __contains__(self, identity: TxId) -> bool:
         return identity in self._waiting.by_id
+
+    def named(self, name: Hash) -> bytes | None:
+        """The transaction that a proposal calls so, if it waits here."""
+        identity = self._waiting.by_digest.get(name)
+        return None if identity is None else self._waiting.by_id[identity].raw
 
     # Admission
 
@@ -124,7 +129,7 @@ class Mempool:
         """All that is cheap to find out, in the order of what it takes; the signature is not among it."""
         if len(raw) > limits.TX_BYTES:
             raise Malformed("codec.size", f"{len(raw)} bytes, at most {limits.TX_BYTES} allowed")
-        digest = sha256(raw)
+        digest = name_of(raw)
         waiting = self._waiting.by_digest.get(digest)
         if waiting is not None:
             return waiting
@@ -218,7 +223,7 @@ class Mempool:
     def _after_commit(self, execution: Execution) -> None:
         self._head, self._state = self._chain.head, self._chain.ledger.state()
         for raw in execution.block.transactions:
-            self.known.included(sha256(raw))
+            self.known.included(name_of(raw))
         for event in execution.events:
             if isinstance(event, TransactionApplied) and event.id in self._waiting.by_id:
                 self._drop(event.id)

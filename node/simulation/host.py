@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, assert_never
 
+from fondaco.consensus import rebuilding
 from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.effects import (
@@ -22,6 +23,7 @@ from fondaco.consensus.effects import (
     Event,
     GetValue,
     Punish,
+    Received,
     Record,
     ReportEvidence,
     RequestSync,
@@ -39,6 +41,7 @@ from fondaco.consensus.effects import (
 )
 from fondaco.consensus.engine import Engine
 from fondaco.consensus.ledger.state import MemoryStore
+from fondaco.consensus.rebuilding import Ask, Rebuilder
 from fondaco.node.simulation.identities import Scheme
 from fondaco.node.simulation.invariants import Invariants
 from fondaco.node.simulation.ledger import EPOCH_MS, LedgerApplication, root
@@ -103,6 +106,9 @@ class Surroundings(Protocol):
     def fetch(self, node: SimulatedNode) -> None:
         """Ask the network for the blocks above the node's own."""
 
+    def ask(self, node: SimulatedNode, ask: Ask) -> None:
+        """Ask a peer for transactions; the node hears the answer, or after a while that there is none."""
+
 
 @dataclass(slots=True)
 class Disk:
@@ -159,6 +165,7 @@ class SimulatedNode:
         self.engine = Engine(
             self.world.chain, self.world.config, self.world.scheme.verify, self.key if self._validates else None
         )
+        self.rebuilder = Rebuilder(self.engine.expects, self.pool.named, self._others, whole_bytes=0)
         self._carry_out(self.engine.step(self._next_height(), self.clock()))
         if self.alive and self.disk.journal_height == self.height + 1:
             for entry in self.disk.journal:
@@ -178,6 +185,20 @@ class SimulatedNode:
     def take(self, event: Event) -> None:
         """Feed the engine one event and do everything it asks for."""
         self._queue.append(event)
+        self._work_off()
+
+    def hear(self, event: rebuilding.Event) -> None:
+        """Of a compact proposal, or of transactions that one named; the engine hears of those that are whole."""
+        for effect in self.rebuilder.step(event):
+            match effect:
+                case Received():
+                    self._queue.append(effect)
+                case Ask():
+                    self.world.ask(self, effect)
+                case Punish():
+                    self.punished.append(effect)
+                case _:
+                    assert_never(effect)
         self._work_off()
 
     def hear_of(self, certificate: CommitCertificate) -> None:
@@ -206,6 +227,7 @@ class SimulatedNode:
     def _next_height(self) -> StartHeight:
         head = self.application.head
         assert head.height == self.height, "blocks and ledger are committed together"
+        self.rebuilder.forget_below(Height(head.height + 1))
         return StartHeight(
             height=Height(head.height + 1),
             validators=self.application.validators,
@@ -285,6 +307,10 @@ class SimulatedNode:
         return [
             member.public_key for member in self.application.validators.members if member.public_key != self.key
         ]
+
+    def _others(self) -> list[PublicKey]:
+        peers = self.peers()
+        return self.world.random.sample(peers, len(peers))
 
     def allows_signing(self, statement: Vote | Proposal) -> bool:
         return True

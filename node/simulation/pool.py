@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fondaco.consensus.blocks import name_of
+from fondaco.protocol.scalars import Hash
+
 TRANSACTIONS = 500
 LATER = 50
 
@@ -18,6 +21,8 @@ class Pool:
         self._waiting: dict[bytes, None] = {}
         self._later: list[bytes] = []
         """Refused, perhaps because this node lags behind the sender's: tried once more after a block."""
+        self._by_name: dict[Hash, bytes] | None = None
+        """Made when somebody asks."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -25,6 +30,12 @@ class Pool:
     @property
     def candidates(self) -> tuple[bytes, ...]:
         return tuple(self._waiting)
+
+    def named(self, name: Hash) -> bytes | None:
+        """The transaction that a proposal calls so, if it waits here."""
+        if self._by_name is None:
+            self._by_name = {name_of(transaction): transaction for transaction in self._waiting}
+        return self._by_name.get(name)
 
     def add(self, transaction: bytes) -> bool:
         """Take it in; whether it may go into a block."""
@@ -39,6 +50,7 @@ class Pool:
         for transaction in included:
             self._waiting.pop(transaction, None)
         self._waiting = dict.fromkeys(filter(self._admits, self._waiting))
+        self._by_name = None
         again, self._later = self._later, []
         for transaction in again:
             self._take(transaction)
@@ -49,4 +61,5 @@ class Pool:
         if len(self._waiting) >= TRANSACTIONS or not self._admits(transaction):
             return False
         self._waiting[transaction] = None
+        self._by_name = None
         return True

@@ -18,6 +18,7 @@ from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.effects import Received
 from fondaco.consensus.ledger.envelope import Envelopes
 from fondaco.consensus.ledger.state import MemoryStore
+from fondaco.consensus.rebuilding import Announced, Answered, Ask
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.consensus.watch import culprit
 from fondaco.node.simulation.byzantine import KINDS
@@ -31,7 +32,13 @@ from fondaco.node.simulation.market import Market
 from fondaco.node.simulation.mishaps import Mishaps
 from fondaco.node.simulation.violation import Violation
 from fondaco.protocol import codec
-from fondaco.protocol.agreement import CommitCertificate, ConsensusMessage
+from fondaco.protocol.agreement import (
+    CommitCertificate,
+    CompactProposal,
+    ConsensusMessage,
+    SignedProposal,
+    WireMessage,
+)
 from fondaco.protocol.errors import FondacoError, Malformed
 from fondaco.protocol.scalars import Millis, Power, PublicKey
 
@@ -39,6 +46,9 @@ LIVENESS_MS = 180_000
 """After healing, rounds may have grown long: a dozen of them fit in this."""
 LIVENESS_HEIGHTS = 3
 FETCH_BLOCKS = 5
+FETCH_MS = 500
+"""So long a node waits for an answer."""
+QUESTION = b"?"
 DECODED = 2_000
 STORM_STEP_MS = 1_000
 OURS = (
@@ -70,7 +80,8 @@ class World:
     """`World(seed=1, faults=faults).run()`; or `advance` and look around.
 
     `powers` gives the validators' voting powers; Byzantine ones come last. `spectators` are full nodes
-    without a vote. `scheme` is how everybody signs. The first block is at `initial_height`.
+    without a vote. `scheme` is how everybody signs. The first block is at `initial_height`. Where `compact`,
+    proposals name their transactions and peers ask for those that they lack.
     """
 
     def __init__(
@@ -84,11 +95,13 @@ class World:
         transaction_every_ms: int = 1_000,
         scheme: Scheme = CHEAP,
         initial_height: int = 1,
+        compact: bool = False,
     ) -> None:
         self.seed = seed
         self.powers = powers
         self.scheme = scheme
         self.initial_height = initial_height
+        self.compact = compact
         self.config = EngineConfig() if config is None else config
         self.random = Random(seed)
         self.faults = faults
@@ -99,7 +112,7 @@ class World:
         self._order = 0
         self.links = Links(self.random, faults, self.counters)
         self._mishaps = Mishaps(self)
-        self._decoded: dict[bytes, ConsensusMessage | None] = {}
+        self._decoded: dict[bytes, WireMessage | None] = {}
         self.market = Market(seed, scheme)
         keys = [scheme.key(f"validator {index}") for index in range(len(powers) + spectators)]
         self._genesis = genesis_of(
@@ -248,7 +261,10 @@ class World:
         self.counters.count(fault)
 
     def post(self, sender: SimulatedNode, receiver: PublicKey | None, message: ConsensusMessage) -> None:
-        self.post_bytes(sender, receiver, codec.encode(message))
+        said: WireMessage = message
+        if self.compact and isinstance(message, SignedProposal):
+            said = sender.rebuilder.shorten(message)
+        self.post_bytes(sender, receiver, codec.encode(said))
 
     def post_bytes(self, sender: SimulatedNode, receiver: PublicKey | None, data: bytes) -> None:
         for node in self.nodes if receiver is None else [self._by_key[receiver]]:
@@ -296,7 +312,24 @@ class World:
 
         self.at(self.random.randint(5, 50), happen)
 
+    def ask(self, node: SimulatedNode, ask: Ask) -> None:
+        peer = self._by_key[ask.peer]
+
+        def answer() -> None:
+            given = Answered(ask, peer.rebuilder.give(ask.names))
+            self._carry(peer, node, lambda: node.hear(given))
+
+        self.count("transactions asked for")
+        self._carry(node, peer, answer)
+        self.after(node, FETCH_MS, lambda: node.hear(Answered(ask, ())))
+
     # Inside
+
+    def _carry(self, sender: SimulatedNode, receiver: SimulatedNode, happen: Callable[[], None]) -> None:
+        """A question or an answer on its way; one that is garbled is none."""
+        for delay_ms, arriving in self.links.arrivals((sender.key, receiver.key), QUESTION, now=self._now):
+            if arriving == QUESTION:
+                self.after(receiver, delay_ms, happen)
 
     def _make(self, index: int, key: PublicKey, validators: int) -> SimulatedNode:
         faults = self.faults
@@ -329,18 +362,20 @@ class World:
             self.at(receiver.paused_until - self._now, lambda: self._arrive(sender, receiver, data))
             return
         message = self._decode(data)
-        if message is not None:
+        if isinstance(message, CompactProposal):
+            receiver.hear(Announced(message, sender.key))
+        elif message is not None:
             if isinstance(message, CommitCertificate):
                 receiver.hear_of(message)
             receiver.take(Received(message, sender.key))
 
-    def _decode(self, data: bytes) -> ConsensusMessage | None:
+    def _decode(self, data: bytes) -> WireMessage | None:
         """What bytes mean does not depend on who reads them: the last messages are decoded once for all."""
         if data in self._decoded:
             return self._decoded[data]
-        message: ConsensusMessage | None = None
+        message: WireMessage | None = None
         with contextlib.suppress(Malformed):
-            message = codec.decode_union(data, ConsensusMessage)
+            message = codec.decode_union(data, WireMessage)
         if len(self._decoded) >= DECODED:
             self._decoded.clear()
         self._decoded[data] = message

@@ -22,11 +22,12 @@ from fondaco.node.network.links import Links
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import (
     CommitCertificate,
-    ConsensusMessage,
+    CompactProposal,
     SignedProposal,
     SignedVote,
     Vote,
     VoteKind,
+    WireMessage,
 )
 from fondaco.protocol.errors import Malformed
 from fondaco.protocol.evidence import Evidence
@@ -38,7 +39,7 @@ from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import SignedTransaction, sign_transaction
 
 Gossiped = SignedTransaction | SignedOrder | Answer
-Agreed = ConsensusMessage | Evidence
+Agreed = WireMessage | Evidence
 HEIGHTS = 5
 
 
@@ -104,6 +105,29 @@ async def test_votes_and_proposals_never_travel_over_gossip(tmp_path: Path) -> N
     assert len(items) >= HEIGHTS
     assert all(decodes(item, SignedTransaction) for item in items)
     assert not any(decodes(item, Agreed) for item in items)
+
+
+async def test_proposals_name_their_transactions_and_a_validator_that_lacks_them_asks(tmp_path: Path) -> None:
+    said: Counter[type] = Counter()
+
+    def hear_agreement(payload: bytes) -> None:
+        said[type(codec.decode_union(payload, Agreed))] += 1
+
+    async with validators(tmp_path, 3) as nodes:
+        for node in nodes:
+            assert node.agreement.links is not None
+            overheard(node.agreement.links, hear_agreement)
+            node.agreement.proposals.rebuilder._whole_bytes = 0  # a block of one transaction would go whole
+        ignorant = nodes[2].agreement.proposals.rebuilder
+        ignorant._find = lambda _: None
+        first = nodes[0].chain.head.height
+        for height in range(first + 1, first + 1 + HEIGHTS):
+            await nodes[0].submit(a_transaction(tmp_path, nodes[0]))
+            await until(partial(reached, nodes, height))  # which takes the votes of all three
+    assert said[CompactProposal] >= HEIGHTS
+    assert said[SignedProposal] == 0
+    assert ignorant.counters.asks > 0
+    assert ignorant.counters.given_up == 0
 
 
 def reached(nodes: list[Node], height: int) -> bool:
