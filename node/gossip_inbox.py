@@ -12,7 +12,7 @@ from fondaco.protocol.gossip.router import Deliver
 
 GIVE_WAY_MS = 50
 """A batch waits no longer than this for heavier topics: under any load some of every topic is judged."""
-TURN_MS = 5
+TURN_MS = 2
 """For so long batches are judged one after the other, at least one, before the rest of the node has a turn."""
 
 
