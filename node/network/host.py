@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from fondaco.node.network.bans import Bans, network_of
-from fondaco.node.network.peers import Address, Endpoint, PeerId, endpoint, peer_id_of, peer_of, public_key_of
+from fondaco.node.network.peers import (
+    Address,
+    Endpoint,
+    PeerId,
+    circuit_of,
+    endpoint,
+    peer_id_of,
+    peer_of,
+    public_key_of,
+)
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.signing import Signer
@@ -132,6 +141,9 @@ class Host:
         reason = self.bans.why(peer, trio.current_time())
         if reason is not None:
             raise Refused("network.banned", f"{peer} is banned: {reason}")
+        circuit = circuit_of(address)
+        if circuit is not None and peer not in self._connected:
+            await self.connect(circuit[0])  # before the lock, or two that relay for each other would wait for ever
         # One dial at a time: who comes second finds the connection of the first, and makes no other.
         lock = self._dialling.setdefault(peer, trio.Lock())
         try:
