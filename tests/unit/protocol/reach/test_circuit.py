@@ -10,10 +10,12 @@ from fondaco.protocol.reach import bounds
 from fondaco.protocol.reach.circuit import (
     Answer,
     Connect,
+    Hop,
     Limit,
     Reservation,
     Reserve,
     Status,
+    Stop,
     decode_hop,
     decode_stop,
     encode_hop,
@@ -23,14 +25,14 @@ from fondaco.protocol.reach.circuit import (
 PEER = bytes(38)
 LIMIT = Limit(duration_s=120, data_bytes=1 << 17)
 PLACE = Reservation(expires_s=1_700_000_000, addresses=(b"\x04\x7f\0\0\1\x06\x0f\xa1", b"x"))
-HOPS = [
+HOPS: list[Hop] = [
     Reserve(),
     Connect(peer=PEER),
     Answer(status=Status.OK, reservation=PLACE, limit=LIMIT),
     Answer(status=Status.NO_RESERVATION),
     Answer(status=299),
 ]
-STOPS = [Connect(peer=PEER, limit=LIMIT), Connect(peer=PEER), Answer(status=Status.OK)]
+STOPS: list[Stop] = [Connect(peer=PEER, limit=LIMIT), Connect(peer=PEER), Answer(status=Status.OK)]
 
 
 @pytest.mark.parametrize("message", HOPS, ids=str)
