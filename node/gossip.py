@@ -27,8 +27,9 @@ import trio
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
-from fondaco.node.network.peers import PeerId, shared_address, unbase58
+from fondaco.node.network.peers import PeerId, shared_address
 from fondaco.protocol import codec, limits
+from fondaco.protocol.base58 import unbase58
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import parameters, wire
 from fondaco.protocol.gossip.router import (

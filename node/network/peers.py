@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NewType
 
 from fondaco.protocol import limits
+from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 
@@ -22,32 +23,11 @@ Address = NewType("Address", str)
 """A multiaddr that names a peer: `/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW...`, or through a relay that leads to it:
 `/ip4/127.0.0.1/tcp/4001/p2p/RELAY/p2p-circuit/p2p/12D3KooW...`"""
 
-ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 KEY_PREFIX = bytes([0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
 """Identity multihash, 36 bytes; protobuf: type ed25519, data of 32 bytes."""
 KEY_BYTES = 32
 CIRCUIT = "/p2p-circuit/p2p/"
 PEER_ID_CHARACTERS = 64
-
-
-def base58(data: bytes) -> str:
-    """Bitcoin's base 58, leading zero bytes as ones."""
-    number = int.from_bytes(data, "big")
-    digits = []
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(ALPHABET[digit])
-    zeros = len(data) - len(data.lstrip(b"\0"))
-    return ALPHABET[0] * zeros + "".join(reversed(digits))
-
-
-def unbase58(text: str) -> bytes:
-    """The bytes that `base58` writes as `text`. Raises `ValueError` for other characters."""
-    number = 0
-    for character in text:
-        number = number * 58 + ALPHABET.index(character)
-    zeros = len(text) - len(text.lstrip(ALPHABET[0]))
-    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def peer_id_of(public_key: PublicKey) -> PeerId:

@@ -5,15 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fondaco.node.network.peers import (
-    base58,
-    endpoint,
-    peer_id_of,
-    peer_of,
-    public_key_of,
-    shared_address,
-    unbase58,
-)
+from fondaco.node.network.peers import endpoint, peer_id_of, peer_of, public_key_of, shared_address
+from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.signing import Signer
