@@ -42,6 +42,7 @@ from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.rpc import RpcClient, RpcServer
+from fondaco.node.reach import Reach
 from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
@@ -75,6 +76,8 @@ class Node:
     sync: Sync
     snapshots: Snapshots
     keys: dict[str, Key]
+    reach: Reach
+    """How others come to it, and it to them."""
     market: Market | None = None
     """Where the node keeps one."""
     ready: trio.Event = field(default_factory=trio.Event)
@@ -151,11 +154,12 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         stack.callback(chain.close)
         journal = Journal.open(config.data / "journal")
         stack.callback(journal.close)
-        host = await stack.enter_async_context(open_host(keys["node"].seed, config.listen))
+        host = await stack.enter_async_context(open_host(keys["node"].seed, config.listen or None))
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         node = _assemble(config, chain, journal, sign_state, host, keys)
         _serve(node, nursery)
+        nursery.start_soon(node.reach.run)
         for address in config.peers:
             host.keep_connected(Address(address))
         if config.provider is not None:
@@ -226,6 +230,7 @@ def _assemble(
         sync,
         snapshots,
         keys,
+        Reach(config, host),
         market,
     )
 

@@ -59,9 +59,13 @@ class NodeConfig:
     home: Path
     name: str
     listen: str
-    """Address the network listens on, host:port."""
+    """Address the network listens on, host:port; empty: none, the node only dials."""
     peers: tuple[str, ...] = ()
     """Multiaddresses kept connected."""
+    relays: tuple[str, ...] = ()
+    """Multiaddresses of nodes that lead others to this one, where nobody can dial it."""
+    relay: bool = False
+    """Whether this node leads others to nodes behind it."""
     validator: bool = False
     provider: ProviderConfig | None = None
     api: str = ""
@@ -134,13 +138,11 @@ def load(home: Path) -> NodeConfig:
         raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
     except (OSError, ValueError) as error:
         raise Refused("config.syntax", f"{path}: {error}") from None
-    peers = document.pop("peers", [])
-    if type(peers) is not list or not all(type(one) is str for one in peers):
-        raise Refused("config.field", f"{path}: peers must be a list of addresses, not {peers!r}")
+    lists = {name: _addresses(name, document.pop(name, []), path) for name in ("peers", "relays")}
     provider = document.pop("provider", None)
     if provider is not None:
         provider = _provider(provider, path)
-    config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, peers=tuple(peers))
+    config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, **lists)
     if config.snapshot_interval < 0:
         raise Refused("config.field", f"{path}: snapshot_interval must be 0 or more")
     if config.market_days < 0:
@@ -148,6 +150,12 @@ def load(home: Path) -> NodeConfig:
     if config.keep_blocks and config.keep_blocks < limits.KEEP_BLOCKS:
         raise Refused("config.field", f"{path}: keep_blocks must be 0, or {limits.KEEP_BLOCKS} at least")
     return config
+
+
+def _addresses(name: str, values: object, path: Path) -> tuple[str, ...]:
+    if type(values) is not list or not all(type(one) is str for one in values):
+        raise Refused("config.field", f"{path}: {name} must be a list of addresses, not {values!r}")
+    return tuple(values)
 
 
 def _provider(values: object, path: Path) -> ProviderConfig:
@@ -186,6 +194,8 @@ def dump(config: NodeConfig) -> str:
         f"name = {_toml(config.name)}",
         f"listen = {_toml(config.listen)}",
         f"peers = {_toml(list(config.peers))}",
+        f"relays = {_toml(list(config.relays))}",
+        f"relay = {_toml(config.relay)}",
         f"validator = {_toml(config.validator)}",
         f"api = {_toml(config.api)}",
         f"snapshot_interval = {_toml(config.snapshot_interval)}",

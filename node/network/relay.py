@@ -14,8 +14,10 @@ import trio
 
 from fondaco.node.network.delimited import read_message, write_message
 from fondaco.node.network.host import Host
-from fondaco.node.network.peers import PeerId, base58, shared_address, unbase58
+from fondaco.node.network.peers import PeerId, shared_address
 from fondaco.node.network.stream import Stream
+from fondaco.protocol import multiaddr
+from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Malformed, PeerFault, Unreachable
 from fondaco.protocol.limits import KIB
 from fondaco.protocol.reach import bounds
@@ -93,12 +95,10 @@ class Relay:
         return Limit(duration_s=self.book.terms.circuit_ms // 1000, data_bytes=self.book.terms.circuit_bytes)
 
     async def _reserve(self, stream: Stream) -> None:
-        from multiaddr import Multiaddr
-
         now = trio.current_time()
         expires = self.book.reserve(stream.peer, shared_address(self._host.remote_ip(stream.peer)), now)
         self.counters.reservations += 1
-        where = tuple(Multiaddr(one).to_bytes() for one in self._host.addresses())
+        where = tuple(multiaddr.encode(one) for one in self._host.addresses())
         place = Reservation(
             expires_s=int(time.time() + expires - now), addresses=where[: bounds.CIRCUIT_ADDRESSES]
         )

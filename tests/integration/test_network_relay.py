@@ -8,11 +8,12 @@ from tests.support.network import PATIENCE_S, address, echo, echoes, hosts, raw_
 from tests.support.reach import bridge, echoed, hop
 
 from fondaco.node.network.host import open_host
-from fondaco.node.network.peers import peer_id_of, through, unbase58
+from fondaco.node.network.peers import peer_id_of, through
 from fondaco.node.network.places import Places
 from fondaco.node.network.relay import Relay
 from fondaco.node.network.stream import Stream
 from fondaco.protocol import limits
+from fondaco.protocol.base58 import unbase58
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import KIB, MIB
 from fondaco.protocol.reach import bounds

@@ -1,0 +1,44 @@
+"""How a node is reached where dialling it does not do, as far as its configuration asks for it.
+
+relay = true     it leads others to nodes that keep a place with it
+relays = [...]   it keeps a place with these, and can be reached through them
+"""
+
+from __future__ import annotations
+
+import trio
+
+from fondaco.node.config import NodeConfig
+from fondaco.node.network.host import Host
+from fondaco.node.network.peers import Address, through
+from fondaco.node.network.places import Places
+from fondaco.node.network.relay import Relay
+
+
+class Reach:
+    """Of one node; `run` does all that there is to do."""
+
+    def __init__(self, config: NodeConfig, host: Host) -> None:
+        self._host = host
+        self._relays = [Address(relay) for relay in config.relays]
+        self.relay = Relay(host) if config.relay else None
+        self.places = Places(host, self._relays) if self._relays else None
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the node listens, and where its relays lead to it.
+
+        Those of relays that keep no place just now are among them: what is signed and published must not change
+        whenever a relay goes away for a moment.
+        """
+        return (*self._host.addresses(), *(through(relay, self._host.peer_id) for relay in self._relays))
+
+    async def wait_reachable(self) -> None:
+        """Until somebody else can open a connection: at once where the node listens."""
+        if self.places is not None and not self._host.addresses():
+            await self.places.wait_kept()
+
+    async def run(self) -> None:
+        """For as long as the node runs."""
+        async with trio.open_nursery() as nursery:
+            if self.places is not None:
+                nursery.start_soon(self.places.run)
