@@ -19,16 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from fondaco.node.network.bans import Bans, network_of
-from fondaco.node.network.peers import (
-    Address,
-    Endpoint,
-    PeerId,
-    circuit_of,
-    endpoint,
-    peer_id_of,
-    peer_of,
-    public_key_of,
-)
+from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.signing import Signer
@@ -394,4 +385,4 @@ async def _close(basic: Any, swarm: Any) -> None:
         await basic.close()
 
 
-__all__ = ["Address", "Host", "HostCounters", "PeerId", "open_host", "peer_id_of", "public_key_of"]
+__all__ = ["Address", "Host", "HostCounters", "PeerId", "open_host", "peer_id_of"]
