@@ -230,7 +230,7 @@ def _assemble(
         sync,
         snapshots,
         keys,
-        Reach(config, host),
+        Reach(config, host, chain.id),
         market,
     )
 

@@ -66,6 +66,10 @@ class NodeConfig:
     """Multiaddresses of nodes that lead others to this one, where nobody can dial it."""
     relay: bool = False
     """Whether this node leads others to nodes behind it."""
+    kad: bool = False
+    """Whether it says where it is, and helps to find others, in the table of peers by key."""
+    mdns: bool = False
+    """Whether it looks for other nodes of its chain in the local network, and lets itself be seen there."""
     validator: bool = False
     provider: ProviderConfig | None = None
     api: str = ""
@@ -196,6 +200,8 @@ def dump(config: NodeConfig) -> str:
         f"peers = {_toml(list(config.peers))}",
         f"relays = {_toml(list(config.relays))}",
         f"relay = {_toml(config.relay)}",
+        f"kad = {_toml(config.kad)}",
+        f"mdns = {_toml(config.mdns)}",
         f"validator = {_toml(config.validator)}",
         f"api = {_toml(config.api)}",
         f"snapshot_interval = {_toml(config.snapshot_interval)}",

@@ -217,7 +217,14 @@ def init(
     from fondaco.node.joining import make_home
 
     settings = NodeConfig(
-        home=home, name=name, listen=listen, peers=peers, relays=relays, validator=validator, api=api
+        home=home,
+        name=name,
+        listen=listen,
+        peers=peers,
+        relays=relays,
+        kad=True,
+        validator=validator,
+        api=api,
     )
     made = make_home(settings, genesis)
     if as_json:

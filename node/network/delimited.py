@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
-from fondaco.node.network.stream import Stream
 from fondaco.protocol.errors import PeerFault, Unreachable
 from fondaco.protocol.gossip.protobuf import read_varint
 from fondaco.protocol.gossip.wire import delimit
 from fondaco.protocol.reach import bounds
 
+if TYPE_CHECKING:
+    from fondaco.node.network.stream import Stream
 
-async def read_message(stream: Stream, *, limit: int, begun: bytes = b"") -> tuple[bytes, bytes]:
+
+async def read_message(
+    stream: Stream, *, limit: int, begun: bytes = b"", within_ms: int | None = None
+) -> tuple[bytes, bytes]:
     """The next message, and what has come after it already; `begun` came before.
 
     Raises `PeerFault` for one beyond `limit`, `Unreachable` `stream.ended`, `stream.reset` or `stream.silent`.
     """
     buffer = bytearray(begun)
     try:
-        with trio.fail_after(bounds.CIRCUIT_ANSWER_MS / 1000):
+        with trio.fail_after((bounds.ANSWER_MS if within_ms is None else within_ms) / 1000):
             while True:
                 found = read_varint(buffer, 0)
                 if found is not None:

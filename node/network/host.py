@@ -158,6 +158,10 @@ class Host:
         if not known:
             self.start_soon(self._keep_connected, peer)
 
+    def keeps(self, peer: PeerId) -> bool:
+        """Whether `peer` is dialled whenever it is not connected."""
+        return peer in self._dialled
+
     async def _keep_connected(self, peer: PeerId) -> None:
         shortest, longest = (ms / 1000 for ms in limits.REDIAL_MS)
         delay = shortest

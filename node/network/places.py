@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
 from fondaco.node.network.delimited import read_message, write_message
 from fondaco.node.network.host import Host
 from fondaco.node.network.peers import Address, PeerId, peer_of, through
-from fondaco.node.network.stream import Stream
 from fondaco.protocol.errors import FondacoError, Malformed, PeerFault, Refused, Unreachable
 from fondaco.protocol.reach import bounds
 from fondaco.protocol.reach.circuit import (
@@ -32,6 +32,9 @@ from fondaco.protocol.reach.circuit import (
     encode_hop,
     encode_stop,
 )
+
+if TYPE_CHECKING:
+    from fondaco.node.network.stream import Stream
 
 log = logging.getLogger(__name__)
 

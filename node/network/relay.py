@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
 from fondaco.node.network.delimited import read_message, write_message
 from fondaco.node.network.host import Host
 from fondaco.node.network.peers import PeerId, shared_address
-from fondaco.node.network.stream import Stream
 from fondaco.protocol import multiaddr
 from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Malformed, PeerFault, Unreachable
@@ -36,6 +36,9 @@ from fondaco.protocol.reach.circuit import (
     encode_stop,
 )
 from fondaco.protocol.reach.relaying import Circuit, NotRelayed, RelayBook, Terms
+
+if TYPE_CHECKING:
+    from fondaco.node.network.stream import Stream
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fondaco.protocol.limits import KIB, MIB
 
+ANSWER_MS = 10_000
+"""Within so long a message comes that was asked for."""
+
 # Relay
 CIRCUIT_MESSAGE_BYTES = 4 * KIB
 """Of one HOP or STOP message, as the specification has it."""
 CIRCUIT_ADDRESSES = 16
 """Addresses that a reservation or a peer in such a message may name."""
-CIRCUIT_ANSWER_MS = 10_000
-"""Within so long each message of a handshake comes."""
 RESERVATIONS = 256
 """Peers that one relay keeps a place for."""
 RESERVATIONS_PER_ADDRESS = 16
@@ -33,3 +34,46 @@ CIRCUITS_IN = 256
 """Circuits that a peer behind relays has open towards itself, all its relays together."""
 RELAYS = 4
 """Relays that a node keeps a place with."""
+
+# Table of peers by key
+KAD_MESSAGE_BYTES = 64 * KIB
+KAD_KEY_BYTES = 64
+"""A key is a peer's id; so are the ids of peers."""
+KAD_PEERS = 40
+"""Peers that one message may name, closer ones and providers each."""
+KAD_ADDRESSES = 8
+KAD_ADDRESS_BYTES = 256
+KAD_BUCKET = 20
+"""Peers kept for one distance, told in one answer, and told of oneself: the paper's k."""
+KAD_BUCKET_PER_NETWORK = 4
+KAD_PARALLEL = 3
+"""Questions of one search at a time: the paper's alpha."""
+KAD_QUERIES = 60
+"""Questions of one search in all."""
+KAD_HEARD = 400
+"""Peers that one search keeps in mind."""
+KAD_SAYINGS = 8_192
+"""Peers whose addresses one node keeps for others."""
+KAD_SAYINGS_PER_NETWORK = 256
+KAD_SAYING_MS = 2 * 3_600_000
+KAD_REFRESH_MS = 20 * 60_000
+"""How often a node says anew where it is, and looks for whoever came near it."""
+KAD_REFRESH_SOON_MS = 5_000
+"""The same while nobody was found who would keep what it says."""
+KAD_SEARCH_MS = 30_000
+"""Then a search ends with what it has found."""
+KAD_SEARCHES = 4
+"""Searches of one node at a time; more wait."""
+KAD_ASK_MS = 8_000
+"""Connecting to a peer, asking it and having its answer."""
+KAD_DIALS = 3
+"""Addresses of one peer that are tried."""
+KAD_SERVED_PER_STREAM = 64
+KAD_IDLE_MS = 30_000
+"""A stream on which nothing is asked for so long is ended."""
+KAD_SERVED = 256
+"""Streams that are served at a time."""
+KAD_SERVED_PER_PEER = 4
+KAD_REQUESTS = 240
+"""Of one peer within `KAD_REQUESTS_MS`."""
+KAD_REQUESTS_MS = 60_000

@@ -241,7 +241,7 @@ async def test_a_flood_of_requests_for_places_and_circuits_leaves_the_relay_aliv
 
 
 async def test_half_open_requests_end_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "CIRCUIT_ANSWER_MS", 300)
+    monkeypatch.setattr(bounds, "ANSWER_MS", 300)
     async with bridge() as net:
         await net.dialler.connect(address(net.middle))
         stream = await net.dialler.open_stream(net.middle.peer_id, HOP)
@@ -257,7 +257,7 @@ async def test_half_open_requests_end_after_a_while(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_peer_that_is_led_to_but_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "CIRCUIT_ANSWER_MS", 300)
+    monkeypatch.setattr(bounds, "ANSWER_MS", 300)
     async with bridge() as net:
 
         async def mute(stream: Stream) -> None:

@@ -57,6 +57,8 @@ def test_what_is_dumped_is_loaded_back(
         peers=peers,
         relays=relays,
         relay=validator,
+        kad=not validator,
+        mdns=validator,
         validator=validator,
         provider=provider,
         api=api,

@@ -1,4 +1,4 @@
-"""The main job at a provider that listens nowhere: its tenants come through a relay."""
+"""The main job at a provider that is not simply dialled: behind a relay, or elsewhere than its bid said."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import trio
 from tests.support.networks import network
 
 from fondaco.node import config, demo, image, testnet
+from fondaco.node.loopback import free_port
 from fondaco.node.network.peers import Address, circuit_of
 from fondaco.node.tenant.client import Tenant
+from fondaco.node.tenant.deployment import LeaseHandle
 from fondaco.protocol.errors import FondacoError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -62,12 +64,31 @@ async def test_the_whole_job_at_a_provider_that_listens_nowhere(tmp_path: Path) 
         assert (await lease.status()).phase == "running"
         await net.kill("validator-0")
         await net.start("validator-0")
-        with trio.fail_after(60):
-            while True:
-                try:
-                    assert (await lease.request("/"))[0] == 200
-                    break
-                except FondacoError:
-                    await trio.sleep(0.2)
+        assert (await answer(lease))[0] == 200
         settled = await lease.close()
         assert settled.paid >= 0
+
+
+async def test_a_provider_that_has_moved_is_found_by_its_key(tmp_path: Path) -> None:
+    image.build_demo_image(tmp_path / "images")
+    testnet.create(tmp_path, validators=1, providers=1)
+    for name in ("validator-0", "provider-0"):
+        change(tmp_path, name, kad=True)
+    async with network(tmp_path) as net, Tenant.connect(tmp_path) as tenant:
+        deployment = await tenant.accept(await tenant.plan(demo.HELLO.read_bytes()), name="hello")
+        lease = deployment.leases[0]
+        await net.kill("provider-0")
+        change(tmp_path, "provider-0", listen=f"127.0.0.1:{free_port()}")
+        await net.start("provider-0")
+        assert (await answer(lease))[0] == 200
+        await lease.close()
+
+
+async def answer(lease: LeaseHandle) -> tuple[int, bytes]:
+    """GET / as soon as the provider is back."""
+    with trio.fail_after(60):
+        while True:
+            try:
+                return await lease.request("/")
+            except FondacoError:
+                await trio.sleep(0.2)
