@@ -299,8 +299,9 @@ class AddressBook:
             if self._full(name) and not self._drop_failed(name) and not self._drop_of_largest(name, entry):
                 return False
         if self._full(("new", "")):
-            sources = (members for name, members in self._classes.items() if name[0] == "new source")
-            self._drop_worst(max(sources, key=len))
+            sources = [members for name, members in self._classes.items() if name[0] == "new source"]
+            largest = max(sources, key=len)
+            self._drop_worst(largest)
         return True
 
     def _drop_failed(self, name: Class) -> bool:

@@ -48,5 +48,7 @@ SUGGESTED_DIALS = 16
 """Peers that neighbours suggested and that wait to be dialled."""
 FEELER_MS = 120_000
 """Between two tests of peers that never answered; a node that has all the peers it wants learns so who is real."""
+GRACE_MS = 2_000
+"""Peers of the configuration have so long to come up before others are dialled in their place."""
 FLUSH_MS = 5_000
 """Between two writings of what changed in the book."""

@@ -1,8 +1,8 @@
 """Who may connect to us: so many from one address, from one network, and in all.
 
-Counted are sockets, from the moment they are accepted, before any cryptography. Some of all connections are kept for
-those that we dial: whoever fills the inbound ones has not cut us off from peers of our own choice. And some file
-descriptors are kept for everything that is no connection.
+Counted are sockets, from the moment they are accepted, before any cryptography. Some of all connections are kept
+for those that we dial: whoever fills the inbound ones has not cut us off from peers of our own choice. And some
+file descriptors are kept for everything that is no connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OTHER_FILES = 512
 
 
 def connections_that_fit() -> int:
-    """All the connections we may have: as many as the system gives us descriptors for, which is asked for first."""
+    """All the connections we may have: as many as there are descriptors for, after asking for more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.CONNECTIONS + OTHER_FILES
     if soft < wanted:

@@ -21,14 +21,9 @@ def test_no_share_is_ever_exceeded_and_all_comes_back(steps: list[tuple[bool, st
         slots, held = Slots(14), Counter[str]()
         for come, ip in steps:
             if come:
-                fits = (
-                    held.total() < 12
-                    and held[ip] < 4
-                    and (
-                        not (ip and block(ip))
-                        or sum(held[one] for one in held if one and block(one) == block(ip)) < 5
-                    )
-                )
+                network = block(ip) if ip else ""
+                neighbours = sum(held[one] for one in held if one and block(one) == network)
+                fits = held.total() < 12 and held[ip] < 4 and (not network or neighbours < 5)
                 assert slots.take(ip) is fits
                 held[ip] += fits
             elif held[ip]:
