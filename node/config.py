@@ -4,7 +4,7 @@ HOME/
   node.toml       this file
   genesis.json    the chain
   keys/           the keystore: `node`, and `validator` or `provider` where it is one
-  data/           chain.db, journal/, evidence/, snapshots/, sign-state, market/
+  data/           chain.db, peers.db, journal/, evidence/, snapshots/, sign-state, market/
   provider/       hand-offs, images, workloads
 """
 
@@ -70,6 +70,12 @@ class NodeConfig:
     """Whether it says where it is, and helps to find others, in the table of peers by key."""
     mdns: bool = False
     """Whether it looks for other nodes of its chain in the local network, and lets itself be seen there."""
+    announce: tuple[str, ...] = ()
+    """Public addresses that others are told, host:port or multiaddresses; empty: where it listens."""
+    min_peers: int = 3
+    """Others are dialled until there are so many outbound connections, those to `peers` included; 0: none are."""
+    max_peers: int = 8
+    """Beyond so many outbound connections not even peers that neighbours suggest are dialled."""
     validator: bool = False
     provider: ProviderConfig | None = None
     api: str = ""
@@ -142,7 +148,7 @@ def load(home: Path) -> NodeConfig:
         raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
     except (OSError, ValueError) as error:
         raise Refused("config.syntax", f"{path}: {error}") from None
-    lists = {name: _addresses(name, document.pop(name, []), path) for name in ("peers", "relays")}
+    lists = {name: _addresses(document, name, path) for name in ("peers", "relays", "announce")}
     provider = document.pop("provider", None)
     if provider is not None:
         provider = _provider(provider, path)
@@ -153,13 +159,19 @@ def load(home: Path) -> NodeConfig:
         raise Refused("config.field", f"{path}: market_days must be 0 or more")
     if config.keep_blocks and config.keep_blocks < limits.KEEP_BLOCKS:
         raise Refused("config.field", f"{path}: keep_blocks must be 0, or {limits.KEEP_BLOCKS} at least")
+    if not 0 <= config.min_peers <= config.max_peers <= limits.CONNECTIONS_OUTBOUND:
+        raise Refused(
+            "config.field",
+            f"{path}: min_peers must be 0 or more, max_peers no less, and at most {limits.CONNECTIONS_OUTBOUND}",
+        )
     return config
 
 
-def _addresses(name: str, values: object, path: Path) -> tuple[str, ...]:
-    if type(values) is not list or not all(type(one) is str for one in values):
-        raise Refused("config.field", f"{path}: {name} must be a list of addresses, not {values!r}")
-    return tuple(values)
+def _addresses(document: dict[str, Any], name: str, path: Path) -> tuple[str, ...]:
+    listed = document.pop(name, [])
+    if type(listed) is not list or not all(type(one) is str for one in listed):
+        raise Refused("config.field", f"{path}: {name} must be a list of addresses, not {listed!r}")
+    return tuple(listed)
 
 
 def _provider(values: object, path: Path) -> ProviderConfig:
@@ -202,6 +214,9 @@ def dump(config: NodeConfig) -> str:
         f"relay = {_toml(config.relay)}",
         f"kad = {_toml(config.kad)}",
         f"mdns = {_toml(config.mdns)}",
+        f"announce = {_toml(list(config.announce))}",
+        f"min_peers = {_toml(config.min_peers)}",
+        f"max_peers = {_toml(config.max_peers)}",
         f"validator = {_toml(config.validator)}",
         f"api = {_toml(config.api)}",
         f"snapshot_interval = {_toml(config.snapshot_interval)}",

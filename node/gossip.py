@@ -32,6 +32,7 @@ from fondaco.protocol import codec, limits
 from fondaco.protocol.base58 import unbase58
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import parameters, wire
+from fondaco.protocol.gossip.control import PeerInfo
 from fondaco.protocol.gossip.router import (
     Deliver,
     Effect,
@@ -95,6 +96,15 @@ def decode_batch(data: bytes) -> list[bytes]:
     return items
 
 
+def _nobody(_peer: PeerId, _others: tuple[PeerInfo, ...]) -> None:
+    """The default where nobody looks for peers."""
+
+
+def _unknown(_peer: PeerId) -> bytes:
+    """The default where nobody keeps records."""
+    return b""
+
+
 class _Topic:
     """One subscribed or published topic: its batch in the making, and its batches that wait to be handled."""
 
@@ -121,6 +131,10 @@ class Gossip:
         self._topics: dict[str, _Topic] = {}
         self._nursery: trio.Nursery | None = None
         self._subscriptions_changed = trio.Event()
+        self.on_suggest: Callable[[PeerId, tuple[PeerInfo, ...]], None] = _nobody
+        """A neighbour of good score pruned us and names others; their records are still to be verified."""
+        self.record_of: Callable[[PeerId], bytes] = _unknown
+        """The verified record of a neighbour, which others may be handed; empty where there is none."""
         self.shed_batches = 0
         """Batches dropped because their handler was too slow."""
         self.items_handled = 0
@@ -173,6 +187,10 @@ class Gossip:
         state.batch.append(item)
         state.batch_bytes += size
         state.filled.set()
+
+    def recorded(self, peer: PeerId, record: bytes) -> None:
+        """The verified record of a neighbour is known now."""
+        self.router.peer_recorded(Peer(peer), record)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -229,8 +247,11 @@ class Gossip:
 
     def _add(self, peer: PeerId) -> None:
         address, outbound = shared_address(self._host.remote_ip(peer)), self._host.dialled(peer)
+        identity, record = unbase58(peer), self.record_of(peer)
         self._perform(
-            self.router.peer_added(Peer(peer), address=address, outbound=outbound, identity=unbase58(peer))
+            self.router.peer_added(
+                Peer(peer), address=address, outbound=outbound, identity=identity, record=record
+            )
         )
 
     def _on_gone(self, peer: PeerId) -> None:
@@ -261,7 +282,7 @@ class Gossip:
                 case Punish():
                     self._host.blame(PeerId(effect.peer), PeerFault(effect.code, effect.message))
                 case Suggest():
-                    pass  # names without a signed record of where they are: discovery knows better
+                    self.on_suggest(PeerId(effect.peer), effect.others)
 
     def _enqueue(self, delivery: Deliver) -> None:
         try:

@@ -27,6 +27,7 @@ def measures(node: Node) -> dict[str, Any]:
         "gossip": _traffic(node.gossip.links),
         "mesh": asdict(node.gossip.router.counters),
         "book": _book(node.book, node.reconciler),
+        "discovery": node.discovery.counts(),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import limits
@@ -23,10 +24,16 @@ def network_of(ip: str) -> str:
     return str(ipaddress.ip_network(f"{ip}/{24 if address.version == 4 else 48}", strict=False))
 
 
+def _nothing(_subject: Subject, _life_ms: int, _reason: str) -> None:
+    """The default where nobody keeps bans over a restart."""
+
+
 class Bans:
     """The list, and the faults that lead there; times are seconds of the caller's clock."""
 
     def __init__(self) -> None:
+        self.on_ban: Callable[[Subject, int, str], None] = _nothing
+        """Told of every ban with its life in milliseconds and its reason; of one that was lifted with 0."""
         self._until: OrderedDict[Subject, tuple[float, str]] = OrderedDict()
         self._faults: OrderedDict[PeerId, deque[float]] = OrderedDict()
 
@@ -36,9 +43,11 @@ class Bans:
         self._until.move_to_end(subject)
         if len(self._until) > limits.BANS:
             self._until.popitem(last=False)
+        self.on_ban(subject, life_ms, reason)
 
     def lift(self, subject: Subject) -> None:
-        self._until.pop(subject, None)
+        if self._until.pop(subject, None) is not None:
+            self.on_ban(subject, 0, "")
 
     def why(self, subject: Subject, now: float) -> str | None:
         """The reason `subject` is kept out; None if it is not."""

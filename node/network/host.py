@@ -20,6 +20,7 @@ import trio
 
 from fondaco.node.network.bans import Bans, network_of
 from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
+from fondaco.node.network.slots import Slots, connections_that_fit
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.signing import Signer
@@ -322,6 +323,7 @@ async def open_host(
     seed: bytes,
     listen: str | None = "127.0.0.1:0",
     *,
+    slots: Slots | None = None,
     keepalive_interval_ms: int = limits.KEEPALIVE_INTERVAL_MS,
     keepalive_timeout_ms: int = limits.KEEPALIVE_TIMEOUT_MS,
 ) -> AsyncIterator[Host]:
@@ -344,7 +346,7 @@ async def open_host(
     def admit(ip: str) -> bool:
         return not ip or bans.why(network_of(ip), trio.current_time()) is None
 
-    basic, swarm = hardening.build_host(seed, admit=admit)
+    basic, swarm = hardening.build_host(seed, admit=admit, slots=slots or Slots(connections_that_fit()))
     raised: FondacoError | None = None
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(basic.run(_multiaddrs(where)))

@@ -22,7 +22,8 @@ import trio
 from fondaco.node.network.bans import network_of
 from fondaco.node.network.delimited import read_message, write_message
 from fondaco.node.network.host import Host
-from fondaco.node.network.kad_names import NOBODY, address_in, may_tell, peer_in, wire_addresses
+from fondaco.node.network.kad_names import NOBODY, address_in, may_name, peer_in, wire_addresses
+from fondaco.node.network.known_peers import Source
 from fondaco.node.network.peers import Address, PeerId, peer_of, shared_address
 from fondaco.protocol.base58 import unbase58
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
@@ -163,9 +164,9 @@ class Kad:
 
     def _addresses_of(self, peer: KadPeer, source: PeerId) -> list[Address]:
         """Where `source` may say that a peer is: nobody far away names addresses near us."""
-        ip = self._host.remote_ip(source)
+        teller = Source.peer(source, self._host.remote_ip(source))
         found = (address_in(one, peer.id) for one in peer.addresses)
-        return [address for address in found if address is not None and may_tell(ip, address)]
+        return [address for address in found if address is not None and may_name(teller, address)]
 
     async def _ask(self, peer: KadPeer, question: KadMessage) -> KadMessage:
         """Connect to `peer` if need be, and have its answer. Raises `Unreachable`, `Refused` or `PeerFault`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fondaco.node.network.known_peers import Source
+from fondaco.node.network.localities import may_tell
 from fondaco.node.network.peers import (
     Address,
     PeerId,
@@ -11,7 +13,6 @@ from fondaco.node.network.peers import (
     endpoint,
     peer_of,
     public_key_of,
-    shared_address,
 )
 from fondaco.protocol import multiaddr
 from fondaco.protocol.base58 import base58
@@ -45,11 +46,8 @@ def wire_addresses(addresses: Iterable[Address]) -> tuple[bytes, ...]:
     return small(multiaddr.encode(one) for one in addresses)[: bounds.KAD_ADDRESSES]
 
 
-def may_tell(ip: str, address: Address) -> bool:
-    """Whether a peer at `ip` may name `address`: one that means something only near us, just if it is near too.
-
-    Else anybody could have us dial into our own network.
-    """
+def may_name(source: Source, address: Address) -> bool:
+    """Whether it may tell us of `address`, or the relay in it: nobody far away has us dial our own network."""
     circuit = circuit_of(address)
     where = endpoint(address if circuit is None else circuit[0])
-    return bool(shared_address(where.ip)) or (bool(ip) and not shared_address(ip))
+    return may_tell(source.reach, where.ip)

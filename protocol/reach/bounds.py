@@ -77,3 +77,11 @@ KAD_SERVED_PER_PEER = 4
 KAD_REQUESTS = 240
 """Of one peer within `KAD_REQUESTS_MS`."""
 KAD_REQUESTS_MS = 60_000
+
+# Local network
+MDNS_RETRY_MS = 60_000
+MDNS_ANSWER_MS = 3_000
+MDNS_PENDING = 64
+"""Names that wait to be asked where they are."""
+MDNS_ADDRESSES = 16
+"""Addresses that are told, and taken from one answer."""

@@ -10,7 +10,8 @@ from tests.support.network import CHAIN, PATIENCE_S, address, hosts, port, seed,
 from fondaco.node.network.delimited import read_message, write_message
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.kad import Kad
-from fondaco.node.network.kad_names import address_in, may_tell, wire_addresses
+from fondaco.node.network.kad_names import address_in, may_name, wire_addresses
+from fondaco.node.network.known_peers import Source
 from fondaco.node.network.peers import Address, PeerId, peer_id_of, through
 from fondaco.node.network.stream import Stream
 from fondaco.protocol.base58 import unbase58
@@ -157,11 +158,12 @@ async def test_a_liars_answer_costs_a_dial_and_hides_nobody(monkeypatch: pytest.
 def test_nobody_far_away_may_have_us_dial_into_our_own_network() -> None:
     near, far = (Address(f"/ip4/{ip}/tcp/1/p2p/{STRANGER}") for ip in ("192.168.1.1", "93.184.216.34"))
     other = peer_id_of(Signer(seed(98)).public_key)
-    assert may_tell("93.184.216.35", far)
-    assert may_tell("127.0.0.1", near)
-    assert not may_tell("93.184.216.35", near)
-    assert not may_tell("93.184.216.35", through(near, other))
-    assert not may_tell("", near)
+    stranger, neighbour, relayed = (Source.peer(other, ip) for ip in ("93.184.216.35", "127.0.0.1", ""))
+    assert may_name(stranger, far)
+    assert may_name(neighbour, near)
+    assert not may_name(stranger, near)
+    assert not may_name(stranger, through(near, other))
+    assert not may_name(relayed, near)
     assert address_in(b"\x04", unbase58(STRANGER)) is None
     assert address_in(wire_addresses([far])[0], unbase58(other)) is None
 
