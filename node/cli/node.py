@@ -188,6 +188,7 @@ def replay(context: click.Context, home: Path, to: int | None, as_json: bool) ->
 @click.option("--name", default="node", show_default=True, help="What the node calls itself.")
 @click.option("--listen", default="127.0.0.1:4001", show_default=True, help="Address for other nodes, host:port.")
 @click.option("--peer", "peers", multiple=True, help="Multiaddress of a node to keep connected; may be repeated.")
+@click.option("--announce", multiple=True, help="Public address that others are told, host:port; may be repeated.")
 @click.option("--validator", is_flag=True, help="Take part in agreement, with the key `validator`.")
 @click.option("--api", default="", help="Loopback address of the HTTP API, host:port; none unless given.")
 @json_option
@@ -197,6 +198,7 @@ def init(
     name: str,
     listen: str,
     peers: tuple[str, ...],
+    announce: tuple[str, ...],
     validator: bool,
     api: str,
     as_json: bool,
@@ -209,7 +211,9 @@ def init(
     from fondaco.node.config import NodeConfig
     from fondaco.node.joining import make_home
 
-    settings = NodeConfig(home=home, name=name, listen=listen, peers=peers, validator=validator, api=api)
+    settings = NodeConfig(
+        home=home, name=name, listen=listen, peers=peers, announce=announce, validator=validator, api=api
+    )
     made = make_home(settings, genesis)
     if as_json:
         print_json(made)
