@@ -194,6 +194,7 @@ def replay(context: click.Context, home: Path, to: int | None, as_json: bool) ->
 )
 @click.option("--peer", "peers", multiple=True, help="Multiaddress of a node to keep connected; may be repeated.")
 @click.option("--relay", "relays", multiple=True, help="Multiaddress of a relay to be reached through; likewise.")
+@click.option("--announce", multiple=True, help="Public address that others are told, host:port; may be repeated.")
 @click.option("--validator", is_flag=True, help="Take part in agreement, with the key `validator`.")
 @click.option("--api", default="", help="Loopback address of the HTTP API, host:port; none unless given.")
 @json_option
@@ -204,6 +205,7 @@ def init(
     listen: str,
     peers: tuple[str, ...],
     relays: tuple[str, ...],
+    announce: tuple[str, ...],
     validator: bool,
     api: str,
     as_json: bool,
@@ -222,6 +224,7 @@ def init(
         listen=listen,
         peers=peers,
         relays=relays,
+        announce=announce,
         kad=True,
         validator=validator,
         api=api,

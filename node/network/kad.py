@@ -11,6 +11,7 @@ costs a failed dial and no more. Connections that a search opened are closed aft
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections import Counter, deque
@@ -68,6 +69,8 @@ class Kad:
         self._searching = 0
         self._opened: set[PeerId] = set()
         """Connected by a search alone."""
+        self._meeting: set[PeerId] = set()
+        """Asked just now whether they serve."""
         self._served: Counter[PeerId] = Counter()
         self._requests: dict[PeerId, deque[float]] = {}
         host.on_disconnected(self._left)
@@ -267,7 +270,7 @@ class Kad:
                 message = decode(data)
                 await write_message(stream, encode(self._answer(peer, message)))
                 if message.kind == Kind.ADD_PROVIDER:
-                    await self._meet(peer)
+                    self._may_serve(peer)
         finally:
             self._served[peer] -= 1
             if not self._served[peer]:
@@ -310,14 +313,28 @@ class Kad:
         for address in addresses:
             self._found(address, peer)
 
-    async def _meet(self, peer: PeerId) -> None:
+    def _may_serve(self, peer: PeerId) -> None:
         """Who said where it is, comes into the table if it serves as well."""
-        described = self._described(peer)
-        if described.addresses and not self.table.has(described.id):
-            try:
-                await self._ask(described, KadMessage(kind=Kind.PING))
-            except FondacoError as error:
-                log.debug("%s serves nobody: %s", peer, error)
+        if self.table.has(unbase58(peer)) or peer in self._meeting or len(self._meeting) >= bounds.KAD_MEETINGS:
+            return
+        self._meeting.add(peer)
+        self._host.start_soon(self._meet, peer)
+
+    async def _meet(self, peer: PeerId) -> None:
+        """Ask it something; where it hung up at once, as searches do, call it back."""
+        described, question = self._described(peer), KadMessage(kind=Kind.PING)
+        try:
+            await self._ask(described, question)
+        except FondacoError:
+            with trio.move_on_after(bounds.KAD_ASK_MS / 1000):
+                while self._host.is_connected(peer):
+                    await self._host.wait_for_change()
+                with contextlib.suppress(FondacoError):
+                    await self._ask(described, question)
+        finally:
+            self._meeting.discard(peer)
+        if not self._searching:
+            await self._hang_up()
 
     def _network(self, peer: PeerId) -> str:
         """The network to count a connected peer with; empty for those near us."""

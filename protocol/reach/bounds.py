@@ -68,6 +68,8 @@ KAD_ASK_MS = 8_000
 """Connecting to a peer, asking it and having its answer."""
 KAD_DIALS = 3
 """Addresses of one peer that are tried."""
+KAD_MEETINGS = 16
+"""Peers that are asked at a time whether they serve."""
 KAD_SERVED_PER_STREAM = 64
 KAD_IDLE_MS = 30_000
 """A stream on which nothing is asked for so long is ended."""
