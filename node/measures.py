@@ -26,6 +26,7 @@ def measures(node: Node) -> dict[str, Any]:
         "consensus": _traffic(node.agreement.links),
         "gossip": _traffic(node.gossip.links),
         "mesh": asdict(node.gossip.router.counters),
+        "reach": node.reach.counts(),
         "book": _book(node.book, node.reconciler),
         "discovery": node.discovery.counts(),
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import asdict
 
 import trio
 
@@ -68,6 +69,18 @@ class Reach:
         """
         direct = self._announce or self._host.addresses()
         return (*direct, *(through(relay, self._host.peer_id) for relay in self._relays))
+
+    def counts(self) -> dict[str, int]:
+        """For metrics: as a relay, behind relays, and in the table of peers."""
+        served = (
+            {} if self.relay is None else {"served_places": self.relay.book.places, **asdict(self.relay.counters)}
+        )
+        kept = (
+            {}
+            if self.places is None
+            else {"kept": len(self.places.addresses()), "circuits_in": self.places.circuits}
+        )
+        return {**served, **kept, "table": len(self.kad.table), "sayings": len(self.kad.sayings)}
 
     async def find(self, peer: PeerId) -> list[Address]:
         """Where `peer` is said to be; dialling an address proves it. Nothing, where nobody knows."""

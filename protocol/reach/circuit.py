@@ -92,27 +92,24 @@ Stop = Connect | Answer
 
 def encode_hop(message: Hop) -> bytes:
     """The protobuf bytes, without a length in front."""
-    match message:
-        case Reserve():
-            return _count(1, 0)
-        case Connect(peer=peer):
-            return _count(1, 1) + field(2, field(1, peer))
-        case Answer():
-            parts = [_count(1, 2)]
-            if message.reservation is not None:
-                parts.append(field(3, _reservation(message.reservation)))
-            if message.limit is not None:
-                parts.append(field(4, _limit(message.limit)))
-            return b"".join((*parts, _count(5, message.status)))
+    if isinstance(message, Reserve):
+        return _count(1, 0)
+    if isinstance(message, Connect):
+        return _count(1, 1) + field(2, field(1, message.peer))
+    parts = [_count(1, 2)]
+    if message.reservation is not None:
+        parts.append(field(3, _reservation(message.reservation)))
+    if message.limit is not None:
+        parts.append(field(4, _limit(message.limit)))
+    return b"".join((*parts, _count(5, message.status)))
 
 
 def encode_stop(message: Stop) -> bytes:
     """As `encode_hop`."""
-    match message:
-        case Connect(peer=peer, limit=limit):
-            return _count(1, 0) + field(2, field(1, peer)) + (b"" if limit is None else field(3, _limit(limit)))
-        case Answer(status=status):
-            return _count(1, 1) + _count(4, status)
+    if isinstance(message, Answer):
+        return _count(1, 1) + _count(4, message.status)
+    limit = b"" if message.limit is None else field(3, _limit(message.limit))
+    return _count(1, 0) + field(2, field(1, message.peer)) + limit
 
 
 def decode_hop(data: bytes) -> Hop:

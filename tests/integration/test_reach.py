@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.support.network import CHAIN, HELLO, address, hosts, seed, until
+from tests.support.reach import hop
 
 from fondaco.node.config import NodeConfig
 from fondaco.node.network.address_book import AddressBook
@@ -21,6 +22,7 @@ from fondaco.node.network.relay import Relay
 from fondaco.node.reach import Reach, reach_of
 from fondaco.protocol.peer_record import open_record
 from fondaco.protocol.reach import bounds
+from fondaco.protocol.reach.circuit import Reserve
 from fondaco.protocol.signing import Signer
 
 
@@ -50,6 +52,7 @@ async def test_a_place_with_a_relay_is_in_the_nodes_record_for_as_long_as_it_is_
             await reach.wait_reachable()
             assert list(open_record(discovery.record).texts()) == [f"{relay}/p2p-circuit"]
             assert reach.addresses() == (through(relay, host.peer_id),)
+            assert reach.counts() == {"kept": 1, "circuits_in": 0, "table": 0, "sayings": 0}
             await middle.drop(host.peer_id, "test")
             await until(lambda: not discovery.record)
             assert reach.addresses() == (through(relay, host.peer_id),), "what the ledger has does not change"
@@ -59,6 +62,14 @@ async def test_what_is_announced_takes_the_place_of_where_the_node_listens(tmp_p
     async with node(tmp_path, 2, listen="127.0.0.1:0", announce=("203.0.113.7:4001",)) as (host, _, reach):
         assert reach.addresses() == (f"/ip4/203.0.113.7/tcp/4001/p2p/{host.peer_id}",)
         await reach.wait_reachable()
+
+
+async def test_a_relay_counts_what_it_gave(tmp_path: Path) -> None:
+    async with node(tmp_path, 2, listen="127.0.0.1:0", relay=True) as (host, _, reach), hosts(1) as (other,):
+        await other.connect(address(host))
+        await hop(other, host.peer_id, Reserve())
+        counts = reach.counts()
+        assert (counts["served_places"], counts["reservations"], counts["circuits"]) == (1, 1, 0)
 
 
 async def test_what_the_table_of_peers_hears_comes_into_the_book(
