@@ -35,6 +35,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     name=TEXT,
     listen=TEXT,
     peers=st.lists(TEXT, max_size=3).map(tuple),
+    announce=st.lists(TEXT, max_size=3).map(tuple),
+    least=st.integers(0, 8),
     validator=st.booleans(),
     provider=st.none() | PROVIDERS,
     api=TEXT,
@@ -44,12 +46,22 @@ def test_what_is_dumped_is_loaded_back(
     name: str,
     listen: str,
     peers: tuple[str, ...],
+    announce: tuple[str, ...],
+    least: int,
     validator: bool,
     provider: ProviderConfig | None,
     api: str,
 ) -> None:
     settings = NodeConfig(
-        home=home, name=name, listen=listen, peers=peers, validator=validator, provider=provider, api=api
+        home=home,
+        name=name,
+        listen=listen,
+        peers=peers,
+        announce=announce,
+        min_peers=least,
+        validator=validator,
+        provider=provider,
+        api=api,
     )
     (home / "node.toml").write_text(config.dump(settings), encoding="utf-8", newline="\n")
     assert config.load(home) == settings
@@ -86,6 +98,10 @@ def test_everything_lies_in_the_home(tmp_path: Path) -> None:
         (BARE + "validator = 1\n", "config.field", "validator must be bool"),
         (BARE + "peers = 'one'\n", "config.field", "peers"),
         (BARE + "peers = [1]\n", "config.field", "peers"),
+        (BARE + "announce = 'one'\n", "config.field", "announce"),
+        (BARE + "min_peers = -1\n", "config.field", "min_peers"),
+        (BARE + "min_peers = 9\n", "config.field", "max_peers no less"),
+        (BARE + "max_peers = 65\n", "config.field", "at most 64"),
         (BARE + "provider = 3\n", "config.field", "provider"),
         (BARE + "[provider]\nimages = 3\n", "config.field", "images"),
         (BARE + "[provider]\ncpu_milli = true\n", "config.field", "cpu_milli must be int"),
