@@ -13,6 +13,7 @@ a host does. Nothing of libp2p's own types leaves it.
     links       one framed stream to every peer, kept alive
     rpc         requests and server streams
     kad         the table of peers by key
+    mdns        nodes in the local network
     relay       leads others to peers that cannot be dialled
     places      what such a peer keeps with relays
     circuit     a connection through a relay

@@ -31,7 +31,7 @@ from fondaco.node.network.localities import Reach, reach, region
 from fondaco.node.network.peer_exchange import Exchange
 from fondaco.node.network.peers import Address, PeerId, endpoint, peer_of
 from fondaco.node.network.peerstore import PeerStore
-from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import Hello
 from fondaco.protocol.gossip.control import PeerInfo
 from fondaco.protocol.peer_record import RECORD_ADDRESSES, open_record, seal
@@ -72,6 +72,8 @@ class Discovery:
         self._random = random.Random(seed)
         self._suggested: deque[PeerId] = deque(maxlen=bounds.SUGGESTED_DIALS)
         self._testing: set[PeerId] = set()
+        self._reached: dict[PeerId, float] = {}
+        """When those were reached that are connected by our own choice."""
         self._wake = trio.Event()
         self._began = trio.current_time()
         self._feel_at = self._began + self._feeler_pause()
@@ -144,7 +146,7 @@ class Discovery:
         """Until cancelled; what is known is written down then."""
         async with trio.open_nursery() as nursery:
             self._host.on_connected(self._came)
-            self._host.on_disconnected(lambda _peer: self._ring())
+            self._host.on_disconnected(self._went)
             for peer in self._host.peers():
                 self._came(peer)
             nursery.start_soon(self._dial_for_ever)
@@ -172,12 +174,21 @@ class Discovery:
             self.book.succeeded(peer, self._keep[peer], clock.now(), self._host.peers())
         self._host.start_soon(self._ask, peer)
 
+    def _went(self, peer: PeerId) -> None:
+        """One that hangs up at once, because it is full or has banned us, is dialled ever more seldom."""
+        self._ring()
+        since = self._reached.pop(peer, None)
+        if since is not None and trio.current_time() - since < bounds.BRIEF_MS / 1000:
+            self.book.failed(peer, clock.now(), counts=bool(self._host.peers()))
+
     # Asking
 
     async def _ask(self, peer: PeerId) -> None:
         try:
             if await self.exchange.ask(peer):
                 self._ring()
+        except PeerFault as fault:
+            self._host.blame(peer, fault)
         except Unreachable as error:
             log.debug("%s tells of no peers: %s", peer, error)
         except Refused as refusal:
@@ -252,15 +263,13 @@ class Discovery:
         address = entry.addresses[0]
         try:
             await self._host.connect(address)
-        except Refused as refusal:
-            log.debug("%s is not dialled: %s", entry.peer, refusal)
-            return False
-        except Unreachable as error:
-            log.debug("%s", error)
+        except (Refused, Unreachable) as error:
+            log.debug("%s is not reached: %s", entry.peer, error)
             self.book.failed(entry.peer, clock.now(), counts=bool(self._host.peers()))
             return False
         if self._host.dialled(entry.peer):  # else it came to us meanwhile, which says nothing of the address
             self.book.succeeded(entry.peer, address, clock.now(), self._host.peers())
+            self._reached[entry.peer] = trio.current_time()
         return True
 
     async def _test(self, entry: Entry) -> None:
@@ -268,6 +277,7 @@ class Discovery:
         self._testing.add(entry.peer)
         try:
             if await self._dial(entry) and self._missing() <= 0:
+                self._reached.pop(entry.peer, None)
                 await self._host.drop(entry.peer, "it was only tested")
         finally:
             self._testing.discard(entry.peer)

@@ -50,5 +50,7 @@ FEELER_MS = 120_000
 """Between two tests of peers that never answered; a node that has all the peers it wants learns so who is real."""
 GRACE_MS = 2_000
 """Peers of the configuration have so long to come up before others are dialled in their place."""
+BRIEF_MS = 15_000
+"""A connection that lasts no longer counts as an attempt that failed."""
 FLUSH_MS = 5_000
 """Between two writings of what changed in the book."""

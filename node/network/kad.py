@@ -227,13 +227,14 @@ class Kad:
         """Serve others, and keep what the nearest know of us fresh, for ever."""
         if self._host.addresses():  # who is only reached through a relay, is not asked to serve
             self._host.handle(self._protocol, self._serve)
+        pause = bounds.KAD_REFRESH_SOON_MS
         while True:
             kept = 0
             if self._host.peers() or self._seeds:
                 kept = await self.publish()
                 await self._search(KadMessage(kind=Kind.FIND_NODE, key=secrets.token_bytes(32)))
-            pause = bounds.KAD_REFRESH_MS if kept else bounds.KAD_REFRESH_SOON_MS
-            await trio.sleep(pause / 1000)
+            await trio.sleep((bounds.KAD_REFRESH_MS if kept else pause) / 1000)
+            pause = bounds.KAD_REFRESH_SOON_MS if kept else min(pause * 2, bounds.KAD_REFRESH_MS)
 
     async def publish(self) -> int:
         """Tell those nearest to our key where we are; how many keep it."""

@@ -19,7 +19,7 @@ RESERVATIONS_PER_ADDRESS = 16
 RESERVATION_MS = 3_600_000
 RESERVATION_RETRY_MS = (1_000, 60_000)
 """First and longest wait after a relay that gave no place."""
-CIRCUITS = 1_024
+CIRCUITS = 512
 """Open at once on one relay."""
 CIRCUITS_TO_PEER = 64
 """Of them towards one peer with a place; the multiplexer would stop at some 250."""
@@ -59,7 +59,7 @@ KAD_SAYING_MS = 2 * 3_600_000
 KAD_REFRESH_MS = 20 * 60_000
 """How often a node says anew where it is, and looks for whoever came near it."""
 KAD_REFRESH_SOON_MS = 5_000
-"""The same while nobody was found who would keep what it says."""
+"""The same at first while nobody was found who would keep what it says; doubled each time."""
 KAD_SEARCH_MS = 30_000
 """Then a search ends with what it has found."""
 KAD_SEARCHES = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import trio
 from tests.support import discovery as made_up
 from tests.support.network import HELLO, address, hosts, port, seed, until
 
-from fondaco.node import clock
+from fondaco.node import clock, testnet
+from fondaco.node.app import open_node
+from fondaco.node.config import load
 from fondaco.node.gossip import Gossip, Topic
 from fondaco.node.network import discovery_bounds as bounds
 from fondaco.node.network.address_book import AddressBook
@@ -19,17 +22,21 @@ from fondaco.node.network.discovery import Discovery
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.known_peers import Source
 from fondaco.node.network.peer_exchange import PROTOCOL, Exchange
-from fondaco.node.network.peers import Address, PeerId, endpoint, peer_id_of
+from fondaco.node.network.peers import Address, PeerId, endpoint
 from fondaco.node.network.peerstore import PeerStore
 from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.network.slots import Slots
-from fondaco.protocol import limits
+from fondaco.node.network.stream import Stream
+from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import Hello, hello
 from fondaco.protocol.gossip.control import PeerInfo
+from fondaco.protocol.messages import Faucet
 from fondaco.protocol.peer_record import identity_of, open_record, seal
-from fondaco.protocol.scalars import ChainId
+from fondaco.protocol.records import Account, key_account
+from fondaco.protocol.scalars import ChainId, MicroCredits, MicroStake, Millis, Salt
 from fondaco.protocol.signing import Signer
+from fondaco.protocol.transactions import sign_transaction
 
 LOCAL = Source.local("test")
 
@@ -175,6 +182,27 @@ async def test_an_address_where_nobody_is_costs_ever_longer_pauses(tmp_path: Pat
         assert entry.failures == 0, "while nobody can be reached it may be us"
 
 
+async def test_a_peer_that_hangs_up_at_once_is_dialled_ever_more_seldom(tmp_path: Path) -> None:
+    async with finder(5, tmp_path, least=1) as (one, found), hosts(1) as (two,):
+        two.bans.ban(one.peer_id, trio.current_time(), "test")
+        found.found(address(two), LOCAL)
+        await until(lambda: two.counters.drops == 1)
+        await until(lambda: (entry := found.book.get(two.peer_id)) is not None and entry.retry_ms > clock.now())
+        assert found._choose() == ([], False)
+
+
+async def test_who_greets_with_garbage_is_blamed_and_the_node_lives_on(tmp_path: Path) -> None:
+    async def garbage(stream: Stream) -> None:
+        await stream.write(bytes(3) + b"\x04junk")
+        await stream.read()
+
+    async with finder(5, tmp_path) as (one, found), hosts(1) as (two,):
+        two.handle(PROTOCOL, garbage)
+        found.found(address(two), LOCAL)
+        await until(lambda: one.counters.peer_faults)
+        assert one.is_connected(two.peer_id)
+
+
 async def test_nodes_of_another_chain_are_let_go_and_forgotten(tmp_path: Path) -> None:
     other = hello(ChainId("other-1"))
     async with finder(1, tmp_path) as (one, found), finder(2, tmp_path, greeting=other) as (two, _):
@@ -227,6 +255,31 @@ async def test_a_node_that_listens_everywhere_says_that_nobody_learns_where(
 def address_of(found: Discovery) -> Address:
     host = found._host
     return Address(f"/ip4/127.0.0.1/tcp/{port(host)}/p2p/{host.peer_id}")
+
+
+async def test_validators_that_know_only_one_find_each_other_and_go_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REDIAL_MS", (100, 500))
+    plan = testnet.create(tmp_path, validators=4, providers=0)
+    first = plan.members[0]
+    homes = {member.name: tmp_path / "nodes" / member.name for member in plan.members}
+    settings = [
+        replace(load(homes[member.name]), peers=() if member is first else (first.address,), api="", market=False)
+        for member in plan.members
+    ]
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(open_node(one)) for one in settings[1:]]
+        async with open_node(settings[0]):
+            await until(lambda: all(len(node.host.peers()) == 3 for node in nodes))
+            await until(lambda: all(node.chain.head.height >= 1 for node in nodes))
+        await until(lambda: all(len(node.host.peers()) == 2 for node in nodes))
+        asks = Faucet(credits=MicroCredits(1), stake=MicroStake(0))
+        signer, expires = Signer(seed(9)), Millis(clock.now() + 60_000)
+        paid = sign_transaction(signer, nodes[0].chain.id, (asks,), expires_at=expires, salt=Salt(bytes(16)))
+        await nodes[0].submit(codec.encode(paid))
+        key = key_account(signer.public_key)
+        await until(lambda: all(node.chain.ledger.state().get(key, Account) for node in nodes))
 
 
 # Liars
@@ -448,7 +501,3 @@ async def test_a_network_takes_no_more_than_its_share_and_who_fills_all_leaves_r
             assert await host.connect(address(outside)) == outside.peer_id
             await host.drop(others[0].peer_id, "room")
             await until(lambda slots=slots, most=most: slots.total == most - 1)  # type: ignore[misc]
-
-
-def test_a_host_is_known_by_its_record() -> None:
-    assert peer_id_of(open_record(made_up.record(1, "8.8.8.8")).public_key) == made_up.peer(1)
