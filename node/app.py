@@ -10,6 +10,7 @@ A service that fails brings the node down: half a node is worse than none.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,11 +39,15 @@ from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
 from fondaco.node.mempool import Mempool, Outcome
+from fondaco.node.network.address_book import AddressBook
+from fondaco.node.network.discovery import Discovery
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import Address, PeerId
+from fondaco.node.network.peerstore import PeerStore
 from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.pulse import Pulse
+from fondaco.node.reach import Reach, reach_of
 from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
@@ -76,6 +81,9 @@ class Node:
     sync: Sync
     snapshots: Snapshots
     keys: dict[str, Key]
+    discovery: Discovery
+    reach: Reach
+    """How others come to it, and it to them."""
     market: Market | None = None
     """Where the node keeps one."""
     pulse: Pulse = field(default_factory=Pulse)
@@ -153,11 +161,15 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         stack.callback(chain.close)
         journal = Journal.open(config.data / "journal")
         stack.callback(journal.close)
-        host = await stack.enter_async_context(open_host(keys["node"].seed, config.listen))
+        store = PeerStore.open(config.data / "peers.db")
+        stack.callback(store.close)
+        host = await stack.enter_async_context(open_host(keys["node"].seed, config.listen or None))
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
-        node = _assemble(config, chain, journal, sign_state, host, keys)
+        discovery = _discovery(config, chain, host, store, keys["node"])
+        node = _assemble(config, chain, journal, sign_state, host, discovery, keys)
         _serve(node, nursery)
+        nursery.start_soon(node.reach.run)
         for address in config.peers:
             host.keep_connected(Address(address))
         if config.provider is not None:
@@ -174,6 +186,21 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         yield node
 
 
+def _discovery(config: NodeConfig, chain: Chain, host: Host, store: PeerStore, key: Key) -> Discovery:
+    return Discovery(
+        host,
+        AddressBook(host.peer_id, seed=secrets.randbits(64)),
+        store,
+        key.signer(),
+        hello(chain.id),
+        keep=[Address(one) for one in config.peers],
+        announce=config.announce,
+        least=config.min_peers,
+        most=config.max_peers,
+        seed=secrets.randbits(64),
+    )
+
+
 def _sign_state(config: NodeConfig) -> SignState:
     """A validator's sign state: made with its chain database, and never again."""
     path = config.data / "sign-state"
@@ -187,6 +214,7 @@ def _assemble(
     journal: Journal,
     sign_state: SignState | None,
     host: Host,
+    discovery: Discovery,
     keys: dict[str, Key],
 ) -> Node:
     """Build the services and tie them together."""
@@ -230,6 +258,8 @@ def _assemble(
         sync,
         snapshots,
         keys,
+        discovery,
+        reach_of(config, host, chain.id, discovery),
         market,
     )
 
@@ -269,6 +299,9 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     node.gossip.subscribe(Topic.TRANSACTIONS, on_transactions)
     node.gossip.subscribe(Topic.ORDERS, on_orders)
     node.gossip.subscribe(Topic.BIDS, on_bids)
+    node.gossip.record_of, node.gossip.on_suggest = node.discovery.record_of, node.discovery.suggested
+    node.discovery.exchange.on_record = node.gossip.recorded
+    nursery.start_soon(node.discovery.run)
     nursery.start_soon(node.gossip.run)
     nursery.start_soon(links.run)
     nursery.start_soon(node.agreement.run)

@@ -4,7 +4,7 @@ HOME/
   node.toml       this file
   genesis.json    the chain
   keys/           the keystore: `node`, and `validator` or `provider` where it is one
-  data/           chain.db, journal/, evidence/, snapshots/, sign-state, market/
+  data/           chain.db, peers.db, journal/, evidence/, snapshots/, sign-state, market/
   provider/       hand-offs, images, workloads
 """
 
@@ -59,9 +59,23 @@ class NodeConfig:
     home: Path
     name: str
     listen: str
-    """Address the network listens on, host:port."""
+    """Address the network listens on, host:port; empty: none, the node only dials."""
     peers: tuple[str, ...] = ()
     """Multiaddresses kept connected."""
+    relays: tuple[str, ...] = ()
+    """Multiaddresses of nodes that lead others to this one, where nobody can dial it."""
+    relay: bool = False
+    """Whether this node leads others to nodes behind it."""
+    kad: bool = False
+    """Whether it says where it is, and helps to find others, in the table of peers by key."""
+    mdns: bool = False
+    """Whether it looks for other nodes of its chain in the local network, and lets itself be seen there."""
+    announce: tuple[str, ...] = ()
+    """Public addresses that others are told, host:port or multiaddresses; empty: where it listens."""
+    min_peers: int = 3
+    """Others are dialled until there are so many outbound connections, those to `peers` included; 0: none are."""
+    max_peers: int = 8
+    """Beyond so many outbound connections not even peers that neighbours suggest are dialled."""
     validator: bool = False
     provider: ProviderConfig | None = None
     api: str = ""
@@ -134,20 +148,30 @@ def load(home: Path) -> NodeConfig:
         raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
     except (OSError, ValueError) as error:
         raise Refused("config.syntax", f"{path}: {error}") from None
-    peers = document.pop("peers", [])
-    if type(peers) is not list or not all(type(one) is str for one in peers):
-        raise Refused("config.field", f"{path}: peers must be a list of addresses, not {peers!r}")
+    lists = {name: _addresses(document, name, path) for name in ("peers", "relays", "announce")}
     provider = document.pop("provider", None)
     if provider is not None:
         provider = _provider(provider, path)
-    config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, peers=tuple(peers))
+    config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, **lists)
     if config.snapshot_interval < 0:
         raise Refused("config.field", f"{path}: snapshot_interval must be 0 or more")
     if config.market_days < 0:
         raise Refused("config.field", f"{path}: market_days must be 0 or more")
     if config.keep_blocks and config.keep_blocks < limits.KEEP_BLOCKS:
         raise Refused("config.field", f"{path}: keep_blocks must be 0, or {limits.KEEP_BLOCKS} at least")
+    if not 0 <= config.min_peers <= config.max_peers <= limits.CONNECTIONS_OUTBOUND:
+        raise Refused(
+            "config.field",
+            f"{path}: min_peers must be 0 or more, max_peers no less, and at most {limits.CONNECTIONS_OUTBOUND}",
+        )
     return config
+
+
+def _addresses(document: dict[str, Any], name: str, path: Path) -> tuple[str, ...]:
+    listed = document.pop(name, [])
+    if type(listed) is not list or not all(type(one) is str for one in listed):
+        raise Refused("config.field", f"{path}: {name} must be a list of addresses, not {listed!r}")
+    return tuple(listed)
 
 
 def _provider(values: object, path: Path) -> ProviderConfig:
@@ -186,6 +210,13 @@ def dump(config: NodeConfig) -> str:
         f"name = {_toml(config.name)}",
         f"listen = {_toml(config.listen)}",
         f"peers = {_toml(list(config.peers))}",
+        f"relays = {_toml(list(config.relays))}",
+        f"relay = {_toml(config.relay)}",
+        f"kad = {_toml(config.kad)}",
+        f"mdns = {_toml(config.mdns)}",
+        f"announce = {_toml(list(config.announce))}",
+        f"min_peers = {_toml(config.min_peers)}",
+        f"max_peers = {_toml(config.max_peers)}",
         f"validator = {_toml(config.validator)}",
         f"api = {_toml(config.api)}",
         f"snapshot_interval = {_toml(config.snapshot_interval)}",

@@ -53,11 +53,13 @@ from fondaco.node.gossip_topics import (
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
-from fondaco.node.network.peers import PeerId, shared_address, unbase58
+from fondaco.node.network.peers import PeerId, shared_address
 from fondaco.node.timings import Timings
 from fondaco.protocol import codec, limits
+from fondaco.protocol.base58 import unbase58
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import wire
+from fondaco.protocol.gossip.control import PeerInfo
 from fondaco.protocol.gossip.memo import Memo
 from fondaco.protocol.gossip.router import (
     Deliver,
@@ -77,6 +79,15 @@ __all__ = ["PROTOCOL", "Gossip", "ItemsHandler", "Topic", "decode_batch", "item_
 
 PROTOCOL = "/meshsub/1.1.0"
 ItemsHandler = Callable[[list[bytes], PeerId], Awaitable[Verdict]]
+
+
+def _nobody(_peer: PeerId, _others: tuple[PeerInfo, ...]) -> None:
+    """The default where nobody looks for peers."""
+
+
+def _unknown(_peer: PeerId) -> bytes:
+    """The default where nobody keeps records."""
+    return b""
 
 
 class TopicState:
@@ -115,6 +126,10 @@ class Gossip:
         self._turns = Turns()
         self._counters = GossipCounters()
         self._shed_log = ShedLog()
+        self.on_suggest: Callable[[PeerId, tuple[PeerInfo, ...]], None] = _nobody
+        """A neighbour of good score pruned us and names others; their records are still to be verified."""
+        self.record_of: Callable[[PeerId], bytes] = _unknown
+        """The verified record of a neighbour, which others may be handed; empty where there is none."""
 
     @property
     def counters(self) -> GossipCounters:
@@ -198,6 +213,10 @@ class Gossip:
         state.counters.published += 1
         state.filled.set()
 
+    def recorded(self, peer: PeerId, record: bytes) -> None:
+        """The verified record of a neighbour is known now."""
+        self.router.peer_recorded(Peer(peer), record)
+
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -254,8 +273,11 @@ class Gossip:
 
     def _add(self, peer: PeerId) -> None:
         address, outbound = shared_address(self._host.remote_ip(peer)), self._host.dialled(peer)
+        identity, record = unbase58(peer), self.record_of(peer)
         self._perform(
-            self.router.peer_added(Peer(peer), address=address, outbound=outbound, identity=unbase58(peer))
+            self.router.peer_added(
+                Peer(peer), address=address, outbound=outbound, identity=identity, record=record
+            )
         )
 
     def _on_gone(self, peer: PeerId) -> None:
@@ -287,7 +309,7 @@ class Gossip:
                 case Punish():
                     self._host.blame(PeerId(effect.peer), PeerFault(effect.code, effect.message))
                 case Suggest():
-                    pass  # names without a signed record of where they are: discovery knows better
+                    self.on_suggest(PeerId(effect.peer), effect.others)
 
     def _rank(self, rpc: Rpc) -> int:
         """That of its heaviest message."""

@@ -10,7 +10,7 @@ from fondaco.node import config, genesis_file
 from fondaco.node.config import NodeConfig
 from fondaco.node.files import write_atomically
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.network.peers import Address, endpoint, peer_id_of, peer_of
+from fondaco.node.network.peers import Address, endpoint, peer_id_of, peer_of, through
 from fondaco.protocol import addresses
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
@@ -25,8 +25,9 @@ def make_home(settings: NodeConfig, genesis: Path) -> dict[str, Any]:
     home = settings.home
     if (home / "node.toml").exists():
         raise Refused("node.exists", f"{home} is a node's home already", hint="choose another --home")
-    endpoint(settings.listen)
-    for peer in settings.peers:
+    if settings.listen:
+        endpoint(settings.listen)
+    for peer in (*settings.peers, *settings.relays):
         peer_of(Address(peer))
     checked = genesis_file.check(genesis)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,16 +42,17 @@ def make_home(settings: NodeConfig, genesis: Path) -> dict[str, Any]:
         "home": str(home),
         "chain": checked.genesis.chain,
         "initial_height": checked.genesis.initial_height,
-        "address": address_of(settings),
+        "address": next(iter(addresses_of(settings)), ""),
         "validator": None if validator is None else addresses.encode(validator),
         "in_set": validator in {one.key for one in checked.genesis.validators},
     }
 
 
-def address_of(settings: NodeConfig) -> str:
+def addresses_of(settings: NodeConfig) -> list[str]:
     """What other nodes dial. Raises `Refused` `keys.not_found` before the node has a key."""
-    node = Keystore(settings.keys).info("node")
-    return endpoint(settings.listen).address(peer_id_of(node.public_key))
+    peer = peer_id_of(Keystore(settings.keys).info("node").public_key)
+    direct = [endpoint(settings.listen).address(peer)] if settings.listen else []
+    return [*direct, *(through(Address(relay), peer) for relay in settings.relays)]
 
 
 def _key(settings: NodeConfig, role: str) -> PublicKey:

@@ -28,7 +28,9 @@ def measures(node: Node) -> dict[str, Any]:
         "proposals": asdict(node.agreement.proposals.rebuilder.counters),
         "gossip": _traffic(node.gossip.links),
         "mesh": asdict(node.gossip.router.counters),
+        "reach": node.reach.counts(),
         "book": _book(node.book, node.reconciler),
+        "discovery": node.discovery.counts(),
     }
 
 

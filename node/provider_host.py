@@ -167,7 +167,7 @@ def _registration(node: Node) -> RegisterProvider:
     return RegisterProvider(
         attributes=tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items())),
         peer=node.host.peer_id,
-        addresses=tuple(node.host.addresses()),
+        addresses=node.reach.addresses(),
         sealing_key=node.keys["provider"].sealing().key,
         bond=MicroStake(settings.bond),
     )
@@ -221,6 +221,8 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
     Workloads outlive it unless the configuration says otherwise.
     """
     signer, settings = node.keys["provider"].signer(), _settings(node)
+    if not node.reach.addresses():
+        raise Refused("provider.unreachable", "nobody can reach this provider", hint="set listen, or name relays")
     home = node.config.provider_home
     sources = [] if settings.images is None else [LayoutSource(settings.images)]
     async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
@@ -257,6 +259,7 @@ async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: Embedd
     """Catch up, register, and then live as a provider."""
     await node.chain.wait_first_block()
     await node.sync.wait_caught_up()
+    await node.reach.wait_reachable()
     await ensure_registered(node, chain, agent.signer.public_key)
     async with trio.open_nursery() as nursery:
         log.info("reconciled: %s", await nursery.start(agent.run))
@@ -321,7 +324,7 @@ def _agent_config(node: Node, settings: ProviderConfig) -> AgentConfig:
             per_endpoint=settings.price_endpoint,
         ),
         peer=node.host.peer_id,
-        addresses=tuple(node.host.addresses()),
+        addresses=node.reach.addresses(),
         profile=Profile(attributes=_attributes(settings)),
         withdraw_interval_ms=Millis(settings.withdraw_every_ms),
     )

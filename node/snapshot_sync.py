@@ -68,7 +68,7 @@ async def join(config: NodeConfig, genesis: Genesis, seed: bytes) -> None:
     if _has_begun(config.data / DATABASE):
         shutil.rmtree(config.data / JOINING, ignore_errors=True)  # left by a crash just after the end
         return
-    async with open_host(seed, config.listen) as host:
+    async with open_host(seed, config.listen or None) as host:
         rpc = RpcClient(host, PROTOCOL, hello=hello(genesis.chain))
 
         async def call(peer: str, method: str, params: list[Any]) -> Any:

@@ -64,7 +64,11 @@ GOSSIP_SUGGESTED_PEERS = 16
 # Host
 CONNECTIONS = 4_096
 CONNECTIONS_PER_PEER = 4
+CONNECTIONS_OUTBOUND = 64
+"""Of all, kept for those that we dial."""
 CONNECTIONS_PER_ADDRESS = 256
+CONNECTIONS_PER_NETWORK = 64
+"""From one /24, or one /64 of IPv6; near addresses belong to none."""
 STREAMS_PER_CONNECTION = 128
 """Streams a peer may have open towards us on one connection."""
 STREAM_WINDOW_BYTES = 1 * MIB

@@ -52,7 +52,9 @@ class Measures(Strict):
     proposals: dict[str, int]
     gossip: dict[str, int]
     mesh: dict[str, int]
+    reach: dict[str, int]
     book: dict[str, int]
+    discovery: dict[str, int]
 
 
 def serve_ledger(app: FastAPI, node: Node) -> None:

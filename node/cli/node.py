@@ -68,7 +68,7 @@ async def _run(settings: Any, stop_with_stdin: bool) -> None:
             gc.freeze()  # what is loaded by now stays: looking through it took a node up to 50 ms each time
             status = node.status()
             ready = {key: status[key] for key in ("name", "chain", "height", "peer")}
-            click.echo(json.dumps({**ready, "addresses": node.host.addresses()}))
+            click.echo(json.dumps({**ready, "addresses": node.reach.addresses()}))
             sys.stdout.flush()
             await trio.sleep_forever()
 
@@ -186,8 +186,15 @@ def replay(context: click.Context, home: Path, to: int | None, as_json: bool) ->
     help="What the chain begins with; its records' file, if there is one, lies beside it.",
 )
 @click.option("--name", default="node", show_default=True, help="What the node calls itself.")
-@click.option("--listen", default="127.0.0.1:4001", show_default=True, help="Address for other nodes, host:port.")
+@click.option(
+    "--listen",
+    default="127.0.0.1:4001",
+    show_default=True,
+    help="Address for other nodes, host:port; '' for none.",
+)
 @click.option("--peer", "peers", multiple=True, help="Multiaddress of a node to keep connected; may be repeated.")
+@click.option("--relay", "relays", multiple=True, help="Multiaddress of a relay to be reached through; likewise.")
+@click.option("--announce", multiple=True, help="Public address that others are told, host:port; may be repeated.")
 @click.option("--validator", is_flag=True, help="Take part in agreement, with the key `validator`.")
 @click.option("--api", default="", help="Loopback address of the HTTP API, host:port; none unless given.")
 @json_option
@@ -197,6 +204,8 @@ def init(
     name: str,
     listen: str,
     peers: tuple[str, ...],
+    relays: tuple[str, ...],
+    announce: tuple[str, ...],
     validator: bool,
     api: str,
     as_json: bool,
@@ -209,7 +218,17 @@ def init(
     from fondaco.node.config import NodeConfig
     from fondaco.node.joining import make_home
 
-    settings = NodeConfig(home=home, name=name, listen=listen, peers=peers, validator=validator, api=api)
+    settings = NodeConfig(
+        home=home,
+        name=name,
+        listen=listen,
+        peers=peers,
+        relays=relays,
+        announce=announce,
+        kad=True,
+        validator=validator,
+        api=api,
+    )
     made = make_home(settings, genesis)
     if as_json:
         print_json(made)

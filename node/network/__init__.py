@@ -13,4 +13,9 @@ a host does. Nothing of libp2p's own types leaves it.
     outbox      the bounded queue in front of one stream
     links       one framed stream to every peer, kept alive
     rpc         requests and server streams
+    kad         the table of peers by key
+    mdns        nodes in the local network
+    relay       leads others to peers that cannot be dialled
+    places      what such a peer keeps with relays
+    circuit     a connection through a relay
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fondaco.node.network.peers import PeerId, public_key_of
@@ -62,10 +63,16 @@ class Ban:
     """`faults` of its own, or `operator`."""
 
 
+def _nothing(_subject: Subject, _life_ms: int, _reason: str) -> None:
+    """The default where nobody keeps bans over a restart."""
+
+
 class Bans:
     """The list, and the faults that lead there; times are seconds of the caller's clock."""
 
     def __init__(self) -> None:
+        self.on_ban: Callable[[Subject, int, str], None] = _nothing
+        """Told of every ban with its life in milliseconds and its reason; of one that was lifted with 0."""
         self._until: OrderedDict[Subject, Ban] = OrderedDict()
         self._faults: OrderedDict[PeerId, deque[tuple[float, str]]] = OrderedDict()
 
@@ -82,11 +89,15 @@ class Bans:
         self._until.move_to_end(subject)
         if len(self._until) > limits.BANS:
             self._until.popitem(last=False)
+        self.on_ban(subject, life_ms, reason)
         return made
 
     def lift(self, subject: Subject) -> bool:
         """Whether it was banned."""
-        return self._until.pop(subject, None) is not None
+        found = self._until.pop(subject, None) is not None
+        if found:
+            self.on_ban(subject, 0, "")
+        return found
 
     def why(self, subject: Subject, now: float) -> str | None:
         """The reason `subject` is kept out; None if it is not."""

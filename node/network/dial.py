@@ -11,10 +11,12 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from fondaco.node.network.peers import Address, PeerId, endpoint, peer_of
+from fondaco.node.network.circuit import CircuitConnection, request
+from fondaco.node.network.peers import Address, PeerId, circuit_of, endpoint, peer_of
 from fondaco.node.network.stream import STREAM_ERRORS, Stream
 from fondaco.protocol import limits
-from fondaco.protocol.errors import Unreachable
+from fondaco.protocol.errors import PeerFault, Unreachable
+from fondaco.protocol.reach import circuit as circuit_wire
 
 CAUSES = 16
 """How deep an error is looked into."""
@@ -27,13 +29,20 @@ def identity(peer: PeerId) -> ID:
 
 
 async def dial(basic: Any, address: Address) -> None:
-    """Connect to `address`. Raises `Unreachable` `network.unreachable`.
+    """Connect to `address`; where it leads through a relay, that one must be connected.
+
+    Raises `Unreachable` `network.unreachable`.
 
     (4) A peer that failed once is refused for a minute unless it is unblocked first. Its earlier addresses are
     forgotten, because only one per transport is tried, and not the newest.
     """
     peer = identity(peer_of(address))
     network = basic.get_network()
+    circuit = circuit_of(address)
+    if circuit is not None:
+        if all(connection.is_closed for connection in network.get_connections(peer)):
+            await _dial_through(basic, peer_of(circuit[0]), peer)
+        return
     where = Multiaddr(endpoint(address).multiaddr())
     if not network.get_connections(peer):
         network.unblock_peer(peer)
@@ -55,6 +64,25 @@ def root_of(error: BaseException) -> str:
             break
         error = inner
     return str(error) if type(error) is OSError else type(error).__name__
+
+
+async def _dial_through(basic: Any, relay: PeerId, target: ID) -> None:
+    """Connect to `target` by a circuit. Noise is spoken from end to end: it proves the peer, and hides all."""
+    where = f"{target} through {relay}"
+    try:
+        with trio.fail_after(limits.DIAL_TIMEOUT_MS / 1000):
+            stream = await open_stream(basic, relay, circuit_wire.HOP)
+            carrier = await request(stream, target)
+            try:
+                raw = CircuitConnection(carrier, is_initiator=True)
+                await basic.get_network().upgrade_outbound_raw_conn(raw, target)
+            except BaseException:
+                await stream.reset()
+                raise
+    except (*STREAM_ERRORS, trio.TooSlowError) as error:
+        raise Unreachable("network.unreachable", f"cannot connect to {where}: {type(error).__name__}") from None
+    except (PeerFault, Unreachable) as error:
+        raise Unreachable("network.unreachable", f"cannot connect to {where}: {error}") from None
 
 
 async def open_stream(basic: Any, peer: PeerId, protocol: str) -> Stream:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 
 from fondaco.node.network.peers import Endpoint
+from fondaco.node.network.slots import Slots
 from fondaco.node.network.yamux import BoundedYamux
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
@@ -52,10 +52,11 @@ class NoAutoConnector(AutoConnector):  # type: ignore[misc]
 class HardenedSwarm(Swarm):  # type: ignore[misc]
     """A swarm whose inbound connections give back what they took."""
 
-    def __init__(self, *args: Any, admit: Admit, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, admit: Admit, slots: Slots, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._admit = admit
-        self.inbound: Counter[str] = Counter()
+        self._slots = slots
+        self.inbound = slots.addresses
         """Inbound sockets open now, by IP address, those still shaking hands included."""
         self.turned_away = 0
         self.auto_connector = NoAutoConnector(self)
@@ -74,17 +75,14 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         """(8, 10) So many sockets per address, and none from a banned one; asked before any cryptography."""
         remote = read_write_closer.get_remote_address()
         ip = remote[0] if remote else ""
-        if self.inbound[ip] >= limits.CONNECTIONS_PER_ADDRESS or not self._admit(ip):
+        if not self._admit(ip) or not self._slots.take(ip):
             self.turned_away += 1
             await read_write_closer.close()
             return
-        self.inbound[ip] += 1
         try:
             await super()._handle_inbound_connection(read_write_closer, maddr)
         finally:
-            self.inbound[ip] -= 1
-            if not self.inbound[ip]:
-                del self.inbound[ip]
+            self._slots.give(ip)
 
 
 class BoundedMuxer(MuxerMultistream):  # type: ignore[misc]
@@ -95,7 +93,7 @@ class BoundedMuxer(MuxerMultistream):  # type: ignore[misc]
         return self._annotate_connection(BoundedYamux(conn, peer_id), conn, protocol)
 
 
-def build_host(seed: bytes, *, admit: Admit) -> tuple[BasicHost, HardenedSwarm]:
+def build_host(seed: bytes, *, admit: Admit, slots: Slots) -> tuple[BasicHost, HardenedSwarm]:
     """A host that speaks TCP, Noise and Yamux and nothing else; not yet running.
 
     (7) There is no pubsub: one that is constructed but does not run blocks every connect.
@@ -117,6 +115,7 @@ def build_host(seed: bytes, *, admit: Admit) -> tuple[BasicHost, HardenedSwarm]:
         retry_config=RetryConfig(max_retries=0),  # redialling is ours: with back-off, and for as long as it takes
         connection_config=connection_config(),
         admit=admit,
+        slots=slots,
     )
     swarm_module._HAPPY_EYEBALLS_DELAY = HAPPY_EYEBALLS_S  # (3) it is waited for even when the dial succeeds
     host = BasicHost(swarm, disable_identify_address_discovery=True)

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from fondaco.node.groups import leaves
 from fondaco.node.network.announcing import Announcer
 from fondaco.node.network.bans import Bans, network_of
 from fondaco.node.network.contacts import Contacts
 from fondaco.node.network.host_counters import HostCounters
-from fondaco.node.network.peers import Address, Endpoint, PeerId, endpoint, peer_id_of, peer_of, public_key_of
+from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
+from fondaco.node.network.slots import Slots, connections_that_fit
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.signing import Signer
@@ -121,10 +123,13 @@ class Host:
         peer = peer_of(address)
         if peer == self.peer_id:
             raise Refused("network.address", "that is our own address")
-        reason = self.bans.why(peer, trio.current_time())
-        reason = reason or self.bans.why(network_of(endpoint(address).ip), trio.current_time())
+        circuit, reason = circuit_of(address), self.bans.why(peer, trio.current_time())
+        if circuit is None and reason is None:
+            reason = self.bans.why(network_of(endpoint(address).ip), trio.current_time())
         if reason is not None:
             raise Refused("network.banned", f"{peer} is banned: {reason}")
+        if circuit is not None and peer not in self._connected:
+            await self.connect(circuit[0])  # before the lock, or two that relay for each other would wait for ever
         # One dial at a time: who comes second finds the connection of the first, and makes no other.
         lock = self._dialling.setdefault(peer, trio.Lock())
         try:
@@ -149,6 +154,10 @@ class Host:
         self._dialled[peer] = address
         if not known:
             self.start_soon(self._keep_connected, peer)
+
+    def keeps(self, peer: PeerId) -> bool:
+        """Whether `peer` is dialled whenever it is not connected."""
+        return peer in self._dialled
 
     async def _keep_connected(self, peer: PeerId) -> None:
         shortest, longest = (ms / 1000 for ms in limits.REDIAL_MS)
@@ -197,7 +206,7 @@ class Host:
             await handler(stream)
         except Exception as error:
             expected = True
-            for leaf in _leaves(error):
+            for leaf in leaves(error):
                 if isinstance(leaf, PeerFault):
                     self.blame(peer, leaf)
                 elif not isinstance(leaf, (Refused, Unreachable)):
@@ -305,20 +314,12 @@ class Host:
             callback(peer)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group of groups; an error by itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
-
-
 @contextlib.asynccontextmanager
 async def open_host(
     seed: bytes,
     listen: str | None = "127.0.0.1:0",
     *,
+    slots: Slots | None = None,
     keepalive_interval_ms: int = limits.KEEPALIVE_INTERVAL_MS,
     keepalive_timeout_ms: int = limits.KEEPALIVE_TIMEOUT_MS,
 ) -> AsyncIterator[Host]:
@@ -341,7 +342,7 @@ async def open_host(
     def admit(ip: str) -> bool:
         return not ip or bans.why(network_of(ip), trio.current_time()) is None
 
-    basic, swarm = hardening.build_host(seed, admit=admit)
+    basic, swarm = hardening.build_host(seed, admit=admit, slots=slots or Slots(connections_that_fit()))
     raised: FondacoError | None = None
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(basic.run(_multiaddrs(where)))
@@ -389,4 +390,4 @@ async def _close(basic: Any, swarm: Any) -> None:
         await basic.close()
 
 
-__all__ = ["Address", "Host", "HostCounters", "PeerId", "open_host", "peer_id_of", "public_key_of"]
+__all__ = ["Address", "Host", "HostCounters", "PeerId", "open_host", "peer_id_of"]

@@ -13,39 +13,21 @@ from functools import lru_cache
 from typing import NewType
 
 from fondaco.protocol import limits
+from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 
 PeerId = NewType("PeerId", str)
 """`12D3KooW...`"""
 Address = NewType("Address", str)
-"""A multiaddr that names a peer: `/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW...`"""
+"""A multiaddr that names a peer: `/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW...`, or through a relay that leads to it:
+`/ip4/127.0.0.1/tcp/4001/p2p/RELAY/p2p-circuit/p2p/12D3KooW...`"""
 
-ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 KEY_PREFIX = bytes([0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
 """Identity multihash, 36 bytes; protobuf: type ed25519, data of 32 bytes."""
 KEY_BYTES = 32
+CIRCUIT = "/p2p-circuit/p2p/"
 PEER_ID_CHARACTERS = 64
-
-
-def base58(data: bytes) -> str:
-    """Bitcoin's base 58, leading zero bytes as ones."""
-    number = int.from_bytes(data, "big")
-    digits = []
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(ALPHABET[digit])
-    zeros = len(data) - len(data.lstrip(b"\0"))
-    return ALPHABET[0] * zeros + "".join(reversed(digits))
-
-
-def unbase58(text: str) -> bytes:
-    """The bytes that `base58` writes as `text`. Raises `ValueError` for other characters."""
-    number = 0
-    for character in text:
-        number = number * 58 + ALPHABET.index(character)
-    zeros = len(text) - len(text.lstrip(ALPHABET[0]))
-    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def peer_id_of(public_key: PublicKey) -> PeerId:
@@ -119,8 +101,31 @@ def endpoint(text: str) -> Endpoint:
     return Endpoint(ip=str(ip), port=int(port), peer=peer)
 
 
+def circuit_of(address: Address) -> tuple[Address, PeerId] | None:
+    """The relay's own address, and the peer that it leads to; None for an address without a relay.
+
+    Raises `Refused` `network.address` or `network.peer_id`. There is no way through two relays.
+    """
+    relay, circuit, target = address.partition(CIRCUIT)
+    if not circuit:
+        return None
+    peer = PeerId(target)
+    if peer_of(Address(relay)) == peer:
+        raise Refused("network.address", f"{address[:200]!r} leads through a relay to itself")
+    public_key_of(peer)
+    return Address(relay), peer
+
+
+def through(relay: Address, peer: PeerId) -> Address:
+    """Where `peer` is found behind `relay`."""
+    return Address(f"{relay}{CIRCUIT}{peer}")
+
+
 def peer_of(address: Address) -> PeerId:
-    """The peer an address names. Raises `Refused` if it names none."""
+    """The peer an address leads to. Raises `Refused` if it names none."""
+    circuit = circuit_of(address)
+    if circuit is not None:
+        return circuit[1]
     peer = endpoint(address).peer
     if peer is None:
         raise Refused("network.address", f"{address!r} does not say which peer listens there")

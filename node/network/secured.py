@@ -4,14 +4,15 @@ Upstream reads a Noise message in two steps, its length and its body, each throu
 socket; every step is a turn of the scheduler, and those turns were half of a validator's processor time. Here the
 socket is read as far as it goes, and what has come is cut and decrypted in memory; what is sent goes straight to
 the socket while that has room. The bytes on the wire are the same
-(https://github.com/libp2p/specs/blob/master/noise/README.md#wire-format).
+(https://github.com/libp2p/specs/blob/master/noise/README.md#wire-format). Through a relay a circuit is what the
+bytes go over, in the socket's place.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
@@ -23,13 +24,29 @@ READS_IN_A_ROW = 64
 """Then others have a turn, though more has come: a flood of tiny frames must not stop the node."""
 
 
+class Carrier(Protocol):
+    """What carries the encrypted bytes. All of it raises `ConnectionClosedError` when that is gone."""
+
+    def send_now(self, data: bytes) -> int:
+        """How much of `data` is taken at once."""
+
+    async def send_rest(self, data: bytes) -> None:
+        """Send all of `data`."""
+
+    async def receive(self) -> bytes:
+        """What has come, once something has; empty at the end."""
+
+
 class Secured:
     """Takes a Noise session's place once the handshake is over; what it has not is asked of the session."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
         noise = session.conn
-        self._socket: trio.SocketStream = noise.read_writer.read_write_closer.stream.stream
+        raw = noise.read_writer.read_write_closer
+        self.relayed: bool = hasattr(raw, "carrier")
+        """Whether a relay is in between."""
+        self._carrier: Carrier = raw.carrier if self.relayed else Socket(raw.stream.stream)
         self._cipher = noise.noise_state
         self._received = bytearray()
         self._plain = bytearray(session._drain(None))
@@ -70,7 +87,7 @@ class Secured:
             await trio.lowlevel.checkpoint()
         while (data := self._skimmed(size)) is None:
             self._reads = 0
-            received = await self._receive()
+            received = await self._carrier.receive()
             if not received:
                 raise IncompleteReadError(
                     "the connection ended",
@@ -95,16 +112,11 @@ class Secured:
             message = self._cipher.encrypt(data[start : start + MAX_PLAINTEXT_LENGTH])
             parts += (len(message).to_bytes(LENGTH_BYTES, "big"), message)
         encrypted = b"".join(parts)
-        return encrypted[self._send(encrypted) :]
+        return encrypted[self._carrier.send_now(encrypted) :]
 
     async def finish(self, rest: bytes) -> None:
         """Send what `start` left over. Raises `ConnectionClosedError`."""
-        try:
-            await self._socket.send_all(rest)
-        except trio.BrokenResourceError as error:
-            raise _gone() from error
-        except trio.ClosedResourceError:
-            return  # we closed it ourselves: upstream takes that for no error, and relies on it
+        await self._carrier.send_rest(rest)
 
     async def write(self, data: bytes) -> None:
         """Both, for upstream."""
@@ -113,30 +125,6 @@ class Secured:
 
     async def close(self) -> None:
         await self._session.close()
-
-    def _send(self, data: bytes) -> int:
-        """How much of `data` the socket takes now."""
-        descriptor = self._socket.socket.fileno()
-        if descriptor < 0:
-            return len(data)  # closed by ourselves, as in `finish`
-        try:
-            return os.write(descriptor, data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise _gone() from error
-
-    async def _receive(self) -> bytes:
-        """What has come, once something has; empty at the end."""
-        try:
-            await trio.lowlevel.wait_readable(self._socket.socket)
-            return os.read(self._socket.socket.fileno(), RECEIVE_BYTES)
-        except BlockingIOError:
-            return bytes(await self._socket.receive_some(RECEIVE_BYTES))
-        except trio.ClosedResourceError:
-            return b""
-        except OSError as error:
-            raise _gone() from error
 
     def _next_message(self) -> bytes | None:
         """The next Noise message, still encrypted, if all of it has come."""
@@ -149,6 +137,43 @@ class Secured:
         message = bytes(received[LENGTH_BYTES:end])
         del received[:end]
         return message
+
+
+class Socket:
+    """A TCP connection as the carrier."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+
+    def send_now(self, data: bytes) -> int:
+        descriptor = self._stream.socket.fileno()
+        if descriptor < 0:
+            return len(data)  # closed by ourselves, as in `send_rest`
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _gone() from error
+
+    async def send_rest(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise _gone() from error
+        except trio.ClosedResourceError:
+            return  # we closed it ourselves: upstream takes that for no error, and relies on it
+
+    async def receive(self) -> bytes:
+        try:
+            await trio.lowlevel.wait_readable(self._stream.socket)
+            return os.read(self._stream.socket.fileno(), RECEIVE_BYTES)
+        except BlockingIOError:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        except trio.ClosedResourceError:
+            return b""
+        except OSError as error:
+            raise _gone() from error
 
 
 def _gone() -> ConnectionClosedError:

@@ -36,6 +36,11 @@ class Stream:
         self._raw = raw
         self._muxed = raw.muxed_stream
 
+    @property
+    def relayed(self) -> bool:
+        """Whether a relay is between us and the peer."""
+        return bool(self._muxed.conn.secured_conn.relayed)
+
     async def read(self, max_bytes: int = 65_536) -> bytes:
         """The next bytes, one to `max_bytes` of them; empty at the end. Raises `Unreachable` `stream.reset`."""
         try:

@@ -59,4 +59,4 @@ def _addresses(home: Path) -> list[str]:
     if (home / "testnet.json").exists() or not (home / "node.toml").exists():
         return testnet.Plan.load(home).addresses()
     settings = config.load(home)
-    return [joining.address_of(settings), *settings.peers]
+    return [*joining.addresses_of(settings), *settings.peers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import trio
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
-from fondaco.node.network.peers import Address
+from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.stream import Stream
 from fondaco.node.tenant.channel import ChannelClient, Items
 from fondaco.node.tenant.progress import Progress, Report
@@ -96,9 +96,22 @@ class LeaseHandle:
         )
 
     async def _open_stream(self) -> Stream:
+        """At the addresses that its bid named; or if it is at none of them any more, wherever it is now."""
+        try:
+            return await self._open_at(self.file.addresses)
+        except Unreachable as error:
+            moved = await self._tenant.light.kad.find(PeerId(self.file.peer))
+            fresh = [address for address in moved if address not in self.file.addresses]
+            if not fresh:
+                raise
+            log.info("%s; it is said to be at %s now", error, fresh)
+            return await self._open_at(fresh)
+
+    async def _open_at(self, addresses: Sequence[str]) -> Stream:
+        """Raises `Unreachable` `channel.unreachable`."""
         host = self._tenant.light.host
         errors: list[FondacoError] = []
-        for address in self.file.addresses:
+        for address in addresses:
             try:
                 peer = await host.connect(Address(address))
             except FondacoError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
 import trio
@@ -19,6 +20,7 @@ from fondaco.consensus.proof import step_of
 from fondaco.node import clock
 from fondaco.node.groups import unwrapped
 from fondaco.node.network.host import Host
+from fondaco.node.network.kad import Kad
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.tenant.headers import LAG_PAUSE_S, Headers
 from fondaco.node.tenant.nodes import bytes_of
@@ -65,6 +67,11 @@ class LightClient(Headers):
         if not connected:
             raise Unreachable("light.no_nodes", "none of the network's nodes answers", hint="is it running?")
         return cls(genesis, host, connected, anchor=anchor)
+
+    @cached_property
+    def kad(self) -> Kad:
+        """The table of peers by key, in which we only ask."""
+        return Kad(self.host, self.chain)
 
     @property
     def trusted_time(self) -> Millis:

@@ -31,6 +31,8 @@ class Neighbour:
     """We dialled it."""
     identity: bytes = b""
     """Its binary peer id, to name it to others; empty where the driver gave none."""
+    record: bytes = b""
+    """Its signed record, for those to whom it is named; empty while the driver has none."""
     wanted: set[str] = field(default_factory=set)
 
 
@@ -183,15 +185,21 @@ class Mesh:
         self._scores.pruned(peer, topic)
         self.backoffs.add(topic, peer, now, backoff_ms)
 
-    def _prune_message(self, topic: str, peer: Peer, *, suggest: bool) -> Prune:
-        """Names others of no bad score, where `peer` deserves to be helped on."""
+    def farewell(self, topic: str, peer: Peer) -> Prune:
+        """What `peer` is told as we leave: to whom it may turn, and a shorter back-off than else."""
+        return self._prune_message(topic, peer, suggest=self._scores.of(peer) >= 0, leaving=True)
+
+    def _prune_message(self, topic: str, peer: Peer, *, suggest: bool, leaving: bool = False) -> Prune:
+        """Names others of no bad score, where `peer` deserves to be helped on; rather those with a record."""
         others: list[Peer] = []
         if suggest:
             others = [one for one in self.wanting(topic) if one != peer and self._scores.of(one) >= 0]
-        known = [self._neighbours[one].identity for one in others if self._neighbours[one].identity]
-        chosen = self._chance.sample(known, self.config.suggested_peers)
-        infos = tuple(PeerInfo(identity=identity) for identity in chosen)
-        return Prune(topic=topic, backoff_s=self.config.prune_backoff_ms // 1_000, peers=infos)
+        known = [self._neighbours[one] for one in others if self._neighbours[one].identity]
+        useful = [one for one in known if one.record] or known
+        chosen = self._chance.sample(useful, self.config.suggested_peers)
+        infos = tuple(PeerInfo(identity=one.identity, record=one.record) for one in chosen)
+        backoff_ms = self.config.unsubscribe_backoff_ms if leaving else self.config.prune_backoff_ms
+        return Prune(topic=topic, backoff_s=backoff_ms // 1_000, peers=infos)
 
     # The heartbeat
 

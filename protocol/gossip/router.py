@@ -116,39 +116,53 @@ class Router:
         if topic in self.mesh.topics:
             return []
         grafted = self.mesh.join(topic, self._now)
-        return self._announce(topic, grafted, subscribe=True, control=Control(graft=(topic,)))
+        said = (Subscription(topic=topic, subscribe=True),)
+        effects = self._send(tuple(grafted), Rpc(subscriptions=said, control=Control(graft=(topic,))))
+        return effects + self._send(self._but(grafted), Rpc(subscriptions=said))
 
     def unsubscribe(self, topic: str) -> list[Effect]:
         if topic not in self.mesh.topics:
             return []
         members = self.mesh.leave(topic, self._now)
-        prune = Prune(topic=topic, backoff_s=self.config.unsubscribe_backoff_ms // 1_000)
-        return self._announce(topic, members, subscribe=False, control=Control(prune=(prune,)))
+        said = (Subscription(topic=topic, subscribe=False),)
+        effects: list[Effect] = []
+        for peer in members:
+            control = Control(prune=(self.mesh.farewell(topic, peer),))
+            effects += self._send((peer,), Rpc(subscriptions=said, control=control))
+        return effects + self._send(self._but(members), Rpc(subscriptions=said))
 
-    def _announce(self, topic: str, mesh: list[Peer], *, subscribe: bool, control: Control) -> list[Effect]:
-        said = (Subscription(topic=topic, subscribe=subscribe),)
-        others = tuple(peer for peer in self._neighbours if peer not in mesh)
-        effects = self._send(tuple(mesh), Rpc(subscriptions=said, control=control))
-        return effects + self._send(others, Rpc(subscriptions=said))
+    def _but(self, members: list[Peer]) -> tuple[Peer, ...]:
+        return tuple(peer for peer in self._neighbours if peer not in members)
 
     # Who is there
 
     def peer_added(
-        self, peer: Peer, *, address: str = "", outbound: bool = False, identity: bytes = b""
+        self,
+        peer: Peer,
+        *,
+        address: str = "",
+        outbound: bool = False,
+        identity: bytes = b"",
+        record: bytes = b"",
     ) -> list[Effect]:
         """A neighbour can be spoken to, for the first time or again: it is told what we want, and of our meshes.
 
         `address` is whatever honest peers seldom share, empty if that means nothing; `outbound` that we dialled;
-        `identity` the binary peer id by which others may be told of it.
+        `identity` the binary peer id by which others may be told of it, and `record` its signed record.
         """
         neighbour = self._neighbours.setdefault(peer, Neighbour())
-        neighbour.outbound, neighbour.identity = outbound, identity
+        neighbour.outbound, neighbour.identity, neighbour.record = outbound, identity, record
         self.scores.added(peer, address)
         wanted = tuple(Subscription(topic=topic, subscribe=True) for topic in self.mesh.topics)
         grafts = tuple(topic for topic, members in self.mesh.topics.items() if peer in members)
         if not wanted:
             return []
         return self._send((peer,), Rpc(subscriptions=wanted, control=Control(graft=grafts)))
+
+    def peer_recorded(self, peer: Peer, record: bytes) -> None:
+        """The signed record of a neighbour, verified by the driver; others may be handed it."""
+        if peer in self._neighbours:
+            self._neighbours[peer].record = record
 
     def peer_removed(self, peer: Peer) -> list[Effect]:
         """A neighbour is gone; what it wanted is forgotten, what it sent keeps its place."""

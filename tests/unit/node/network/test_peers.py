@@ -6,14 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fondaco.node.network.peers import (
-    base58,
+    Address,
+    PeerId,
+    circuit_of,
     endpoint,
     peer_id_of,
     peer_of,
     public_key_of,
     shared_address,
-    unbase58,
+    through,
 )
+from fondaco.protocol.base58 import base58, unbase58
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.signing import Signer
@@ -94,6 +97,33 @@ def test_an_address_to_dial_must_name_its_peer() -> None:
     assert peer_of(where.address(PEER)) == PEER
     with pytest.raises(Refused, match="does not say which peer"):
         peer_of("127.0.0.1:4001")  # type: ignore[arg-type]
+
+
+RELAY = Address(f"/ip4/203.0.113.7/tcp/4001/p2p/{peer_id_of(PublicKey(bytes(32)))}")
+
+
+def test_an_address_may_lead_through_a_relay() -> None:
+    behind = through(RELAY, PEER)
+    assert behind == f"{RELAY}/p2p-circuit/p2p/{PEER}"
+    assert circuit_of(behind) == (RELAY, PEER)
+    assert peer_of(behind) == PEER
+    assert circuit_of(RELAY) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        through(RELAY, peer_of(RELAY)),
+        through(through(RELAY, PEER), peer_of(RELAY)),
+        through(Address("/ip4/203.0.113.7/tcp/4001"), PEER),
+        through(RELAY, PeerId("nobody")),
+        f"{RELAY}/p2p-circuit",
+        f"{through(RELAY, PEER)}/tcp/1",
+    ],
+)
+def test_what_leads_through_no_relay_or_through_two_is_refused(address: str) -> None:
+    with pytest.raises(Refused, match=r"network\.(address|peer_id)"):
+        peer_of(Address(address))
 
 
 def test_importing_the_network_does_not_load_libp2p() -> None:

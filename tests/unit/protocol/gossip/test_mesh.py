@@ -96,10 +96,19 @@ def test_joining_grafts_at_once_and_leaving_prunes_with_a_shorter_back_off() -> 
     assert len(grafted) == 3
     assert sum(len(effect.peers) for effect in effects if isinstance(effect, SendRpc)) == 6
     told = controls(made.unsubscribe("t"))
-    assert told == dict.fromkeys(grafted, Control(prune=(Prune(topic="t", backoff_s=10),)))
+    assert list(told) == grafted
+    assert all(control.prune[0].backoff_s == 10 for control in told.values())
     assert made.topics == ()
     made.subscribe("t")
     assert not members(made) & set(grafted)
+
+
+def test_who_leaves_names_others_to_whom_it_left_unless_their_score_is_bad() -> None:
+    made = router(4)
+    made.scores.application(name(0), -1.0)
+    told = controls(made.unsubscribe("t"))
+    assert told[name(0)].prune[0].peers == ()
+    assert {info.identity for info in told[name(1)].prune[0].peers} == {b"2", b"3"}
 
 
 def test_a_neighbour_that_comes_again_is_told_of_the_mesh_again() -> None:
@@ -134,6 +143,17 @@ def test_a_graft_is_accepted_while_there_is_room_and_refused_with_others_named_w
     assert made.received(name(0), graft()) == []
     assert members(made) == {name(0)}
     assert made.received(name(0), graft()) == []
+
+
+def test_others_are_named_with_their_signed_records_and_those_without_only_where_nobody_has_one() -> None:
+    made = router(9)
+    outsider = next(name(number) for number in range(9) if name(number) not in members(made))
+    inside = sorted(members(made))[:2]
+    made.peer_recorded(inside[0], b"record 1")
+    made.peer_added(inside[1], identity=b"second", record=b"record 2")
+    made.peer_recorded(Peer("stranger"), b"record 3")
+    (told,) = controls(made.received(outsider, graft())).values()
+    assert {info.record for info in told.prune[0].peers} == {b"record 1", b"record 2"}
 
 
 def test_a_full_mesh_still_takes_whom_we_dialled() -> None:

@@ -112,7 +112,7 @@ def test_messages_of_topics_we_do_not_want_are_counted_and_let_go() -> None:
     made = router()
     assert made.received(A, says(Message(topic="other", data=b"x"))) == []
     assert made.counters.unwanted == 1
-    assert len(made.unsubscribe("t")) == 1
+    assert made.unsubscribe("t") != []
     assert made.unsubscribe("t") == []
     assert made.received(A, says(HELLO)) == []
 
