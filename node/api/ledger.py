@@ -52,6 +52,7 @@ class Measures(Strict):
     gossip: dict[str, int]
     mesh: dict[str, int]
     book: dict[str, int]
+    discovery: dict[str, int]
 
 
 def serve_ledger(app: FastAPI, node: Node) -> None:
