@@ -14,8 +14,10 @@ from fondaco.node.app import Node
 from fondaco.node.chain import Chain
 from fondaco.node.config import ProviderConfig
 from fondaco.node.keys.sealing import random_salt
+from fondaco.node.market.service import DATABASE
+from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.node.registration import RegistrationMark
-from fondaco.protocol import codec, matching
+from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
@@ -44,12 +46,7 @@ from fondaco.protocol.scalars import (
 from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import sign_transaction, transaction_id
 from fondaco.provider.agent import Agent
-from fondaco.provider.bids import AgentConfig
-from fondaco.provider.capacity import Load
-from fondaco.provider.capacity import Node as Machine
-from fondaco.provider.eligibility import Profile
 from fondaco.provider.gateway import Gateway
-from fondaco.provider.pricing import EPHEMERAL, LinearScale
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import parse_workload_id
@@ -165,7 +162,7 @@ def _registration(node: Node) -> RegisterProvider:
     settings = node.config.provider
     assert settings is not None, "only a provider registers as one"
     return RegisterProvider(
-        attributes=tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items())),
+        attributes=attributes(settings),
         peer=node.host.peer_id,
         addresses=tuple(node.host.addresses()),
         sealing_key=node.keys["provider"].sealing().key,
@@ -221,13 +218,20 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
     Workloads outlive it unless the configuration says otherwise.
     """
     signer, settings = node.keys["provider"].signer(), _settings(node)
+    told = settings_of(
+        settings,
+        name=node.config.name,
+        database=node.config.market_home / DATABASE,
+        peer=node.host.peer_id,
+        addresses_=tuple(node.host.addresses()),
+    )
     home = node.config.provider_home
     sources = [] if settings.images is None else [LayoutSource(settings.images)]
     async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
         log.info("sandboxes: %s", await runtime.probe())
         chain = ProviderChain(node, signer)
         agent = Agent(
-            _agent_config(node, settings),
+            told.agent,
             signer,
             chain=chain,
             market=ProviderMarket(node),
@@ -239,6 +243,8 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, node, chain, agent, runtime)
+                if told.history is not None:
+                    nursery.start_soon(told.history.run)
                 yield agent
                 nursery.cancel_scope.cancel()
         finally:
@@ -293,35 +299,3 @@ def _settings(node: Node) -> ProviderConfig:
     settings = node.config.provider
     assert settings is not None, "only a provider opens one"
     return settings
-
-
-def _attributes(settings: ProviderConfig) -> tuple[Attribute, ...]:
-    return tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items()))
-
-
-def _agent_config(node: Node, settings: ProviderConfig) -> AgentConfig:
-    gpus = {
-        model: count
-        for name, count in settings.gpu_models.items()
-        if (model := matching.gpu_model(f"vendor/nvidia/model/{name}")) is not None
-    }
-    capacity = Load(
-        cpu_milli=settings.cpu_milli,
-        memory_bytes=settings.memory_bytes,
-        storage_bytes={EPHEMERAL: settings.storage_bytes},
-        gpus=gpus,
-    )
-    return AgentConfig(
-        nodes=(Machine(name=node.config.name, capacity=capacity),),
-        pricing=LinearScale(
-            per_cpu=settings.price_cpu,
-            per_memory_gib=settings.price_memory,
-            per_storage_gib={EPHEMERAL: settings.price_storage},
-            per_gpu=dict(settings.price_gpu),
-            per_endpoint=settings.price_endpoint,
-        ),
-        peer=node.host.peer_id,
-        addresses=tuple(node.host.addresses()),
-        profile=Profile(attributes=_attributes(settings)),
-        withdraw_interval_ms=Millis(settings.withdraw_every_ms),
-    )

@@ -14,14 +14,14 @@ import trio
 
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, Refused, Unreachable
+from fondaco.protocol.market import SignedOrder
 from fondaco.protocol.messages import Alive, Withdraw
 from fondaco.protocol.records import Lease, LeaseState
-from fondaco.protocol.scalars import Height, LeaseId
+from fondaco.protocol.scalars import Height, LeaseId, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
-from fondaco.provider.inventory import Inventory
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
@@ -30,6 +30,8 @@ from fondaco.provider.together import closing
 
 log = logging.getLogger("fondaco.provider")
 ALIVE_RETRY_S = 10.0
+ORDERS_AT_ONCE = 4
+"""That wait for a program's price."""
 LEASE_WAIT_S = 3.0
 """A tenant may know of its lease a few blocks before its provider does."""
 
@@ -52,7 +54,7 @@ class Agent:
         self.signer = signer
         self.chain = chain
         self.runtime = runtime
-        self.inventory = Inventory(config.nodes, per_tenant=config.reservations_per_tenant)
+        self.inventory = config.books()
         self._market = market
         self._home = home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -208,10 +210,25 @@ class Agent:
     # --- Orders and money
 
     async def _answer_orders(self) -> None:
-        async with closing(self._market.orders()) as orders:
+        """One after the other; several beside each other where each has to wait for a program's price."""
+        if self.config.program is None:
+            async with closing(self._market.orders()) as orders:
+                async for order_id, signed in orders:
+                    await self._answer(order_id, signed)
+            return
+        room = trio.Semaphore(ORDERS_AT_ONCE)
+        async with closing(self._market.orders()) as orders, trio.open_nursery() as nursery:
             async for order_id, signed in orders:
-                await self._bidder.answer(order_id, signed.order)
-                await self._save()
+                await room.acquire()
+                nursery.start_soon(self._answer, order_id, signed, room)
+
+    async def _answer(self, order_id: OrderId, signed: SignedOrder, room: trio.Semaphore | None = None) -> None:
+        try:
+            await self._bidder.answer(order_id, signed.order)
+            await self._save()
+        finally:
+            if room is not None:
+                room.release()
 
     async def _stay_alive(self) -> None:
         """While anything is served the ledger hears of us, or nothing of it would be paid."""

@@ -18,14 +18,17 @@ from fondaco.protocol.market import (
     lease_of_order,
 )
 from fondaco.protocol.records import Lease
+from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import GroupIndex, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
-from fondaco.provider.bidding import BidPlan, MarketContext, consider
+from fondaco.provider.bidding import BidPlan, DeclinePlan, MarketContext, conclude, prepare
 from fondaco.provider.capacity import Allocation, Node
 from fondaco.provider.eligibility import Profile
 from fondaco.provider.inventory import Inventory, Reservation
-from fondaco.provider.ports import ChainView, Market
+from fondaco.provider.policy import EVERYBODY, Policy
+from fondaco.provider.ports import ChainView, Market, PriceProgram
 from fondaco.provider.pricing import Pricing
+from fondaco.provider.pricing.program import question
 
 log = logging.getLogger("fondaco.provider")
 
@@ -47,6 +50,21 @@ class AgentConfig:
     """Notice given before taking resources back; 0 promises none."""
     withdraw_interval_ms: Millis = Millis(3_600_000)  # noqa: RUF009
     reservations_per_tenant: int = limits.RESERVATIONS_PER_TENANT
+    leases_per_tenant: int = limits.RESERVATIONS
+    leases: int = limits.RESERVATIONS
+    """In all; so many are kept at most whatever this says."""
+    policy: Policy = EVERYBODY
+    program: PriceProgram | None = None
+    """Asked for each price, where `pricing` leaves it to one."""
+
+    def books(self) -> Inventory:
+        """Empty ones."""
+        return Inventory(
+            self.nodes,
+            per_tenant=self.reservations_per_tenant,
+            leases_per_tenant=self.leases_per_tenant,
+            leases=self.leases,
+        )
 
 
 class Bidder:
@@ -68,7 +86,7 @@ class Bidder:
             name = lease_of_order(order_id, order, group)  # so that the lease leads back to its reservation
             if self.inventory.get(name) is not None or self._chain.lease(name) is not None:
                 continue
-            answer = self._decide(name, order_id, order, group)
+            answer = await self._decide(name, order_id, order, group)
             try:
                 await self._market.publish(answer)
             except (Refused, Unreachable) as error:
@@ -76,12 +94,39 @@ class Bidder:
                 if isinstance(answer, SignedBid):
                     self.inventory.release(name)
 
-    def _decide(self, name: bytes, order_id: OrderId, order: Order, group: GroupIndex) -> Answer:
-        config, now = self._config, self._chain.now()
-        context = MarketContext(
+    async def _decide(self, name: bytes, order_id: OrderId, order: Order, group: GroupIndex) -> Answer:
+        asked, context = order.groups[group], self._context(order)
+        draft = prepare(asked, context)
+        if isinstance(draft, DeclinePlan):
+            return self._decline(order_id, group, draft)
+        until = Millis(min(context.now + context.bid_life_ms, order.expires_at))
+        try:  # before the price, which may take a program its time
+            self.inventory.reserve(name, tenant=order.tenant, allocation=draft, expires_at=until)
+        except Refused as error:
+            reason = Reason(dimension="reservation", asked="one more", available=error.message)
+            return self._decline(order_id, group, DeclinePlan(reasons=(reason,)))
+        plan = await self._price(asked, replace(context, reserved=True), draft)
+        if isinstance(plan, BidPlan):
+            return self._bid(order_id, group, plan)
+        self.inventory.release(name)
+        return self._decline(order_id, group, plan)
+
+    async def _price(self, asked: Group, context: MarketContext, draft: Allocation) -> BidPlan | DeclinePlan:
+        if self._config.program is None:
+            return conclude(asked, context, draft)
+        try:
+            said = await self._config.program.ask(question(draft.units, asked.max_price_per_hour), context.tenant)
+        except Refused as error:
+            reason = Reason(dimension="price", asked="one by the pricing program", available=error.message)
+            return DeclinePlan(reasons=(reason,))
+        return conclude(asked, context, draft, said)
+
+    def _context(self, order: Order) -> MarketContext:
+        config = self._config
+        return MarketContext(
             provider=self._signer.public_key,
             tenant=order.tenant,
-            now=now,
+            now=self._chain.now(),
             order_expires_at=order.expires_at,
             profile=replace(config.profile, attested=self._chain.attested(self._signer.public_key)),
             pricing=config.pricing,
@@ -90,18 +135,10 @@ class Bidder:
             offered_reclamation_ms=config.reclamation_window_ms,
             bid_life_ms=Millis(min(config.bid_life_ms, limits.BID_LIFE_MS)),
             retiring=self._chain.retiring(self._signer.public_key),
+            policy=config.policy,
+            deposit=None if order.replaces is not None else order.deposit,
+            max_rate=sum(group.max_price_per_hour for group in order.groups),
         )
-        plan = consider(order.groups[group], context)
-        if isinstance(plan, BidPlan):
-            try:
-                self.inventory.reserve(
-                    name, tenant=order.tenant, allocation=plan.allocation, expires_at=plan.expires_at
-                )
-            except Refused as error:
-                reason = Reason(dimension="reservation", asked="one more", available=error.message)
-                return self._decline(order_id, group, (reason,), now)
-            return self._bid(order_id, group, plan)
-        return self._decline(order_id, group, plan.reasons, now)
 
     def _bid(self, order: OrderId, group: GroupIndex, plan: BidPlan) -> SignedBid:
         bid = Bid(
@@ -119,17 +156,16 @@ class Bidder:
         log.info("bid", extra={"order": order.hex(), "group": group, "price_per_hour": plan.price_per_hour})
         return SignedBid(bid=bid, signature=self._signer.sign(self._chain.id, bid))
 
-    def _decline(
-        self, order: OrderId, group: GroupIndex, reasons: tuple[Reason, ...], now: Millis
-    ) -> SignedDecline:
+    def _decline(self, order: OrderId, group: GroupIndex, plan: DeclinePlan) -> SignedDecline:
         decline = Decline(
             order=order,
             group=group,
             provider=self._signer.public_key,
-            reasons=reasons,
-            expires_at=Millis(now + limits.BID_LIFE_MS),
+            reasons=plan.reasons,
+            expires_at=Millis(self._chain.now() + limits.BID_LIFE_MS),
         )
-        log.info("declined", extra={"order": order.hex(), "group": group, "reasons": "; ".join(map(str, reasons))})
+        told = "; ".join(map(str, plan.reasons))
+        log.info("declined", extra={"order": order.hex(), "group": group, "reasons": told})
         return SignedDecline(decline=decline, signature=self._signer.sign(self._chain.id, decline))
 
     # --- The books

@@ -15,7 +15,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Reason
 from fondaco.protocol.resources import ResourceUnit
 from fondaco.protocol.scalars import LeaseId, Millis, PublicKey
-from fondaco.provider.capacity import Allocation, Load, Node, pack
+from fondaco.provider.capacity import Allocation, Load, Node, pack, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,22 @@ class Reservation:
 class Inventory:
     """The books over a provider's nodes."""
 
-    def __init__(self, nodes: Iterable[Node], *, per_tenant: int = limits.RESERVATIONS_PER_TENANT) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        per_tenant: int = limits.RESERVATIONS_PER_TENANT,
+        leases_per_tenant: int = limits.RESERVATIONS,
+        leases: int = limits.RESERVATIONS,
+    ) -> None:
+        """`per_tenant` bounds the reservations of one tenant; the others what it, and all, may have leased.
+
+        A promise counts as a lease there, for it may become one.
+        """
         self._nodes = {node.name: node for node in nodes}
         self._per_tenant = per_tenant
+        self._leases_per_tenant = leases_per_tenant
+        self._leases = leases
         self._reservations: dict[bytes, Reservation] = {}
         self._free: dict[str, Load] | None = None
         """What `free` last counted; None once anything changed."""
@@ -75,17 +88,41 @@ class Inventory:
         assert not any(load.is_negative() for load in free.values()), "the inventory is over-committed"
         return free
 
+    def utilisation(self, more: Allocation | None = None) -> dict[str, int]:
+        """Thousandths of all there is that are promised or let, and `more` with them.
+
+        By the names that parts of a price have: `cpu`, `memory`, `storage beta2`, `gpu h100`.
+        """
+        everything = _amounts(total({name: node.capacity for name, node in self._nodes.items()}))
+        left = _amounts(total(self.free()))
+        added = {} if more is None else _amounts(total(more.by_node()))
+        return {
+            name: min(1_000, (amount - left.get(name, 0) + added.get(name, 0)) * 1_000 // amount)
+            for name, amount in everything.items()
+            if amount
+        }
+
     def plan(self, units: tuple[ResourceUnit, ...], tenant: PublicKey) -> Allocation | tuple[Reason, ...]:
-        """Where `units` would run, or why nowhere.  Changes nothing."""
-        held = self.held_by(tenant)
-        if held >= self._per_tenant:
-            reason = Reason(
-                dimension="reservations for this tenant",
-                asked=str(held + 1),
-                available=f"at most {self._per_tenant}",
+        """Where `units` would run, or everything that speaks against it.  Changes nothing."""
+        reasons = self._capped(tenant)
+        found = pack(units, self.free())
+        if not isinstance(found, Allocation):
+            return reasons + found
+        return reasons or found
+
+    def _capped(self, tenant: PublicKey) -> tuple[Reason, ...]:
+        """The caps that one more reservation for this tenant would pass."""
+        mine = [one for one in self._reservations.values() if one.tenant == tenant]
+        held = sum(one.lease is None for one in mine)
+        return tuple(
+            Reason(dimension=dimension, asked=str(count + 1), available=f"at most {most}")
+            for dimension, count, most in (
+                ("reservations for this tenant", held, self._per_tenant),
+                ("leases for this tenant", len(mine), self._leases_per_tenant),
+                ("leases", len(self._reservations), self._leases),
             )
-            return (reason,)
-        return pack(units, self.free())
+            if count >= most
+        )
 
     # --- Changing ---
 
@@ -94,13 +131,13 @@ class Inventory:
     ) -> Reservation:
         """Set a planned allocation aside.
 
-        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap`, `inventory.full`, or
+        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap` for any of the caps, `inventory.full`, or
         `inventory.overcommit` if it no longer fits.
         """
         if reservation in self._reservations:
             raise Refused("inventory.duplicate", "this order and group already hold a reservation")
-        if self.held_by(tenant) >= self._per_tenant:
-            raise Refused("inventory.tenant_cap", f"one tenant may hold {self._per_tenant} reservations")
+        for reason in self._capped(tenant):
+            raise Refused("inventory.tenant_cap", str(reason))
         if len(self._reservations) >= limits.RESERVATIONS:
             raise Refused("inventory.full", f"at most {limits.RESERVATIONS} reservations and leases")
         entry = Reservation(id=reservation, tenant=tenant, allocation=allocation, expires_at=expires_at)
@@ -169,3 +206,13 @@ class Inventory:
             except Refused:
                 homeless.append(entry)
         return tuple(homeless)
+
+
+def _amounts(load: Load) -> dict[str, int]:
+    """Of each thing that runs out, by the name that its part of a price has."""
+    found = {"cpu": load.cpu_milli, "memory": load.memory_bytes}
+    for name, size in load.storage_bytes.items():
+        found[f"storage {name or 'ephemeral'}"] = size
+    for model, units in load.gpus.items():
+        found[f"gpu {model.model}"] = found.get(f"gpu {model.model}", 0) + units
+    return found

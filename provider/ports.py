@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 from fondaco.protocol.market import Answer, SignedOrder
@@ -70,6 +72,34 @@ class Market(Protocol):
 
     async def publish(self, answer: Answer) -> None:
         """Gossip a bid or a decline, and send it to the order's reply peers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deal:
+    """A lease of anybody's, as the market remembers it: amounts over all replicas, one price for all."""
+
+    price_per_hour: int
+    cpu_milli: int
+    memory_bytes: int
+    storage_bytes: int
+    gpus: tuple[tuple[str, int], ...] = ()
+    """(`h100`, or `h100 80Gi sxm`; units)."""
+
+
+class PriceHistory(Protocol):
+    """What leases of late cost."""
+
+    def levels(self) -> Mapping[str, tuple[int, ...]]:
+        """As `pricing.market.levels` makes them; never waits, so somewhat old."""
+        ...
+
+
+class PriceProgram(Protocol):
+    """The operator's own pricing program."""
+
+    async def ask(self, question: bytes, tenant: PublicKey) -> Fraction:
+        """Micro-credits an hour for `pricing.program.question`. Raises `Refused` `pricing.program`."""
         ...
 
 

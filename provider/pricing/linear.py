@@ -1,45 +1,17 @@
-"""What a provider asks: strategies that turn resources into micro-credits an hour.
-
-Integers and exact fractions only; one rounding, upwards, at the very end.  A GPU without a price is refused, not
-given away.
-"""
+"""A price list: so much for each unit of each resource."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
 
 from fondaco.protocol import limits, matching
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.resources import EndpointKind, ResourceUnit
-from fondaco.protocol.scalars import MicroCredits
+from fondaco.provider.pricing.quote import NO_SITUATION, Quote, Situation, made_of
 
-EPHEMERAL = ""
-"""The storage class of volumes that have none."""
 ANY_MODEL = "*"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """A price for a whole group, and what it is made of."""
-
-    price_per_hour: MicroCredits
-    parts: tuple[tuple[str, Fraction], ...]
-    """(what, micro-credits an hour) before rounding."""
-
-
-class Pricing(Protocol):
-    """A pricing strategy."""
-
-    def quote(self, units: tuple[ResourceUnit, ...]) -> Quote:
-        """Price resources as reserved: GPU attributes name the model that would be leased.
-
-        Raises `Refused` with `pricing.unpriced` where the strategy has no price for something.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +29,12 @@ class LinearScale:
     minimum: int = 1
     """For the whole group; at least 1, since a price is always positive."""
 
-    def quote(self, units: tuple[ResourceUnit, ...]) -> Quote:
+    def quote(self, units: tuple[ResourceUnit, ...], situation: Situation = NO_SITUATION) -> Quote:
         parts: dict[str, Fraction] = {}
         for unit in units:
             for what, amount in self._parts(unit):
                 parts[what] = parts.get(what, Fraction(0)) + unit.count * amount
-        price = max(self.minimum, 1, math.ceil(sum(parts.values(), Fraction(0))))
-        return Quote(price_per_hour=MicroCredits(price), parts=tuple(parts.items()))
+        return made_of(parts.items(), minimum=self.minimum)
 
     def _parts(self, unit: ResourceUnit) -> list[tuple[str, Fraction]]:
         """What one replica costs."""
@@ -81,7 +52,7 @@ class LinearScale:
             if not models:
                 raise Refused("pricing.unpriced", f"unit {unit.id} names no GPU model that has a price")
             # Where several models would do, the dearest is priced: the provider may end up giving that one.
-            rate, name = max((self._gpu_rate(model), model.model) for model in models)
+            rate, name = max((self.gpu_rate(model), model.model) for model in models)
             parts.append((f"gpu {name}", Fraction(resources.gpu_units * rate)))
         kinds = [endpoint.kind for endpoint in resources.endpoints]
         leased = kinds.count(EndpointKind.LEASED_IP)
@@ -95,7 +66,8 @@ class LinearScale:
             raise Refused("pricing.unpriced", f"no price for storage of class {name or 'ephemeral'!r}")
         return self.per_storage_gib[name]
 
-    def _gpu_rate(self, model: matching.GpuModel) -> int:
+    def gpu_rate(self, model: matching.GpuModel) -> int:
+        """For one of this model. Raises `Refused` `pricing.unpriced`."""
         names = (
             f"{model.model}/{model.ram}/{model.interface}",
             f"{model.model}/{model.ram}",
