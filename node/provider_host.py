@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import trio
 
@@ -21,7 +21,7 @@ from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
-from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.market import Answer, Bid, GossipItem, SignedBid, SignedOrder
 from fondaco.protocol.messages import Message, RegisterProvider
 from fondaco.protocol.records import (
     Lease,
@@ -53,6 +53,8 @@ from fondaco.provider.runtimes.port import parse_workload_id
 
 log = logging.getLogger("fondaco.provider")
 TX_LIFE_MS = 60_000
+BIDS_WAITING = 256
+"""Of others, to be looked at by a provider that undercuts them."""
 LEASES_SCANNED = 100_000
 LOG_RETENTION_MS = 24 * 3_600_000
 """How long output outlives its lease."""
@@ -152,6 +154,24 @@ class ProviderMarket:
 
     def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
         return self._node.book.orders()
+
+    async def bids(self) -> AsyncGenerator[Bid, None]:
+        send, receive = trio.open_memory_channel[Bid](BIDS_WAITING)
+
+        def hear(item: GossipItem) -> None:
+            if isinstance(item, SignedBid):
+                with suppress(trio.WouldBlock):
+                    send.send_nowait(item.bid)
+
+        self._node.book.listeners.append(hear)
+        try:
+            while True:
+                yield await receive.receive()
+        finally:
+            self._node.book.listeners.remove(hear)
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        return [one.bid for one in self._node.book.answers(order) if isinstance(one, SignedBid)]
 
     async def publish(self, answer: Answer) -> None:
         self._node.publish_answer(answer)

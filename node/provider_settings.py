@@ -26,6 +26,7 @@ from fondaco.provider.pricing import (
     UtilisationCurve,
 )
 from fondaco.provider.pricing.linear import ANY_MODEL
+from fondaco.provider.undercut import Undercut
 
 MACHINES = 256
 STRATEGIES = ("linear", "market", "program")
@@ -62,9 +63,11 @@ def settings_of(
         strategy = Program()
     if config.utilisation_curve:
         strategy = UtilisationCurve(base=strategy, points=config.utilisation_curve)
+    pricing = _bounded(config, strategy, scale)
     agent = AgentConfig(
         nodes=machines(config, name),
-        pricing=_bounded(config, strategy, scale),
+        pricing=pricing,
+        undercut=_undercut(config, pricing),
         peer=peer,
         addresses=addresses_,
         profile=Profile(
@@ -171,6 +174,18 @@ def _bounded(config: ProviderConfig, strategy: Pricing, scale: LinearScale) -> B
         ceiling=scale if config.price_ceiling_percent else None,
         ceiling_percent=config.price_ceiling_percent,
         step=config.price_step,
+    )
+
+
+def _undercut(config: ProviderConfig, pricing: Bounded) -> Undercut | None:
+    if not config.undercut_permille:
+        return None
+    if pricing.cost is None:
+        raise _wrong("undercut_permille needs costs to stop at: set cost_cpu and the others")
+    return Undercut(
+        permille=_within("undercut_permille", config.undercut_permille, 1, 500),
+        times=_within("undercut_times", config.undercut_times, 1, limits.BID_SERIALS - 1),
+        floor=pricing.floor,
     )
 
 

@@ -84,6 +84,8 @@ class Agent:
             plan = await self._reconcile(nursery)
             nursery.start_soon(self._follow_chain)
             nursery.start_soon(self._answer_orders)
+            if self.config.undercut is not None:
+                nursery.start_soon(self._compete)
             nursery.start_soon(self._withdraw)
             nursery.start_soon(self._stay_alive)
             task_status.started(plan)
@@ -229,6 +231,12 @@ class Agent:
         finally:
             if room is not None:
                 room.release()
+
+    async def _compete(self) -> None:
+        async with closing(self._market.bids()) as bids:
+            async for bid in bids:
+                await self._bidder.compete(bid)
+                await self._save()
 
     async def _stay_alive(self) -> None:
         """While anything is served the ledger hears of us, or nothing of it would be paid."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.market import Answer, Bid, SignedOrder
 from fondaco.protocol.messages import Message
 from fondaco.protocol.records import Lease, Provider
 from fondaco.protocol.resources import Attribute
@@ -68,6 +68,14 @@ class Market(Protocol):
 
     def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
         """Orders as they are admitted, beginning with those that are open; never ends."""
+        ...
+
+    def bids(self) -> AsyncIterator[Bid]:
+        """Bids of anybody's as they are admitted; never ends. Some are left out where they come too fast."""
+        ...
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        """Those there are now."""
         ...
 
     async def publish(self, answer: Answer) -> None:

@@ -75,5 +75,6 @@ def _decline(decline: Decline) -> dict[str, Any]:
         "group_index": decline.group,
         "provider": address(decline.provider),
         "reasons": json.dumps(shown(decline.reasons)),
+        "counter_offers": json.dumps(shown(decline.counter_offers)),
         "expires_at": decline.expires_at,
     }

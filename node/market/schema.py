@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VERSION = "2"
+VERSION = "3"
 """Of these tables; a database of another one is built anew."""
 LEDGER, GOSSIP = "ledger", "gossip"
 
@@ -337,6 +337,7 @@ _DECLINES = _table(
     group_index INTEGER which group of it
     provider TEXT who declines
     reasons JSON every dimension that failed with its numbers
+    counter_offers JSON what it would bid on instead: one change each, and the price for it
     expires_at INTEGER block time until which it stands
     {SEEN}
     """,

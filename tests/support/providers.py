@@ -21,6 +21,7 @@ from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.manifest import Expose, ManifestGroup, Service
 from fondaco.protocol.market import (
     Answer,
+    Bid,
     Order,
     Receipt,
     SignedOrder,
@@ -170,8 +171,22 @@ class FakeMarket:
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[tuple[OrderId, SignedOrder]](100)
+        self._bid, self._bids = trio.open_memory_channel[Bid](100)
         self.answers, self._answered = [], trio.Event()  # type: list[Answer], trio.Event
         self.down = False
+        self.quicker: list[Bid] = []
+        """Of others, that are there before ours."""
+
+    async def bids(self) -> AsyncGenerator[Bid, None]:
+        while True:
+            yield await self._bids.receive()
+
+    def hear(self, bid: Bid) -> None:
+        """Another provider's."""
+        self._bid.send_nowait(bid)
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        return self.quicker
 
     async def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
         while True:

@@ -64,9 +64,11 @@ def bid_step(sources: Sources, signed: SignedBid, heard: Row | None, won: str | 
 def decline_step(sources: Sources, signed: SignedDecline, heard: Row) -> Step:
     decline = signed.decline
     reasons = "; ".join(map(str, decline.reasons))
+    instead = "; or ".join(map(str, decline.counter_offers))
+    told = f"{address(decline.provider)} declines group {decline.group}: {reasons}"
     return Step(
         what="decline",
-        text=f"{address(decline.provider)} declines group {decline.group}: {reasons}",
+        text=f"{told}; it would serve {instead}" if instead else told,
         time_ms=heard["seen_at"],
         height=heard["seen_height"],
         facts={

@@ -129,6 +129,8 @@ def test_whom_a_provider_serves_is_read() -> None:
         ({"reclamation_window_ms": 5}, "reclamation_window_ms is 3600000"),
         ({"bid_life_ms": 999_999}, "bid_life_ms is 1000..120000"),
         ({"leases_per_tenant": 0}, "leases_per_tenant"),
+        ({"undercut_permille": 10}, "needs costs"),
+        ({"undercut_permille": 10, "cost_cpu": 1, "undercut_times": 6}, "undercut_times is 1..5"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(changes: dict[str, Any], told: str) -> None:
