@@ -58,7 +58,13 @@ class Load:
         return any(amount < 0 for amount in amounts)
 
     def fits(self, free: Load) -> bool:
-        return not free.minus(self).is_negative()
+        """Asked most of all, so without making the difference."""
+        if self.cpu_milli > free.cpu_milli or self.memory_bytes > free.memory_bytes:
+            return False
+        for model, units in self.gpus.items():
+            if units > free.gpus.get(model, 0):
+                return False
+        return all(size <= free.storage_bytes.get(name, 0) for name, size in self.storage_bytes.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +145,11 @@ def _place(
     for unit, model in zip(ordered, models, strict=True):
         load = demand(unit, model)
         for _ in range(unit.count):
-            fitting = [name for name, amount in left.items() if load.fits(amount)]
+            fitting = [(_slack(amount), name) for name, amount in left.items() if load.fits(amount)]
             if not fitting:
                 return unit, left
-            after = {name: left[name].minus(load) for name in fitting}
-            node = min(fitting, key=lambda name: (_slack(after[name]), name))
-            left[node] = after[node]
+            _, node = min(fitting)
+            left[node] = left[node].minus(load)
             shares.append(Share(node=node, unit=unit.id, load=load))
     chosen = (
         unit if model is None else with_model(unit, model) for unit, model in zip(ordered, models, strict=True)
@@ -174,6 +179,7 @@ def models_for(unit: ResourceUnit, free: Mapping[str, Load]) -> Sequence[GpuMode
 
 
 def _slack(left: Load) -> tuple[int, int, int]:
+    """How loosely a replica fits: less what each of them takes, which is the same everywhere."""
     return (sum(left.gpus.values()), left.cpu_milli, left.memory_bytes)
 
 

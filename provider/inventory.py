@@ -1,7 +1,7 @@
 """What a provider has, has promised and has let.
 
-Nothing is ever promised twice: every promise goes through `_book`, which refuses what does not fit, and what is
-free is counted anew from the reservations after each change, so that no release can leave the sums askew. A
+Nothing is ever promised twice: every promise goes through `_book`, which refuses what does not fit, and gives back
+through `release`, the only other place where what is free changes. A
 reservation lives until its moment passes, unless it became a lease; a lease lives until it is released.
 """
 
@@ -51,8 +51,8 @@ class Inventory:
         self._leases_per_tenant = leases_per_tenant
         self._leases = leases
         self._reservations: dict[bytes, Reservation] = {}
-        self._free: dict[str, Load] | None = None
-        """What `free` last counted; None once anything changed."""
+        self._free = {name: node.capacity for name, node in self._nodes.items()}
+        self._everything = _amounts(total(self._free))
 
     # --- Looking ---
 
@@ -76,29 +76,18 @@ class Inventory:
 
     def free(self) -> dict[str, Load]:
         """What is neither promised nor let, by node; never negative."""
-        if self._free is None:
-            self._free = self._count_free()
         return dict(self._free)
-
-    def _count_free(self) -> dict[str, Load]:
-        free = {name: node.capacity for name, node in self._nodes.items()}
-        for reservation in self._reservations.values():
-            for name, load in reservation.allocation.by_node().items():
-                free[name] = free[name].minus(load)
-        assert not any(load.is_negative() for load in free.values()), "the inventory is over-committed"
-        return free
 
     def utilisation(self, more: Allocation | None = None) -> dict[str, int]:
         """Thousandths of all there is that are promised or let, and `more` with them.
 
         By the names that parts of a price have: `cpu`, `memory`, `storage beta2`, `gpu h100`.
         """
-        everything = _amounts(total({name: node.capacity for name, node in self._nodes.items()}))
-        left = _amounts(total(self.free()))
+        left = _amounts(total(self._free))
         added = {} if more is None else _amounts(total(more.by_node()))
         return {
             name: min(1_000, (amount - left.get(name, 0) + added.get(name, 0)) * 1_000 // amount)
-            for name, amount in everything.items()
+            for name, amount in self._everything.items()
             if amount
         }
 
@@ -145,14 +134,15 @@ class Inventory:
         return entry
 
     def _book(self, entry: Reservation) -> None:
-        free = self.free()
-        for name, load in entry.allocation.by_node().items():
-            if name not in free:
+        taken = entry.allocation.by_node()
+        for name, load in taken.items():
+            if name not in self._free:
                 raise Refused("inventory.overcommit", f"there is no node {name!r}")
-            if load.is_negative() or not load.fits(free[name]):
+            if load.is_negative() or not load.fits(self._free[name]):
                 raise Refused("inventory.overcommit", f"node {name!r} has no room for this any more")
+        for name, load in taken.items():
+            self._free[name] = self._free[name].minus(load)
         self._reservations[entry.id] = entry
-        self._free = None
 
     def extend(self, reservation: bytes, expires_at: Millis) -> None:
         """Hold a reservation longer, for a bid that replaced another.  Raises `Refused` `inventory.unknown`."""
@@ -173,8 +163,13 @@ class Inventory:
 
     def release(self, reservation: bytes) -> bool:
         """Give the resources back; whether there was anything to give."""
-        self._free = None
-        return self._reservations.pop(reservation, None) is not None
+        entry = self._reservations.pop(reservation, None)
+        if entry is None:
+            return False
+        for name, load in entry.allocation.by_node().items():
+            self._free[name] = self._free[name].plus(load)
+            assert self._free[name].fits(self._nodes[name].capacity), "more was given back than there is"
+        return True
 
     def expire(self, now: Millis) -> tuple[bytes, ...]:
         """Drop the reservations whose moment has passed; leases stay.  `now` is block time."""

@@ -90,6 +90,12 @@ def measure_ledger(records: tuple[int, ...] = RECORDS) -> Result:
     return measure(records)
 
 
+def _provider() -> Result:
+    from fondaco.node.bench.provider import measure
+
+    return measure()
+
+
 BENCHES: dict[str, Bench] = {
     "crypto": _crypto,
     "e2e": _e2e,
@@ -97,5 +103,6 @@ BENCHES: dict[str, Bench] = {
     "consensus": measure_consensus,
     "simulate": _simulate,
     "sdl": _sdl,
+    "provider": _provider,
     "ledger": measure_ledger,
 }

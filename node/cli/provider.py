@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.output import json_option, print_json, say
+from fondaco.node.cli.provider_trial import inventory, pricing
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.providing import Offering
@@ -28,7 +29,7 @@ key_option = click.option(
 
 @click.group()
 def provider() -> None:
-    """Look at a provider, and take one's own out of the market. Every figure shown is proven."""
+    """Run a provider: its prices and books, how it stands on the ledger, and the way out of the market."""
 
 
 @provider.command()
@@ -168,3 +169,7 @@ def _tell(told: dict[str, Any]) -> None:
         if told["last_window_ends"]:
             lines.append(f"  the last window is over at {told['last_window_ends']}; then: fondaco provider retire")
     click.echo("\n".join(lines))
+
+
+provider.add_command(pricing)
+provider.add_command(inventory)
