@@ -41,6 +41,7 @@ class Load:
         return self._combine(other, -1)
 
     def _combine(self, other: Load, sign: int) -> Load:
+        """With `other` added so many times."""
         gpus, storage = dict(self.gpus), dict(self.storage_bytes)
         for model, units in other.gpus.items():
             gpus[model] = gpus.get(model, 0) + sign * units
@@ -127,12 +128,14 @@ def pack(units: tuple[ResourceUnit, ...], free: Mapping[str, Load]) -> Allocatio
     ordered = sorted(units, key=_hardest_first)
     wanted = [models_for(unit, free) if unit.resources.gpu_units else _NO_GPU for unit in ordered]
     stuck, left = ordered[0], free
-    for models in islice(product(*wanted), CHOICES):
+    for tried, models in enumerate(islice(product(*wanted), CHOICES)):
         found = _place(ordered, models, free)
         if isinstance(found, Allocation):
             by_id = {unit.id: unit for unit in found.units}
             return replace(found, units=tuple(by_id[unit.id] for unit in units))
         stuck, left = found
+        if not tried and (reasons := _reasons(units, free)):
+            return reasons  # there is too little of something, however it is placed
     return _reasons(units, free) or (_fragmented(stuck, left),)
 
 
@@ -198,8 +201,7 @@ def _reasons(units: tuple[ResourceUnit, ...], free: Mapping[str, Load]) -> tuple
     reasons: list[Reason] = []
     by_models: dict[tuple[str, ...], int] = {}
     for unit in units:
-        for _ in range(unit.count):
-            want = want.plus(demand(unit, None))
+        want = want._combine(demand(unit, None), unit.count)
         if unit.resources.gpu_units:
             key = tuple(attribute.key for attribute in unit.resources.gpu_attributes)
             by_models[key] = by_models.get(key, 0) + unit.count * unit.resources.gpu_units

@@ -19,7 +19,9 @@ from fondaco.protocol.scalars import MicroCredits
 from fondaco.provider.bidding import BidPlan, DeclinePlan, MarketContext, consider
 from fondaco.provider.capacity import RAM_CLASS, Load, demand, storage_class, with_model
 
-TRIES = 8
+TRIES = 4
+ROOM = ("cpu_milli", "memory_bytes", "storage", "gpu", "one node")
+"""How the dimensions begin that a change of a unit may help against."""
 UNITS = 4
 """Of a group that changes are looked for in."""
 MODELS = 2
@@ -46,7 +48,7 @@ def counter_offers(group: Group, context: MarketContext, plan: DeclinePlan) -> t
         price = plan.dear.price_per_hour
         return (CounterOffer(change=Change.PRICE, unit=0, subject="", value=price, price_per_hour=price),)
     found: dict[tuple[Change, int, str], CounterOffer] = {}
-    for one in islice(_attempts(group, context), TRIES):
+    for one in islice(_attempts(group, context, [one.dimension for one in plan.reasons]), TRIES):
         place = (one.change, one.unit, one.subject)
         bid = None if place in found else consider(one.group, one.context)
         if isinstance(bid, BidPlan):
@@ -60,19 +62,26 @@ def _offer(one: Attempt, price: MicroCredits) -> CounterOffer:
     )
 
 
-def _attempts(group: Group, context: MarketContext) -> Iterator[Attempt]:
+def _attempts(group: Group, context: MarketContext, failed: list[str]) -> Iterator[Attempt]:
+    """Only what touches a dimension that failed, and nothing where one failed that no change touches."""
     offered = context.offered_reclamation_ms
     if context.reclamation_window_ms > offered:
         # Nothing but a shorter notice can help then.
         changed = replace(context, reclamation_window_ms=offered)
         yield Attempt(change=Change.WINDOW, value=offered, group=group, context=changed)
         return
+    names = [name.removeprefix("policy ") for name in failed]
+    if not all(name.startswith(ROOM) for name in names):
+        return
     free = context.inventory.free()
+    gpus = [name.startswith("gpu") for name in names]
     for unit in group.units[:UNITS]:
-        if unit.resources.gpu_units:
+        if unit.resources.gpu_units and not names[0].startswith(("cpu", "memory", "storage")):
             yield from _other_gpus(group, unit, free, context)
-        yield from _fewer(group, unit, free, context)
-        yield from _smaller(group, unit, free, context)
+        if unit.resources.gpu_units or not any(gpus):
+            yield from _fewer(group, unit, free, context)
+        if not any(gpus) and any(name.startswith(("storage", "one node")) for name in names):
+            yield from _smaller(group, unit, free, context)
 
 
 def _with(group: Group, unit: ResourceUnit) -> Group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from fondaco.node.bench import provider
+from fondaco.provider.bidding import BidPlan
 
 
 def test_it_meets_orders_of_every_kind() -> None:
@@ -20,5 +21,5 @@ def test_a_bid_holds_its_reservation_and_a_decline_holds_none() -> None:
     before = len(context.inventory.reservations)
     bids = 0
     for number in range(20):
-        bids += isinstance(provider._decide(provider._group(chance), context, number), provider.BidPlan)
+        bids += isinstance(provider._decide(provider._group(chance), context, number), BidPlan)
     assert len(context.inventory.reservations) == before + bids
