@@ -21,8 +21,9 @@ from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
-from fondaco.protocol.market import Answer, Bid, GossipItem, SignedBid, SignedOrder
+from fondaco.protocol.market import Answer, Bid, SignedBid, SignedOrder
 from fondaco.protocol.messages import Message, RegisterProvider
+from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.records import (
     Lease,
     LeaseState,
@@ -169,6 +170,9 @@ class ProviderMarket:
                 yield await receive.receive()
         finally:
             self._node.book.listeners.remove(hear)
+
+    async def publish_offer(self, offer: SignedOffer) -> None:
+        self._node.publish_offer(offer)
 
     def bids_on(self, order: OrderId) -> Sequence[Bid]:
         return [one.bid for one in self._node.book.answers(order) if isinstance(one, SignedBid)]

@@ -67,6 +67,7 @@ def settings_of(
     agent = AgentConfig(
         nodes=machines(config, name),
         pricing=pricing,
+        listed=None if config.pricing == "program" else scale,
         undercut=_undercut(config, pricing),
         peer=peer,
         addresses=addresses_,

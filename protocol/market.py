@@ -201,7 +201,8 @@ class SignedReceipt:
 
 Answer = SignedBid | SignedDecline
 """What providers say to an order."""
-GossipItem = SignedOrder | SignedBid | SignedDecline
+OrderItem = SignedOrder | SignedBid | SignedDecline
+"""What is about an order."""
 
 
 def order_id(chain: ChainId, order: Order) -> OrderId:

@@ -13,11 +13,13 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol import codec, limits
+from fondaco.protocol.book.bounds import OFFER_EVERY_MS, OFFER_LIFE_MS
 from fondaco.protocol.errors import Malformed, Refused, Unreachable
 from fondaco.protocol.market import SignedOrder
 from fondaco.protocol.messages import Alive, Withdraw
+from fondaco.protocol.offers import OfferLine
 from fondaco.protocol.records import Lease, LeaseState
-from fondaco.protocol.scalars import Height, LeaseId, OrderId
+from fondaco.protocol.scalars import Height, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
@@ -32,6 +34,8 @@ log = logging.getLogger("fondaco.provider")
 ALIVE_RETRY_S = 10.0
 ORDERS_AT_ONCE = 4
 """That wait for a program's price."""
+OFFER_LOOK_S = 15.0
+OFFER_AGAIN_MS = OFFER_LIFE_MS // 3
 LEASE_WAIT_S = 3.0
 """A tenant may know of its lease a few blocks before its provider does."""
 
@@ -84,6 +88,7 @@ class Agent:
             plan = await self._reconcile(nursery)
             nursery.start_soon(self._follow_chain)
             nursery.start_soon(self._answer_orders)
+            nursery.start_soon(self._offer)
             if self.config.undercut is not None:
                 nursery.start_soon(self._compete)
             nursery.start_soon(self._withdraw)
@@ -231,6 +236,24 @@ class Agent:
         finally:
             if room is not None:
                 room.release()
+
+    async def _offer(self) -> None:
+        """Tell what is free whenever it has changed, though not too often, and before the last offer expires."""
+        told: tuple[OfferLine, ...] = ()
+        told_at = Millis(0)
+        while True:
+            now = self.chain.now()
+            signed = self._bidder.offer()
+            due = now >= told_at + OFFER_AGAIN_MS or (
+                signed.offer.lines != told and now >= told_at + OFFER_EVERY_MS
+            )
+            if due and not self.chain.retiring(self.signer.public_key):
+                try:
+                    await self._market.publish_offer(signed)
+                    told, told_at = signed.offer.lines, now
+                except (Refused, Unreachable) as error:
+                    log.warning("offer not published", extra={"code": error.code})
+            await trio.sleep(OFFER_LOOK_S)
 
     async def _compete(self) -> None:
         async with closing(self._market.bids()) as bids:

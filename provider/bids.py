@@ -18,6 +18,7 @@ from fondaco.protocol.market import (
     SignedDecline,
     lease_of_order,
 )
+from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import GroupIndex, LeaseId, Millis, OrderId
@@ -27,9 +28,10 @@ from fondaco.provider.capacity import Allocation, Node
 from fondaco.provider.counters import counter_offers
 from fondaco.provider.eligibility import Profile
 from fondaco.provider.inventory import Inventory, Reservation
+from fondaco.provider.offering import offer_of
 from fondaco.provider.policy import EVERYBODY, Policy
 from fondaco.provider.ports import ChainView, Market, PriceProgram
-from fondaco.provider.pricing import Pricing
+from fondaco.provider.pricing import LinearScale, Pricing
 from fondaco.provider.pricing.program import question
 from fondaco.provider.undercut import Standing, Undercut, lower
 
@@ -59,6 +61,8 @@ class AgentConfig:
     policy: Policy = EVERYBODY
     program: PriceProgram | None = None
     """Asked for each price, where `pricing` leaves it to one."""
+    listed: LinearScale | None = None
+    """The prices that offers tell; None: they tell none."""
     undercut: Undercut | None = None
     """How it competes; None: its bids stand as they are."""
 
@@ -214,6 +218,19 @@ class Bidder:
         told = "; ".join(map(str, plan.reasons))
         log.info("declined", extra={"order": order.hex(), "group": group, "reasons": told})
         return SignedDecline(decline=decline, signature=self._signer.sign(self._chain.id, decline))
+
+    def offer(self) -> SignedOffer:
+        """What we have and what of it is free."""
+        config = self._config
+        offer = offer_of(
+            self._signer.public_key,
+            self.inventory,
+            profile=config.profile,
+            policy=config.policy,
+            listed=config.listed,
+            now=self._chain.now(),
+        )
+        return SignedOffer(offer=offer, signature=self._signer.sign(self._chain.id, offer))
 
     # --- The books
 

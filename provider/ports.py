@@ -9,6 +9,7 @@ from typing import Protocol
 
 from fondaco.protocol.market import Answer, Bid, SignedOrder
 from fondaco.protocol.messages import Message
+from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease, Provider
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import ChainId, Height, LeaseId, Millis, OrderId, PublicKey, TxId
@@ -76,6 +77,10 @@ class Market(Protocol):
 
     def bids_on(self, order: OrderId) -> Sequence[Bid]:
         """Those there are now."""
+        ...
+
+    async def publish_offer(self, offer: SignedOffer) -> None:
+        """Gossip an offer."""
         ...
 
     async def publish(self, answer: Answer) -> None:

@@ -14,6 +14,7 @@ from fondaco.consensus.ledger.application import Execution
 from fondaco.node.book.affordable import check_affordable, payer_of
 from fondaco.node.book.entries import Entry, Place, improves, said
 from fondaco.node.book.holdings import Holdings
+from fondaco.node.book.offers import Offers
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
 from fondaco.protocol import codec, limits
@@ -26,7 +27,7 @@ from fondaco.protocol.market import (
     Answer,
     Bid,
     Decline,
-    GossipItem,
+    OrderItem,
     SignedBid,
     SignedDecline,
     SignedOrder,
@@ -34,6 +35,7 @@ from fondaco.protocol.market import (
     check_decline,
     check_order,
 )
+from fondaco.protocol.offers import GossipItem, SignedOffer, check_offer
 from fondaco.protocol.records import Provider, UsedOrder, key_provider, key_used_order
 from fondaco.protocol.scalars import Hash, Millis, OrderId, PublicKey
 from fondaco.protocol.signing import message_id
@@ -51,6 +53,7 @@ class Book:
         self._promised: dict[PublicKey, int] = {}
         """By payer, the sum of the deposits that open orders count on."""
         self.holdings = Holdings()
+        self.offers = Offers(chain, self.holdings)
         self.news = News()
         """Rings when an order came in."""
         self.listeners: list[Callable[[GossipItem], None]] = []
@@ -66,6 +69,9 @@ class Book:
                 check_bid(self._chain.id, signed)
             case SignedDecline():
                 check_decline(self._chain.id, signed)
+            case SignedOffer():
+                check_offer(self._chain.id, signed)
+                return message_id(self._chain.id, signed.offer)
             case _:
                 assert_never(signed)
         return message_id(self._chain.id, said(signed))
@@ -77,7 +83,19 @@ class Book:
         """
         if isinstance(signed, SignedOrder):
             return self._admit_order(OrderId(message), signed, source)
+        if isinstance(signed, SignedOffer):
+            return self._admit_offer(item_id(message), signed)
         return self._admit_answer(item_id(message), signed, source)
+
+    def add_offer(self, signed: SignedOffer) -> bool:
+        """Admit our own offer; whether it was new. Raises `PeerFault` or `Refused`."""
+        return self._admit_offer(item_id(self.check(signed)), signed)
+
+    def _admit_offer(self, item: ItemId, signed: SignedOffer) -> bool:
+        if not self.offers.admit(item, signed):
+            return False
+        self._tell(signed)
+        return True
 
     def add_order(self, signed: SignedOrder, source: str = OWN) -> OrderId:
         """Admit an order. Raises `PeerFault`, or `Refused` with what the order or the ledger's state lacks."""
@@ -222,7 +240,7 @@ class Book:
         """What is held under this id."""
         found = self.holdings.place(item)
         if found is None:
-            return None
+            return self.offers.item(item)
         identity, place = found
         entry = self._find(identity)
         assert entry is not None
@@ -296,6 +314,7 @@ class Book:
     def _after_commit(self, execution: Execution) -> None:
         """Forget what expired by block time, and what became a lease."""
         now = execution.block.header.time
+        self.offers.expire(now)
         for event in execution.events:
             if isinstance(event, LeaseOpened):
                 self._end_used(event.order)
@@ -317,7 +336,7 @@ class Book:
             self._remove(identity, self.holdings.ended)
 
 
-def _size(signed: GossipItem) -> int:
+def _size(signed: OrderItem) -> int:
     """What an item counts for its share."""
     return len(codec.encode(signed)) + limits.BOOK_ITEM_OVERHEAD_BYTES
 

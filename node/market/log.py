@@ -24,7 +24,7 @@ from fondaco.protocol import codec
 from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.errors import Malformed, Refused
 from fondaco.protocol.events import Event
-from fondaco.protocol.market import GossipItem
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import ChainId, Height, Millis
 
 LENGTH = struct.Struct("<I")

@@ -354,7 +354,7 @@ _OFFERS = _table(
     model TEXT the GPU's model or the storage's class; empty for what has none
     total INTEGER all there is
     free INTEGER what is not leased
-    price_per_hour INTEGER? indicative, ucredit
+    price_per_hour INTEGER? indicative, ucredit for a CPU, a GiB or a GPU
     serial INTEGER of the offer
     expires_at INTEGER block time until which it stands
     seen_at INTEGER this node's clock when it came

@@ -10,7 +10,8 @@ from fondaco.node.market.shown import address, shown
 from fondaco.node.market.why.sources import Row, Sources
 from fondaco.node.market.why.steps import Step
 from fondaco.protocol import codec
-from fondaco.protocol.market import Bid, GossipItem, Order, SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.market import Bid, Order, SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.reasons import describe
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.signing import message_id

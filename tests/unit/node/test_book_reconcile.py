@@ -21,7 +21,8 @@ from fondaco.protocol import codec, limits
 from fondaco.protocol.book import bounds
 from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, ROOT_BYTES, item_id
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.market import GossipItem, SignedOrder
+from fondaco.protocol.market import SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import MicroCredits, Millis, Signature
 
 MINUTE = 60_000
