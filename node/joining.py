@@ -31,7 +31,7 @@ def make_home(settings: NodeConfig, genesis: Path) -> dict[str, Any]:
     checked = genesis_file.check(genesis)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     roles = ["node", "validator"] if settings.validator else ["node"]
-    keys = {role: _key(settings, role) for role in roles}
+    keys = {role: ensure_key(settings, role) for role in roles}
     if checked.genesis.state is not None:
         shutil.copyfile(genesis_file.state_path(genesis), genesis_file.state_path(settings.genesis))
     write_atomically(settings.genesis, genesis.read_bytes(), 0o644)
@@ -53,7 +53,7 @@ def address_of(settings: NodeConfig) -> str:
     return endpoint(settings.listen).address(peer_id_of(node.public_key))
 
 
-def _key(settings: NodeConfig, role: str) -> PublicKey:
+def ensure_key(settings: NodeConfig, role: str) -> PublicKey:
     """The key of that name, made if it is not there."""
     store, passphrase = Keystore(settings.keys), settings.passphrase()
     try:

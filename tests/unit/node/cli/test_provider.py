@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.support.chains import decline_by, order_by
 from tests.support.markets import marketplace
 from tests.support.providers import TENANT, make_order
 from tests.support.workloads import SDL, key, unit
 
 from fondaco.node import bid_trial, config
 from fondaco.node.cli import cli
+from fondaco.node.joining import ensure_key
+from fondaco.node.keys.keystore import Keystore
 from fondaco.protocol import addresses, codec
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.market import SignedOrder, order_id
 from fondaco.protocol.scalars import ChainId, LeaseId, Millis
+from fondaco.protocol.signing import sha256
 from fondaco.provider import snapshot
 from fondaco.provider.capacity import Allocation
 
@@ -155,3 +159,72 @@ def test_books_that_cannot_be_read_and_homes_of_no_provider_are_refused(home: Pa
     with pytest.raises(Refused) as caught:
         bid_trial.settings(config.load(home))
     assert caught.value.code == "provider.none"
+
+
+# --- init, run and status
+
+
+def with_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("FONDACO_PASSPHRASE", "secret")
+    return addresses.encode(ensure_key(config.load(home), "provider"))
+
+
+def test_init_writes_a_commented_provider_once_and_makes_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FONDACO_PASSPHRASE", "secret")
+    (tmp_path / "node.toml").write_text('name = "n"\nlisten = "127.0.0.1:1"\n', encoding="utf-8")
+    told = json.loads(run("init", "--home", tmp_path, "--json"))
+    assert told["address"] == addresses.encode(Keystore(tmp_path / "keys").info("provider").public_key)
+    node = config.load(tmp_path)
+    assert node.provider is not None
+    assert node.provider.cpu_milli == told["cpu_milli"] > 0
+    text = (tmp_path / "node.toml").read_text(encoding="utf-8")
+    assert "# cost_cpu" in text
+    again = CliRunner().invoke(cli, ["provider", "init", "--home", str(tmp_path)])
+    assert again.exit_code == 1
+    assert "[provider.exists]" in again.stderr
+    assert (tmp_path / "node.toml").read_text(encoding="utf-8") == text
+
+
+def test_run_finds_a_bad_configuration_before_a_node_starts(home: Path) -> None:
+    at(home, 'pricing = "guess"\n')
+    result = CliRunner().invoke(cli, ["provider", "run", "--home", str(home)])
+    assert result.exit_code == 1
+    assert "[config.field]" in result.stderr
+
+
+def test_status_tells_the_books_without_a_market_database(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = with_key(home, monkeypatch)
+    reserve(home, 500)
+    told = json.loads(run("status", "--home", home, "--json"))
+    assert (told["address"], told["promised"], told["let"]) == (address, 1, 1)
+    assert told["used_permille"]["cpu"] == 500
+    assert told["answers"] is None
+    assert "set market = true" in run("status", "--home", home)
+
+
+def test_status_tells_leases_earnings_and_the_last_answers_with_reasons(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FONDACO_PASSPHRASE", "secret")
+    (home / "data").mkdir()
+    with marketplace(home / "data", "alice", "paul") as market:
+        alice, paul = market.town.actors("alice", "paul")
+        market.grow(paul.registers())
+        served = market.lease(alice, (paul, 1_000), deposit=9_000)
+        order, signed = order_by(alice)
+        market.hear(signed)
+        market.hear(decline_by(paul, order))
+        market.grow(paul.activates(served.leases[0], receipt_of=alice))
+        market.grow(paul.withdraws(served.leases[0]), after_ms=3_600_000)
+        Keystore(home / "keys").add_seed("provider", "secret", sha256(b"paul"))
+    told = json.loads(run("status", "--home", home, "--json"))
+    assert told["registered_at_ms"] is not None
+    assert told["earned_ucredit"] > 0
+    assert told["leases"] == {"active": 1}
+    decline, bid = told["answers"]
+    assert (decline["answer"], bid["answer"], bid["price_per_hour_ucredit"]) == ("decline", "bid", 1_000)
+    assert decline["reasons"] == [{"dimension": "cpu", "asked": "8", "available": "3"}]
+    lines = run("status", "--home", home, "--answers", "1").splitlines()
+    assert lines[-1].endswith("declined: cpu: asked 8, has 3")
