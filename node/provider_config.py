@@ -17,8 +17,11 @@ class MachineConfig:
     """One of `[[provider.machines]]`."""
 
     name: str
+    """By which reservations know it: keep it."""
     cpu_milli: int
+    """Thousandths of a CPU."""
     memory_bytes: int
+    """Memory to let."""
     storage_bytes: int = 0
     """Ephemeral."""
     storage_classes: Mapping[str, int] = field(default_factory=dict)
@@ -32,13 +35,17 @@ class ProviderConfig:
     """What a provider offers and what it asks for it. Amounts in whole units; prices in ucredit an hour."""
 
     attributes: Mapping[str, str] = field(default_factory=dict)
+    """What it says of itself on the ledger: region, capabilities and the rest."""
     cpu_milli: int = 4_000
     """This and the next are of the one machine, where no `machines` are listed."""
     memory_bytes: int = 4 * 2**30
+    """Memory to let."""
     storage_bytes: int = 32 * 2**30
+    """Disk to let, as ephemeral storage."""
     gpu_models: Mapping[str, int] = field(default_factory=dict)
     """Model -> units."""
     machines: tuple[MachineConfig, ...] = ()
+    """One table each; what stands above is then not looked at."""
     tee: tuple[str, ...] = ()
     """Kinds of confidential computing it can prove."""
 
@@ -55,6 +62,7 @@ class ProviderConfig:
     price_gpu: Mapping[str, int] = field(default_factory=dict)
     """Model -> for one; `*` for any other."""
     price_endpoint: int = 0
+    """For a port or a host name."""
     price_ip: int = 0
     """For a leased address."""
     price_minimum: int = 1
@@ -64,19 +72,27 @@ class ProviderConfig:
     market_percent: int = 50
     """Of recent leases that were no dearer than what is asked here."""
     market_days: int = 14
+    """So far back leases are looked at."""
     market_least: int = 20
     """So many leases make a market price; with fewer the list's stands."""
     pricing_program: tuple[str, ...] = ()
     """Command and arguments."""
     pricing_timeout_ms: int = 2_000
+    """Then the program is killed and the order declined."""
     cost_cpu: int = 0
-    """Never asked for less than this, and the next; all 0: no such limit."""
+    """For a CPU. Never is less asked than this and the next come to; all 0: no such limit."""
     cost_memory: int = 0
+    """For a GiB; so the next."""
     cost_storage: int = 0
+    """Ephemeral."""
     cost_storage_class: Mapping[str, int] = field(default_factory=dict)
+    """Class -> for a GiB."""
     cost_gpu: Mapping[str, int] = field(default_factory=dict)
+    """Model -> for one."""
     cost_endpoint: int = 0
+    """For a port or a host name."""
     cost_ip: int = 0
+    """For a leased address."""
     price_ceiling_percent: int = 0
     """Of the list's price that is never passed; 0: none."""
     price_step: int = 1
@@ -87,15 +103,19 @@ class ProviderConfig:
     """At most, for one order."""
 
     bid_life_ms: int = 60_000
+    """How long a bid binds, in block time."""
     reclamation_window_ms: int = 0
     """Notice given before resources are taken back; 0 promises none."""
     reservations_per_tenant: int = limits.RESERVATIONS_PER_TENANT
+    """Bids that wait for the word of one tenant, at most."""
     leases_per_tenant: int = limits.RESERVATIONS
+    """Leases and bids of one tenant, at most."""
     leases: int = limits.RESERVATIONS
     """In all."""
     allow_tenants: tuple[str, ...] = ()
     """Addresses; empty: everybody."""
     deny_tenants: tuple[str, ...] = ()
+    """Addresses; this goes before the former."""
     require_attributes: Mapping[str, str] = field(default_factory=dict)
     """An order's placement must name these."""
     serve_regions: tuple[str, ...] = ()
@@ -103,6 +123,7 @@ class ProviderConfig:
     serve_least: Mapping[str, int] = field(default_factory=dict)
     """cpu_milli, memory_bytes, gpu_units, storage_bytes -> the least a group must ask for."""
     serve_most: Mapping[str, int] = field(default_factory=dict)
+    """Likewise the most."""
     min_deposit: int = 0
     """Ucredit."""
     min_runway_ms: int = 0
@@ -111,6 +132,7 @@ class ProviderConfig:
     bond: int = 1_000_000
     """Stake behind the provider, in ustake."""
     withdraw_every_ms: int = 600_000
+    """How often what was earned is taken."""
     stop_workloads: bool = False
     """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
     images: Path | None = None
