@@ -29,8 +29,9 @@ class Bounded:
     def quote(self, units: tuple[ResourceUnit, ...], situation: Situation = NO_SITUATION) -> Quote:
         quote = self.strategy.quote(units, situation)
         parts, notes = quote.parts, list(quote.notes)
-        if self.cost is not None and quote.itemised:
-            asked, cost = dict(parts), dict(self.cost.quote(units).parts)
+        costs = None if self.cost is None else self.cost.quote(units)
+        if costs is not None and quote.itemised:
+            asked, cost = dict(parts), dict(costs.parts)
             low = [name for name, amount in cost.items() if asked.get(name, 0) < amount]
             notes += [f"{name}: raised to its cost" for name in low]
             parts = tuple((asked | {name: cost[name] for name in low}).items())
@@ -41,16 +42,16 @@ class Bounded:
             if price > most:
                 notes.append(f"{price} ucredit is above the ceiling of {most}")
                 price = most
-        least = self.floor(units)
+        least = 1 if costs is None else self._rounded(costs.price_per_hour)
         if price < least:
             notes.append(f"{price} ucredit is below the cost, which asks for {least}")
             price = least
-        price = max(1, -(-price // self.step) * self.step)
+        price = self._rounded(max(1, price))
         return Quote(price_per_hour=MicroCredits(price), parts=parts, notes=tuple(notes), itemised=quote.itemised)
 
     def floor(self, units: tuple[ResourceUnit, ...]) -> MicroCredits:
         """The least that may be asked; 1 where the operator names no cost."""
-        if self.cost is None:
-            return MicroCredits(1)
-        cost = self.cost.quote(units).price_per_hour
-        return MicroCredits(-(-cost // self.step) * self.step)
+        return MicroCredits(1 if self.cost is None else self._rounded(self.cost.quote(units).price_per_hour))
+
+    def _rounded(self, price: int) -> int:
+        return -(-price // self.step) * self.step

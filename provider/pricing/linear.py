@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -30,36 +30,35 @@ class LinearScale:
     """For the whole group; at least 1, since a price is always positive."""
 
     def quote(self, units: tuple[ResourceUnit, ...], situation: Situation = NO_SITUATION) -> Quote:
-        parts: dict[str, Fraction] = {}
+        # Whole numbers until the end: fractions for each volume of each unit would take longer than all the rest.
+        sums: dict[tuple[str, int], int] = {}
         for unit in units:
-            for what, amount in self._parts(unit):
-                parts[what] = parts.get(what, Fraction(0)) + unit.count * amount
-        return made_of(parts.items(), minimum=self.minimum)
+            for what, over, amount in self._parts(unit):
+                sums[what, over] = sums.get((what, over), 0) + amount
+        parts = [(what, Fraction(amount, over)) for (what, over), amount in sums.items() if amount]
+        return made_of(parts, minimum=self.minimum)
 
-    def _parts(self, unit: ResourceUnit) -> list[tuple[str, Fraction]]:
-        """What one replica costs."""
-        resources = unit.resources
-        parts = [
-            ("cpu", Fraction(resources.cpu_milli * self.per_cpu, 1_000)),
-            ("memory", Fraction(resources.memory_bytes * self.per_memory_gib, limits.GIB)),
-        ]
+    def _parts(self, unit: ResourceUnit) -> Iterator[tuple[str, int, int]]:
+        """(what, denominator, numerator) of all replicas."""
+        resources, count = unit.resources, unit.count
+        yield "cpu", 1_000, count * resources.cpu_milli * self.per_cpu
+        yield "memory", limits.GIB, count * resources.memory_bytes * self.per_memory_gib
         for volume in resources.volumes:
             name = matching.volume_class(volume)
             rate = self.per_memory_gib if name == "ram" else self._storage_rate(name)
-            parts.append((f"storage {name or 'ephemeral'}", Fraction(volume.size_bytes * rate, limits.GIB)))
+            yield f"storage {name or 'ephemeral'}", limits.GIB, count * volume.size_bytes * rate
         if resources.gpu_units:
             models = matching.gpu_models(resources.gpu_attributes)
             if not models:
                 raise Refused("pricing.unpriced", f"unit {unit.id} names no GPU model that has a price")
             # Where several models would do, the dearest is priced: the provider may end up giving that one.
             rate, name = max((self.gpu_rate(model), model.model) for model in models)
-            parts.append((f"gpu {name}", Fraction(resources.gpu_units * rate)))
+            yield f"gpu {name}", 1, count * resources.gpu_units * rate
         kinds = [endpoint.kind for endpoint in resources.endpoints]
         leased = kinds.count(EndpointKind.LEASED_IP)
         # Endpoints are listed for the unit as a whole, not for each replica.
-        parts.append(("endpoints", Fraction((len(kinds) - leased) * self.per_endpoint, max(unit.count, 1))))
-        parts.append(("ip", Fraction(leased * self.per_ip, max(unit.count, 1))))
-        return [(what, amount) for what, amount in parts if amount]
+        yield "endpoints", 1, (len(kinds) - leased) * self.per_endpoint
+        yield "ip", 1, leased * self.per_ip
 
     def _storage_rate(self, name: str) -> int:
         if name not in self.per_storage_gib:
