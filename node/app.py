@@ -53,12 +53,14 @@ from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
 from fondaco.node.verifying import share_interpreter
 from fondaco.protocol import codec, light, limits, snapshots
+from fondaco.protocol.book.bounds import OFFER_BYTES
 from fondaco.protocol.book.shares import OWN
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.router import Verdict
 from fondaco.protocol.light import Fork
-from fondaco.protocol.market import Answer, GossipItem, SignedOrder
+from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.scalars import Hash, Height, OrderId, TxId
 from fondaco.protocol.signing import verify
 
@@ -120,6 +122,11 @@ class Node:
         """Put our own bid or decline into the book and pass it on."""
         self.book.add_answer(signed)
         self.gossip.publish(Topic.BIDS, codec.encode(signed))
+
+    def publish_offer(self, signed: SignedOffer) -> None:
+        """Put our own offer into the book and pass it on."""
+        self.book.add_offer(signed)
+        self.gossip.publish(Topic.STATUS, codec.encode(signed))
 
     def status(self) -> dict[str, Any]:
         """What this node can say of itself, for the API and `fondaco node status`."""
@@ -296,6 +303,10 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
     async def on_bids(items: list[bytes], source: PeerId) -> Verdict:
         return _judge(_admit_answer(node.book, raw, source) for raw in items)
 
+    async def on_status(items: list[bytes], source: PeerId) -> Verdict:
+        return _judge(_admit_offer(node.book, raw, source) for raw in items)
+
+    node.gossip.subscribe(Topic.STATUS, on_status)
     node.gossip.subscribe(Topic.TRANSACTIONS, on_transactions)
     node.gossip.subscribe(Topic.ORDERS, on_orders)
     node.gossip.subscribe(Topic.BIDS, on_bids)
@@ -352,6 +363,10 @@ def _admit_order(book: Book, raw: bytes, source: str) -> bool:
 def _admit_answer(book: Book, raw: bytes, source: str) -> bool:
     signed: Answer = codec.decode_union(raw, Answer, limit=limits.GOSSIP_ITEM_BYTES)
     return bool(_admit(book, signed, source))
+
+
+def _admit_offer(book: Book, raw: bytes, source: str) -> bool:
+    return bool(_admit(book, codec.decode(raw, SignedOffer, limit=OFFER_BYTES), source))
 
 
 def _admit(book: Book, signed: GossipItem, source: str) -> bool | None:

@@ -14,42 +14,17 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fondaco.node import provider_config
+from fondaco.node.provider_config import MachineConfig, ProviderConfig
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 
+__all__ = ["MachineConfig", "NodeConfig", "ProviderConfig", "dump", "load", "read_passphrase"]
 PASSPHRASE_VARIABLE = "FONDACO_PASSPHRASE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderConfig:
-    """What a provider offers and what it asks for it. Amounts in whole units; prices in ucredit an hour."""
-
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    cpu_milli: int = 4_000
-    memory_bytes: int = 4 * 2**30
-    storage_bytes: int = 32 * 2**30
-    gpu_models: Mapping[str, int] = field(default_factory=dict)
-    """Model -> units."""
-    price_cpu: int = 10_000
-    """For a whole CPU."""
-    price_memory: int = 4_000
-    """For a GiB."""
-    price_storage: int = 100
-    """For a GiB."""
-    price_gpu: Mapping[str, int] = field(default_factory=dict)
-    """Model -> for one; `*` for any other."""
-    price_endpoint: int = 0
-    bond: int = 1_000_000
-    """Stake behind the provider, in ustake."""
-    withdraw_every_ms: int = 600_000
-    stop_workloads: bool = False
-    """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
-    images: Path | None = None
-    """An OCI image layout to take images from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +126,7 @@ def load(home: Path) -> NodeConfig:
     lists = {name: _addresses(document, name, path) for name in ("peers", "relays", "announce")}
     provider = document.pop("provider", None)
     if provider is not None:
-        provider = _provider(provider, path)
+        provider = provider_config.read(provider, path)
     config: NodeConfig = _build(NodeConfig, document, path, home=home, provider=provider, **lists)
     if config.snapshot_interval < 0:
         raise Refused("config.field", f"{path}: snapshot_interval must be 0 or more")
@@ -174,28 +149,12 @@ def _addresses(document: dict[str, Any], name: str, path: Path) -> tuple[str, ..
     return tuple(listed)
 
 
-def _provider(values: object, path: Path) -> ProviderConfig:
-    if type(values) is not dict:
-        raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
-    images = values.pop("images", None)
-    if images is not None and type(images) is not str:
-        raise Refused("config.field", f"{path}: images must be str, not {images!r}")
-    for name, kind in (("attributes", str), ("gpu_models", int), ("price_gpu", int)):
-        table = values.get(name, {})
-        if type(table) is not dict or not all(type(one) is kind for one in table.values()):
-            raise Refused("config.field", f"{path}: {name} must be a table of {kind.__name__}, not {table!r}")
-    found: ProviderConfig = _build(
-        ProviderConfig, values, path, images=None if images is None else path.parent / images
-    )
-    return found
-
-
 def _build(kind: Any, values: Mapping[str, Any], path: Path, **given: Any) -> Any:
     known = kind.__dataclass_fields__
     for name, value in values.items():
         if name not in known or name in given:
             raise Refused("config.field", f"{path}: unknown key {name!r}")
-        wanted = {"str": str, "int": int, "bool": bool}.get(known[name].type, dict)  # tables are checked before
+        wanted = {"str": str, "int": int, "bool": bool}[known[name].type]
         if type(value) is not wanted:
             raise Refused("config.field", f"{path}: {name} must be {wanted.__name__}, not {value!r}")
     try:
@@ -227,11 +186,7 @@ def dump(config: NodeConfig) -> str:
         f"trust = {_toml(config.trust)}",
     ]
     if config.provider is not None:
-        lines += ["", "[provider]"]
-        for name in ProviderConfig.__dataclass_fields__:
-            value = getattr(config.provider, name)
-            if value is not None:
-                lines.append(f"{name} = {_toml(value)}")
+        lines += ["", "[provider]", *provider_config.dump(config.provider, _toml)]
     return "\n".join(lines) + "\n"
 
 
@@ -243,7 +198,7 @@ def _toml(value: object) -> str:
             return str(value)
         case Mapping():
             return "{ " + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + " }"
-        case list():
+        case list() | tuple():
             return "[" + ", ".join(_toml(one) for one in value) + "]"
         case _:
             # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.

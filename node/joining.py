@@ -32,7 +32,7 @@ def make_home(settings: NodeConfig, genesis: Path) -> dict[str, Any]:
     checked = genesis_file.check(genesis)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     roles = ["node", "validator"] if settings.validator else ["node"]
-    keys = {role: _key(settings, role) for role in roles}
+    keys = {role: ensure_key(settings, role) for role in roles}
     if checked.genesis.state is not None:
         shutil.copyfile(genesis_file.state_path(genesis), genesis_file.state_path(settings.genesis))
     write_atomically(settings.genesis, genesis.read_bytes(), 0o644)
@@ -55,7 +55,7 @@ def addresses_of(settings: NodeConfig) -> list[str]:
     return [*direct, *(through(Address(relay), peer) for relay in settings.relays)]
 
 
-def _key(settings: NodeConfig, role: str) -> PublicKey:
+def ensure_key(settings: NodeConfig, role: str) -> PublicKey:
     """The key of that name, made if it is not there."""
     store, passphrase = Keystore(settings.keys), settings.passphrase()
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import trio
 
@@ -14,13 +14,16 @@ from fondaco.node.app import Node
 from fondaco.node.chain import Chain
 from fondaco.node.config import ProviderConfig
 from fondaco.node.keys.sealing import random_salt
+from fondaco.node.market.service import DATABASE
+from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.node.registration import RegistrationMark
-from fondaco.protocol import codec, matching
+from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import Event, LeaseClosed, LeaseOpened
-from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.market import Answer, Bid, SignedBid, SignedOrder
 from fondaco.protocol.messages import Message, RegisterProvider
+from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.records import (
     Lease,
     LeaseState,
@@ -44,18 +47,15 @@ from fondaco.protocol.scalars import (
 from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import sign_transaction, transaction_id
 from fondaco.provider.agent import Agent
-from fondaco.provider.bids import AgentConfig
-from fondaco.provider.capacity import Load
-from fondaco.provider.capacity import Node as Machine
-from fondaco.provider.eligibility import Profile
 from fondaco.provider.gateway import Gateway
-from fondaco.provider.pricing import EPHEMERAL, LinearScale
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import parse_workload_id
 
 log = logging.getLogger("fondaco.provider")
 TX_LIFE_MS = 60_000
+BIDS_WAITING = 256
+"""Of others, to be looked at by a provider that undercuts them."""
 LEASES_SCANNED = 100_000
 LOG_RETENTION_MS = 24 * 3_600_000
 """How long output outlives its lease."""
@@ -156,6 +156,27 @@ class ProviderMarket:
     def orders(self) -> AsyncIterator[tuple[OrderId, SignedOrder]]:
         return self._node.book.orders()
 
+    async def bids(self) -> AsyncGenerator[Bid, None]:
+        send, receive = trio.open_memory_channel[Bid](BIDS_WAITING)
+
+        def hear(item: GossipItem) -> None:
+            if isinstance(item, SignedBid):
+                with suppress(trio.WouldBlock):
+                    send.send_nowait(item.bid)
+
+        self._node.book.listeners.append(hear)
+        try:
+            while True:
+                yield await receive.receive()
+        finally:
+            self._node.book.listeners.remove(hear)
+
+    async def publish_offer(self, offer: SignedOffer) -> None:
+        self._node.publish_offer(offer)
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        return [one.bid for one in self._node.book.answers(order) if isinstance(one, SignedBid)]
+
     async def publish(self, answer: Answer) -> None:
         self._node.publish_answer(answer)
 
@@ -165,7 +186,7 @@ def _registration(node: Node) -> RegisterProvider:
     settings = node.config.provider
     assert settings is not None, "only a provider registers as one"
     return RegisterProvider(
-        attributes=tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items())),
+        attributes=attributes(settings),
         peer=node.host.peer_id,
         addresses=node.reach.addresses(),
         sealing_key=node.keys["provider"].sealing().key,
@@ -223,13 +244,20 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
     signer, settings = node.keys["provider"].signer(), _settings(node)
     if not node.reach.addresses():
         raise Refused("provider.unreachable", "nobody can reach this provider", hint="set listen, or name relays")
+    told = settings_of(
+        settings,
+        name=node.config.name,
+        database=node.config.market_home / DATABASE,
+        peer=node.host.peer_id,
+        addresses_=node.reach.addresses(),
+    )
     home = node.config.provider_home
     sources = [] if settings.images is None else [LayoutSource(settings.images)]
     async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
         log.info("sandboxes: %s", await runtime.probe())
         chain = ProviderChain(node, signer)
         agent = Agent(
-            _agent_config(node, settings),
+            told.agent,
             signer,
             chain=chain,
             market=ProviderMarket(node),
@@ -241,6 +269,8 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, node, chain, agent, runtime)
+                if told.history is not None:
+                    nursery.start_soon(told.history.run)
                 yield agent
                 nursery.cancel_scope.cancel()
         finally:
@@ -296,35 +326,3 @@ def _settings(node: Node) -> ProviderConfig:
     settings = node.config.provider
     assert settings is not None, "only a provider opens one"
     return settings
-
-
-def _attributes(settings: ProviderConfig) -> tuple[Attribute, ...]:
-    return tuple(Attribute(key=key, value=value) for key, value in sorted(settings.attributes.items()))
-
-
-def _agent_config(node: Node, settings: ProviderConfig) -> AgentConfig:
-    gpus = {
-        model: count
-        for name, count in settings.gpu_models.items()
-        if (model := matching.gpu_model(f"vendor/nvidia/model/{name}")) is not None
-    }
-    capacity = Load(
-        cpu_milli=settings.cpu_milli,
-        memory_bytes=settings.memory_bytes,
-        storage_bytes={EPHEMERAL: settings.storage_bytes},
-        gpus=gpus,
-    )
-    return AgentConfig(
-        nodes=(Machine(name=node.config.name, capacity=capacity),),
-        pricing=LinearScale(
-            per_cpu=settings.price_cpu,
-            per_memory_gib=settings.price_memory,
-            per_storage_gib={EPHEMERAL: settings.price_storage},
-            per_gpu=dict(settings.price_gpu),
-            per_endpoint=settings.price_endpoint,
-        ),
-        peer=node.host.peer_id,
-        addresses=node.reach.addresses(),
-        profile=Profile(attributes=_attributes(settings)),
-        withdraw_interval_ms=Millis(settings.withdraw_every_ms),
-    )

@@ -136,6 +136,7 @@ BOOK_RETRY_MS = 10_000
 BOOK_SHED_MS = 60_000
 """Block time after which what was shed may be pulled again; by then there may be room."""
 DECLINE_REASONS = 16
+DECLINE_COUNTER_OFFERS = 4
 REPLY_PEERS = 4
 BID_ADDRESSES = 8
 

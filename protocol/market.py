@@ -6,6 +6,7 @@ faults are judged here (`check_order`, `check_bid`); what depends on the ledger 
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,6 +113,54 @@ class Reason:
         return f"{self.dimension}: asked {self.asked}, available {self.available}"
 
 
+class Change(enum.IntEnum):
+    """The one thing about a group that a counter-offer changes."""
+
+    PRICE = 1
+    """The highest price, to at least so many micro-credits an hour."""
+    REPLICAS = 2
+    """The replicas of a unit."""
+    VOLUME = 3
+    """The bytes of a unit's volume, named by `subject`."""
+    WINDOW = 4
+    """The shortest notice of reclamation, to at most so many milliseconds; 0: none."""
+    GPU_MODEL = 5
+    """The GPUs of a unit, to those that `subject` names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterOffer:
+    """What the provider would bid on: the group as asked, but for one change.
+
+    It binds nobody and nothing is reserved for it: the tenant orders anew.
+    """
+
+    change: Change
+    unit: int
+    """Whose id it is; 0 where the whole group is meant."""
+    subject: str
+    """A volume's name, or GPUs as `vendor/nvidia/model/h100`; empty for the others."""
+    value: int
+    """In the unit of the change; of GPUs, how many a replica has."""
+    price_per_hour: MicroCredits
+    """For the whole group as changed."""
+
+    def __str__(self) -> str:
+        of = f"unit {self.unit}"
+        match self.change:
+            case Change.PRICE:
+                what = "as asked"
+            case Change.REPLICAS:
+                what = f"{of} with {self.value} replicas"
+            case Change.VOLUME:
+                what = f"{of} with {self.value >> 20} MiB of {self.subject}"
+            case Change.WINDOW:
+                what = f"with {self.value // 60_000} minutes of notice" if self.value else "without notice"
+            case _:  # GPU_MODEL
+                what = f"{of} on {self.subject}"
+        return f"{what}, at {self.price_per_hour} ucredit/h"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decline:
     """A provider's signed "no", with every dimension that failed."""
@@ -122,6 +171,8 @@ class Decline:
     provider: PublicKey
     reasons: tuple[Reason, ...]
     expires_at: Millis
+    counter_offers: tuple[CounterOffer, ...] = ()
+    """Where one change would have made it a bid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +201,8 @@ class SignedReceipt:
 
 Answer = SignedBid | SignedDecline
 """What providers say to an order."""
-GossipItem = SignedOrder | SignedBid | SignedDecline
+OrderItem = SignedOrder | SignedBid | SignedDecline
+"""What is about an order."""
 
 
 def order_id(chain: ChainId, order: Order) -> OrderId:
@@ -218,4 +270,9 @@ def check_decline(chain: ChainId, signed: SignedDecline, *, check: Verify = veri
     """Judge a decline by itself. Raises `Refused` or, for a bad signature, `PeerFault`."""
     if not 1 <= len(signed.decline.reasons) <= limits.DECLINE_REASONS:
         raise Refused("decline.reasons", f"a decline gives 1..{limits.DECLINE_REASONS} reasons")
+    if len(signed.decline.counter_offers) > limits.DECLINE_COUNTER_OFFERS:
+        raise Refused("decline.counter_offers", f"at most {limits.DECLINE_COUNTER_OFFERS} counter-offers")
+    for one in signed.decline.counter_offers:
+        if one.price_per_hour <= 0:
+            raise Refused("price.too_small", "a counter-offer's price is always positive")
     require(chain, signed.decline, signed.decline.provider, signed.signature, check=check)

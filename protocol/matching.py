@@ -7,6 +7,7 @@ the number that failed; none means a match.  Which attestations are alive is the
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ class GpuModel:
         )
 
 
+@functools.lru_cache(maxsize=1_024)
 def gpu_model(key: str) -> GpuModel | None:
     """Read `vendor/V/model/M[/ram/R][/interface/I]`; None if it is not of that form.  `sxm5` is `sxm`."""
     parts = key.split("/")

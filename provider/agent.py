@@ -13,15 +13,17 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol import codec, limits
+from fondaco.protocol.book.bounds import OFFER_EVERY_MS, OFFER_LIFE_MS
 from fondaco.protocol.errors import Malformed, Refused, Unreachable
+from fondaco.protocol.market import SignedOrder
 from fondaco.protocol.messages import Alive, Withdraw
+from fondaco.protocol.offers import OfferLine
 from fondaco.protocol.records import Lease, LeaseState
-from fondaco.protocol.scalars import Height, LeaseId
+from fondaco.protocol.scalars import Height, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
-from fondaco.provider.inventory import Inventory
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
@@ -30,6 +32,10 @@ from fondaco.provider.together import closing
 
 log = logging.getLogger("fondaco.provider")
 ALIVE_RETRY_S = 10.0
+ORDERS_AT_ONCE = 4
+"""That wait for a program's price."""
+OFFER_LOOK_S = 15.0
+OFFER_AGAIN_MS = OFFER_LIFE_MS // 3
 LEASE_WAIT_S = 3.0
 """A tenant may know of its lease a few blocks before its provider does."""
 
@@ -52,7 +58,7 @@ class Agent:
         self.signer = signer
         self.chain = chain
         self.runtime = runtime
-        self.inventory = Inventory(config.nodes, per_tenant=config.reservations_per_tenant)
+        self.inventory = config.books()
         self._market = market
         self._home = home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,6 +88,9 @@ class Agent:
             plan = await self._reconcile(nursery)
             nursery.start_soon(self._follow_chain)
             nursery.start_soon(self._answer_orders)
+            nursery.start_soon(self._offer)
+            if self.config.undercut is not None:
+                nursery.start_soon(self._compete)
             nursery.start_soon(self._withdraw)
             nursery.start_soon(self._stay_alive)
             task_status.started(plan)
@@ -208,9 +217,48 @@ class Agent:
     # --- Orders and money
 
     async def _answer_orders(self) -> None:
-        async with closing(self._market.orders()) as orders:
+        """One after the other; several beside each other where each has to wait for a program's price."""
+        if self.config.program is None:
+            async with closing(self._market.orders()) as orders:
+                async for order_id, signed in orders:
+                    await self._answer(order_id, signed)
+            return
+        room = trio.Semaphore(ORDERS_AT_ONCE)
+        async with closing(self._market.orders()) as orders, trio.open_nursery() as nursery:
             async for order_id, signed in orders:
-                await self._bidder.answer(order_id, signed.order)
+                await room.acquire()
+                nursery.start_soon(self._answer, order_id, signed, room)
+
+    async def _answer(self, order_id: OrderId, signed: SignedOrder, room: trio.Semaphore | None = None) -> None:
+        try:
+            await self._bidder.answer(order_id, signed.order)
+            await self._save()
+        finally:
+            if room is not None:
+                room.release()
+
+    async def _offer(self) -> None:
+        """Tell what is free whenever it has changed, though not too often, and before the last offer expires."""
+        told: tuple[OfferLine, ...] = ()
+        told_at = Millis(0)
+        while True:
+            now = self.chain.now()
+            signed = self._bidder.offer()
+            due = now >= told_at + OFFER_AGAIN_MS or (
+                signed.offer.lines != told and now >= told_at + OFFER_EVERY_MS
+            )
+            if due and not self.chain.retiring(self.signer.public_key):
+                try:
+                    await self._market.publish_offer(signed)
+                    told, told_at = signed.offer.lines, now
+                except (Refused, Unreachable) as error:
+                    log.warning("offer not published", extra={"code": error.code})
+            await trio.sleep(OFFER_LOOK_S)
+
+    async def _compete(self) -> None:
+        async with closing(self._market.bids()) as bids:
+            async for bid in bids:
+                await self._bidder.compete(bid)
                 await self._save()
 
     async def _stay_alive(self) -> None:

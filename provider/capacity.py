@@ -7,14 +7,18 @@ behaves like neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, product
 
 from fondaco.protocol import matching
 from fondaco.protocol.market import Reason
 from fondaco.protocol.matching import GpuModel
 from fondaco.protocol.resources import Attribute, ResourceUnit, Volume
 
+CHOICES = 16
+"""Ways to choose GPU models for the units of a group that are tried."""
+_NO_GPU: Sequence[GpuModel | None] = (None,)
 RAM_CLASS = "ram"
 """Volumes of this class live in memory and count as memory."""
 
@@ -37,6 +41,7 @@ class Load:
         return self._combine(other, -1)
 
     def _combine(self, other: Load, sign: int) -> Load:
+        """With `other` added so many times."""
         gpus, storage = dict(self.gpus), dict(self.storage_bytes)
         for model, units in other.gpus.items():
             gpus[model] = gpus.get(model, 0) + sign * units
@@ -54,7 +59,13 @@ class Load:
         return any(amount < 0 for amount in amounts)
 
     def fits(self, free: Load) -> bool:
-        return not free.minus(self).is_negative()
+        """Asked most of all, so without making the difference."""
+        if self.cpu_milli > free.cpu_milli or self.memory_bytes > free.memory_bytes:
+            return False
+        for model, units in self.gpus.items():
+            if units > free.gpus.get(model, 0):
+                return False
+        return all(size <= free.storage_bytes.get(name, 0) for name, size in self.storage_bytes.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +120,44 @@ def demand(unit: ResourceUnit, model: GpuModel | None) -> Load:
 
 
 def pack(units: tuple[ResourceUnit, ...], free: Mapping[str, Load]) -> Allocation | tuple[Reason, ...]:
-    """Place every replica, or say which dimension does not hold it and by how much."""
+    """Place every replica, or say which dimension does not hold it and by how much.
+
+    What one unit may choose among another may need: where the first choice of GPU models leaves a unit without
+    place the next is tried, `CHOICES` of them.
+    """
+    ordered = sorted(units, key=_hardest_first)
+    wanted = [models_for(unit, free) if unit.resources.gpu_units else _NO_GPU for unit in ordered]
+    stuck, left = ordered[0], free
+    for tried, models in enumerate(islice(product(*wanted), CHOICES)):
+        found = _place(ordered, models, free)
+        if isinstance(found, Allocation):
+            by_id = {unit.id: unit for unit in found.units}
+            return replace(found, units=tuple(by_id[unit.id] for unit in units))
+        stuck, left = found
+        if not tried and (reasons := _reasons(units, free)):
+            return reasons  # there is too little of something, however it is placed
+    return _reasons(units, free) or (_fragmented(stuck, left),)
+
+
+def _place(
+    ordered: Sequence[ResourceUnit], models: Sequence[GpuModel | None], free: Mapping[str, Load]
+) -> Allocation | tuple[ResourceUnit, Mapping[str, Load]]:
+    """Everything placed, each unit on GPUs of its model; or the first that finds no place, in what was left."""
     left = dict(free)
     shares: list[Share] = []
-    chosen: dict[int, ResourceUnit] = {}
-    for unit in sorted(units, key=_hardest_first):
-        placed = _place_unit(unit, left)
-        if placed is None:
-            return _reasons(units, free) or (_fragmented(unit, left),)
-        model, unit_shares = placed
-        for share in unit_shares:
-            left[share.node] = left[share.node].minus(share.load)
-        shares += unit_shares
-        chosen[unit.id] = unit if model is None else with_model(unit, model)
-    return Allocation(units=tuple(chosen[unit.id] for unit in units), shares=tuple(shares))
+    for unit, model in zip(ordered, models, strict=True):
+        load = demand(unit, model)
+        for _ in range(unit.count):
+            fitting = [(_slack(amount), name) for name, amount in left.items() if load.fits(amount)]
+            if not fitting:
+                return unit, left
+            _, node = min(fitting)
+            left[node] = left[node].minus(load)
+            shares.append(Share(node=node, unit=unit.id, load=load))
+    chosen = (
+        unit if model is None else with_model(unit, model) for unit, model in zip(ordered, models, strict=True)
+    )
+    return Allocation(units=tuple(chosen), shares=tuple(shares))
 
 
 def with_model(unit: ResourceUnit, model: GpuModel) -> ResourceUnit:
@@ -136,7 +171,7 @@ def _hardest_first(unit: ResourceUnit) -> tuple[int, int, int, int]:
     return (-resources.gpu_units, -resources.cpu_milli, -resources.memory_bytes, unit.id)
 
 
-def models_for(unit: ResourceUnit, free: Mapping[str, Load]) -> list[GpuModel]:
+def models_for(unit: ResourceUnit, free: Mapping[str, Load]) -> Sequence[GpuModel | None]:
     """The models at hand that will do, the most plentiful first: rare ones are kept for those who ask for them."""
     totals: dict[GpuModel, int] = {}
     for load in free.values():
@@ -146,31 +181,8 @@ def models_for(unit: ResourceUnit, free: Mapping[str, Load]) -> list[GpuModel]:
     return sorted(totals, key=lambda model: (-totals[model], model))
 
 
-def _place_unit(unit: ResourceUnit, free: Mapping[str, Load]) -> tuple[GpuModel | None, list[Share]] | None:
-    models: list[GpuModel | None] = [None]
-    if unit.resources.gpu_units:
-        models = [*models_for(unit, free)]
-    for model in models:
-        shares = _place_replicas(unit, demand(unit, model), free)
-        if shares is not None:
-            return model, shares
-    return None
-
-
-def _place_replicas(unit: ResourceUnit, load: Load, free: Mapping[str, Load]) -> list[Share] | None:
-    left = dict(free)
-    shares = []
-    for _ in range(unit.count):
-        fitting = [name for name, amount in left.items() if load.fits(amount)]
-        if not fitting:
-            return None
-        node = min(fitting, key=lambda name: (_slack(left[name].minus(load)), name))
-        left[node] = left[node].minus(load)
-        shares.append(Share(node=node, unit=unit.id, load=load))
-    return shares
-
-
 def _slack(left: Load) -> tuple[int, int, int]:
+    """How loosely a replica fits: less what each of them takes, which is the same everywhere."""
     return (sum(left.gpus.values()), left.cpu_milli, left.memory_bytes)
 
 
@@ -189,8 +201,7 @@ def _reasons(units: tuple[ResourceUnit, ...], free: Mapping[str, Load]) -> tuple
     reasons: list[Reason] = []
     by_models: dict[tuple[str, ...], int] = {}
     for unit in units:
-        for _ in range(unit.count):
-            want = want.plus(demand(unit, None))
+        want = want._combine(demand(unit, None), unit.count)
         if unit.resources.gpu_units:
             key = tuple(attribute.key for attribute in unit.resources.gpu_attributes)
             by_models[key] = by_models.get(key, 0) + unit.count * unit.resources.gpu_units

@@ -1,7 +1,7 @@
 """What a provider has, has promised and has let.
 
-Nothing is ever promised twice: every promise goes through `_book`, which refuses what does not fit, and what is
-free is counted anew from the reservations after each change, so that no release can leave the sums askew. A
+Nothing is ever promised twice: every promise goes through `_book`, which refuses what does not fit, and gives back
+through `release`, the only other place where what is free changes. A
 reservation lives until its moment passes, unless it became a lease; a lease lives until it is released.
 """
 
@@ -15,7 +15,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Reason
 from fondaco.protocol.resources import ResourceUnit
 from fondaco.protocol.scalars import LeaseId, Millis, PublicKey
-from fondaco.provider.capacity import Allocation, Load, Node, pack
+from fondaco.provider.capacity import Allocation, Load, Node, pack, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,25 @@ class Reservation:
 class Inventory:
     """The books over a provider's nodes."""
 
-    def __init__(self, nodes: Iterable[Node], *, per_tenant: int = limits.RESERVATIONS_PER_TENANT) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        per_tenant: int = limits.RESERVATIONS_PER_TENANT,
+        leases_per_tenant: int = limits.RESERVATIONS,
+        leases: int = limits.RESERVATIONS,
+    ) -> None:
+        """`per_tenant` bounds the reservations of one tenant; the others what it, and all, may have leased.
+
+        A promise counts as a lease there, for it may become one.
+        """
         self._nodes = {node.name: node for node in nodes}
         self._per_tenant = per_tenant
+        self._leases_per_tenant = leases_per_tenant
+        self._leases = leases
         self._reservations: dict[bytes, Reservation] = {}
-        self._free: dict[str, Load] | None = None
-        """What `free` last counted; None once anything changed."""
+        self._free = {name: node.capacity for name, node in self._nodes.items()}
+        self._everything = _amounts(total(self._free))
 
     # --- Looking ---
 
@@ -63,29 +76,42 @@ class Inventory:
 
     def free(self) -> dict[str, Load]:
         """What is neither promised nor let, by node; never negative."""
-        if self._free is None:
-            self._free = self._count_free()
         return dict(self._free)
 
-    def _count_free(self) -> dict[str, Load]:
-        free = {name: node.capacity for name, node in self._nodes.items()}
-        for reservation in self._reservations.values():
-            for name, load in reservation.allocation.by_node().items():
-                free[name] = free[name].minus(load)
-        assert not any(load.is_negative() for load in free.values()), "the inventory is over-committed"
-        return free
+    def utilisation(self, more: Allocation | None = None) -> dict[str, int]:
+        """Thousandths of all there is that are promised or let, and `more` with them.
+
+        By the names that parts of a price have: `cpu`, `memory`, `storage beta2`, `gpu h100`.
+        """
+        left = _amounts(total(self._free))
+        added = {} if more is None else _amounts(total(more.by_node()))
+        return {
+            name: min(1_000, (amount - left.get(name, 0) + added.get(name, 0)) * 1_000 // amount)
+            for name, amount in self._everything.items()
+            if amount
+        }
 
     def plan(self, units: tuple[ResourceUnit, ...], tenant: PublicKey) -> Allocation | tuple[Reason, ...]:
-        """Where `units` would run, or why nowhere.  Changes nothing."""
-        held = self.held_by(tenant)
-        if held >= self._per_tenant:
-            reason = Reason(
-                dimension="reservations for this tenant",
-                asked=str(held + 1),
-                available=f"at most {self._per_tenant}",
+        """Where `units` would run, or everything that speaks against it.  Changes nothing."""
+        reasons = self._capped(tenant)
+        found = pack(units, self.free())
+        if not isinstance(found, Allocation):
+            return reasons + found
+        return reasons or found
+
+    def _capped(self, tenant: PublicKey) -> tuple[Reason, ...]:
+        """The caps that one more reservation for this tenant would pass."""
+        mine = [one for one in self._reservations.values() if one.tenant == tenant]
+        held = sum(one.lease is None for one in mine)
+        return tuple(
+            Reason(dimension=dimension, asked=str(count + 1), available=f"at most {most}")
+            for dimension, count, most in (
+                ("reservations for this tenant", held, self._per_tenant),
+                ("leases for this tenant", len(mine), self._leases_per_tenant),
+                ("leases", len(self._reservations), self._leases),
             )
-            return (reason,)
-        return pack(units, self.free())
+            if count >= most
+        )
 
     # --- Changing ---
 
@@ -94,13 +120,13 @@ class Inventory:
     ) -> Reservation:
         """Set a planned allocation aside.
 
-        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap`, `inventory.full`, or
+        Raises `Refused`: `inventory.duplicate`, `inventory.tenant_cap` for any of the caps, `inventory.full`, or
         `inventory.overcommit` if it no longer fits.
         """
         if reservation in self._reservations:
             raise Refused("inventory.duplicate", "this order and group already hold a reservation")
-        if self.held_by(tenant) >= self._per_tenant:
-            raise Refused("inventory.tenant_cap", f"one tenant may hold {self._per_tenant} reservations")
+        for reason in self._capped(tenant):
+            raise Refused("inventory.tenant_cap", str(reason))
         if len(self._reservations) >= limits.RESERVATIONS:
             raise Refused("inventory.full", f"at most {limits.RESERVATIONS} reservations and leases")
         entry = Reservation(id=reservation, tenant=tenant, allocation=allocation, expires_at=expires_at)
@@ -108,14 +134,15 @@ class Inventory:
         return entry
 
     def _book(self, entry: Reservation) -> None:
-        free = self.free()
-        for name, load in entry.allocation.by_node().items():
-            if name not in free:
+        taken = entry.allocation.by_node()
+        for name, load in taken.items():
+            if name not in self._free:
                 raise Refused("inventory.overcommit", f"there is no node {name!r}")
-            if load.is_negative() or not load.fits(free[name]):
+            if load.is_negative() or not load.fits(self._free[name]):
                 raise Refused("inventory.overcommit", f"node {name!r} has no room for this any more")
+        for name, load in taken.items():
+            self._free[name] = self._free[name].minus(load)
         self._reservations[entry.id] = entry
-        self._free = None
 
     def extend(self, reservation: bytes, expires_at: Millis) -> None:
         """Hold a reservation longer, for a bid that replaced another.  Raises `Refused` `inventory.unknown`."""
@@ -136,8 +163,13 @@ class Inventory:
 
     def release(self, reservation: bytes) -> bool:
         """Give the resources back; whether there was anything to give."""
-        self._free = None
-        return self._reservations.pop(reservation, None) is not None
+        entry = self._reservations.pop(reservation, None)
+        if entry is None:
+            return False
+        for name, load in entry.allocation.by_node().items():
+            self._free[name] = self._free[name].plus(load)
+            assert self._free[name].fits(self._nodes[name].capacity), "more was given back than there is"
+        return True
 
     def expire(self, now: Millis) -> tuple[bytes, ...]:
         """Drop the reservations whose moment has passed; leases stay.  `now` is block time."""
@@ -169,3 +201,13 @@ class Inventory:
             except Refused:
                 homeless.append(entry)
         return tuple(homeless)
+
+
+def _amounts(load: Load) -> dict[str, int]:
+    """Of each thing that runs out, by the name that its part of a price has."""
+    found = {"cpu": load.cpu_milli, "memory": load.memory_bytes}
+    for name, size in load.storage_bytes.items():
+        found[f"storage {name or 'ephemeral'}"] = size
+    for model, units in load.gpus.items():
+        found[f"gpu {model.model}"] = found.get(f"gpu {model.model}", 0) + units
+    return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
-from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.market import Answer, Bid, SignedOrder
 from fondaco.protocol.messages import Message
+from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease, Provider
 from fondaco.protocol.resources import Attribute
 from fondaco.protocol.scalars import ChainId, Height, LeaseId, Millis, OrderId, PublicKey, TxId
@@ -68,8 +71,48 @@ class Market(Protocol):
         """Orders as they are admitted, beginning with those that are open; never ends."""
         ...
 
+    def bids(self) -> AsyncIterator[Bid]:
+        """Bids of anybody's as they are admitted; never ends. Some are left out where they come too fast."""
+        ...
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        """Those there are now."""
+        ...
+
+    async def publish_offer(self, offer: SignedOffer) -> None:
+        """Gossip an offer."""
+        ...
+
     async def publish(self, answer: Answer) -> None:
         """Gossip a bid or a decline, and send it to the order's reply peers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deal:
+    """A lease of anybody's, as the market remembers it: amounts over all replicas, one price for all."""
+
+    price_per_hour: int
+    cpu_milli: int
+    memory_bytes: int
+    storage_bytes: int
+    gpus: tuple[tuple[str, int], ...] = ()
+    """(`h100`, or `h100 80Gi sxm`; units)."""
+
+
+class PriceHistory(Protocol):
+    """What leases of late cost."""
+
+    def levels(self) -> Mapping[str, tuple[int, ...]]:
+        """As `pricing.market.levels` makes them; never waits, so somewhat old."""
+        ...
+
+
+class PriceProgram(Protocol):
+    """The operator's own pricing program."""
+
+    async def ask(self, question: bytes, tenant: PublicKey) -> Fraction:
+        """Micro-credits an hour for `pricing.program.question`. Raises `Refused` `pricing.program`."""
         ...
 
 

@@ -15,6 +15,7 @@ from fondaco.node.book import said
 from fondaco.protocol import addresses, codec, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Bid, Decline, Order
+from fondaco.protocol.offers import Offer
 from fondaco.protocol.records import Provider, key_provider
 from fondaco.protocol.scalars import OrderId
 
@@ -23,6 +24,7 @@ OrderCursor = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description=
 ProviderCursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
 ProviderModel = model_of(Provider, address=str)
 OrderModel = model_of(Order, id=str)
+OfferModel = model_of(Offer, address=str)
 
 
 BidAnswer = model_of(Bid, "BidAnswer", kind=Literal["bid"])
@@ -47,6 +49,14 @@ def serve_book(app: FastAPI, node: Node) -> None:
         if record is None:
             raise not_found("provider")
         return _provider(record)
+
+    @app.get("/offers", response_model=Page[OfferModel])  # type: ignore[valid-type]
+    async def offers(limit: Limit = 100, cursor: ProviderCursor = None) -> Any:
+        """What providers say they have, and what of it is free: the newest of each, by key."""
+        after = b"" if cursor is None else addresses.decode(cursor)
+        found = [signed.offer for signed in node.book.offers.all() if signed.offer.provider > after]
+        items = [{"address": addresses.encode(one.provider), **plain(one)} for one in found[:limit]]
+        return {"items": items, "next": items[-1]["address"] if len(found) > limit else None}
 
     @app.get("/orders", response_model=Page[OrderModel])  # type: ignore[valid-type]
     async def orders(limit: Limit = 100, cursor: OrderCursor = None) -> Any:

@@ -104,6 +104,12 @@ def measure_ledger(records: tuple[int, ...] = RECORDS) -> Result:
     return measure(records)
 
 
+def _provider() -> Result:
+    from fondaco.node.bench.provider import measure
+
+    return measure()
+
+
 BENCHES: dict[str, Bench] = {
     "crypto": _crypto,
     "e2e": _e2e,
@@ -113,5 +119,6 @@ BENCHES: dict[str, Bench] = {
     "simulate": _simulate,
     "sdl": _sdl,
     "selection": _selection,
+    "provider": _provider,
     "ledger": measure_ledger,
 }

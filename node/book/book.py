@@ -14,6 +14,7 @@ from fondaco.consensus.ledger.application import Execution
 from fondaco.node.book.affordable import check_affordable, payer_of
 from fondaco.node.book.entries import Entry, Place, improves, said
 from fondaco.node.book.holdings import Holdings
+from fondaco.node.book.offers import Offers
 from fondaco.node.chain import Chain
 from fondaco.node.news import News
 from fondaco.node.refusals import Refusals, counting
@@ -27,7 +28,7 @@ from fondaco.protocol.market import (
     Answer,
     Bid,
     Decline,
-    GossipItem,
+    OrderItem,
     SignedBid,
     SignedDecline,
     SignedOrder,
@@ -35,6 +36,7 @@ from fondaco.protocol.market import (
     check_decline,
     check_order,
 )
+from fondaco.protocol.offers import GossipItem, SignedOffer, check_offer
 from fondaco.protocol.records import Provider, UsedOrder, key_provider, key_used_order
 from fondaco.protocol.scalars import Hash, Millis, OrderId, PublicKey
 from fondaco.protocol.signing import message_id
@@ -54,6 +56,7 @@ class Book:
         self.holdings = Holdings()
         self.refusals = Refusals()
         """Items that did not come in, by code."""
+        self.offers = Offers(chain, self.holdings)
         self.news = News()
         """Rings when an order came in."""
         self.listeners: list[Callable[[GossipItem], None]] = []
@@ -69,6 +72,9 @@ class Book:
                 check_bid(self._chain.id, signed)
             case SignedDecline():
                 check_decline(self._chain.id, signed)
+            case SignedOffer():
+                check_offer(self._chain.id, signed)
+                return message_id(self._chain.id, signed.offer)
             case _:
                 assert_never(signed)
         return message_id(self._chain.id, said(signed))
@@ -81,7 +87,19 @@ class Book:
         with counting(self.refusals):
             if isinstance(signed, SignedOrder):
                 return self._admit_order(OrderId(message), signed, source)
+            if isinstance(signed, SignedOffer):
+                return self._admit_offer(item_id(message), signed)
             return self._admit_answer(item_id(message), signed, source)
+
+    def add_offer(self, signed: SignedOffer) -> bool:
+        """Admit our own offer; whether it was new. Raises `PeerFault` or `Refused`."""
+        return self._admit_offer(item_id(self.check(signed)), signed)
+
+    def _admit_offer(self, item: ItemId, signed: SignedOffer) -> bool:
+        if not self.offers.admit(item, signed):
+            return False
+        self._tell(signed)
+        return True
 
     def add_order(self, signed: SignedOrder, source: str = OWN) -> OrderId:
         """Admit an order. Raises `PeerFault`, or `Refused` with what the order or the ledger's state lacks."""
@@ -226,7 +244,7 @@ class Book:
         """What is held under this id."""
         found = self.holdings.place(item)
         if found is None:
-            return None
+            return self.offers.item(item)
         identity, place = found
         entry = self._find(identity)
         assert entry is not None
@@ -300,6 +318,7 @@ class Book:
     def _after_commit(self, execution: Execution) -> None:
         """Forget what expired by block time, and what became a lease."""
         now = execution.block.header.time
+        self.offers.expire(now)
         for event in execution.events:
             if isinstance(event, LeaseOpened):
                 self._end_used(event.order)
@@ -321,7 +340,7 @@ class Book:
             self._remove(identity, self.holdings.ended)
 
 
-def _size(signed: GossipItem) -> int:
+def _size(signed: OrderItem) -> int:
     """What an item counts for its share."""
     return len(codec.encode(signed)) + limits.BOOK_ITEM_OVERHEAD_BYTES
 

@@ -23,7 +23,8 @@ from fondaco.protocol.book.digests import ID_BYTES, ItemId, item_id
 from fondaco.protocol.book.rounds import Round
 from fondaco.protocol.codec import Plain
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused
-from fondaco.protocol.market import GossipItem, SignedOrder
+from fondaco.protocol.market import SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import Millis
 
 log = logging.getLogger("fondaco.book")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.output import json_option, print_json, say
+from fondaco.node.cli.provider_home import init, run, status
+from fondaco.node.cli.provider_trial import inventory, pricing
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.providing import Offering
@@ -28,7 +30,7 @@ key_option = click.option(
 
 @click.group()
 def provider() -> None:
-    """Look at a provider, and take one's own out of the market. Every figure shown is proven."""
+    """Run a provider: its prices and books, how it stands on the ledger, and the way out of the market."""
 
 
 @provider.command()
@@ -38,9 +40,9 @@ def provider() -> None:
 @json_option
 def show(address: str | None, home: Path, key: str, as_json: bool) -> None:
     """Show the provider at ADDRESS, or one's own: attributes, bond, signs of life, leases, retirement."""
-    from fondaco.node.cli.tenant import run
+    from fondaco.node.cli.tenant import run as at_once
 
-    run(_show, home, key, address, as_json)
+    at_once(_show, home, key, address, as_json)
 
 
 @provider.command()
@@ -55,9 +57,9 @@ def retire(home: Path, key: str, wait: bool, yes: bool, as_json: bool) -> None:
     Leases without such a promise end at once. Where windows have to be waited for, keep the node running, and say
     it again when they are over, or use --wait.
     """
-    from fondaco.node.cli.tenant import run
+    from fondaco.node.cli.tenant import run as at_once
 
-    run(_retire, home, key, wait, not (yes or as_json or not sys.stdin.isatty()), as_json)
+    at_once(_retire, home, key, wait, not (yes or as_json or not sys.stdin.isatty()), as_json)
 
 
 @provider.command()
@@ -168,3 +170,10 @@ def _tell(told: dict[str, Any]) -> None:
         if told["last_window_ends"]:
             lines.append(f"  the last window is over at {told['last_window_ends']}; then: fondaco provider retire")
     click.echo("\n".join(lines))
+
+
+provider.add_command(init)
+provider.add_command(run)
+provider.add_command(status)
+provider.add_command(pricing)
+provider.add_command(inventory)

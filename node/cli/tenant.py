@@ -147,7 +147,28 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
         "deposit_ucredit": plan.draft.signed.order.deposit,
         "bids": plan.answers.count_bids(),
         "declines": plan.answers.count_declines(),
+        "counter_offers": _counter_offers(plan),
     }
+
+
+def _counter_offers(plan: Plan) -> list[dict[str, Any]]:
+    """What providers that declined would have served instead."""
+    from fondaco.protocol import addresses
+
+    return [
+        {
+            "group": group,
+            "provider": addresses.encode(provider),
+            "change": offer.change.name.lower(),
+            "unit": offer.unit,
+            "subject": offer.subject,
+            "value": offer.value,
+            "price_per_hour_ucredit": offer.price_per_hour,
+        }
+        for group, declines in plan.answers.declines.items()
+        for provider, signed in declines.items()
+        for offer in signed.decline.counter_offers
+    ]
 
 
 def _finish(result: dict[str, Any], as_json: bool, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from fondaco.node.market.log import Heard
 from fondaco.node.market.shown import address, amounts, gpus, shown
 from fondaco.protocol.market import Bid, Decline, Order, SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.offers import Offer, SignedOffer
 from fondaco.protocol.scalars import ChainId
 from fondaco.protocol.signing import message_id
 
@@ -30,8 +31,31 @@ class HeardRows:
                 self._rows.put("bids", id=message_id(self._chain, bid).hex(), **_bid(bid), **seen)
             case SignedDecline(decline=decline):
                 self._rows.put("declines", id=message_id(self._chain, decline).hex(), **_decline(decline), **seen)
+            case SignedOffer(offer=offer):
+                self._offer(offer, heard.time)
             case _:
                 assert_never(heard.item)
+
+    def _offer(self, offer: Offer, seen_at: int) -> None:
+        """The newest of each provider is kept."""
+        provider = address(offer.provider)
+        newest = self._rows.one("SELECT max(serial) FROM offers WHERE provider = ?", provider)
+        if newest is not None and newest[0] is not None and newest[0] >= offer.serial:
+            return
+        self._rows.execute("DELETE FROM offers WHERE provider = ?", (provider,))
+        for line in offer.lines:
+            self._rows.put(
+                "offers",
+                provider=provider,
+                resource=line.resource.name.lower(),
+                model=line.model,
+                total=line.total,
+                free=line.free,
+                price_per_hour=line.price_per_hour,
+                serial=offer.serial,
+                expires_at=offer.expires_at,
+                seen_at=seen_at,
+            )
 
 
 def _order(order: Order) -> dict[str, Any]:
@@ -75,5 +99,6 @@ def _decline(decline: Decline) -> dict[str, Any]:
         "group_index": decline.group,
         "provider": address(decline.provider),
         "reasons": json.dumps(shown(decline.reasons)),
+        "counter_offers": json.dumps(shown(decline.counter_offers)),
         "expires_at": decline.expires_at,
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +22,9 @@ from sqlite_utils import Database
 
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import Block, CommitCertificate
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Malformed, Refused
 from fondaco.protocol.events import Event
-from fondaco.protocol.market import GossipItem
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import ChainId, Height, Millis
 
 LENGTH = struct.Struct("<I")
@@ -183,11 +183,11 @@ class EventLog:
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Entries with a higher number, in order, to the end as it is when it is reached."""
         while True:
-            batch = self._batch(after)
-            if not batch:
+            batch, last = self._batch(after)
+            if last == after:
                 return
             yield from batch
-            after = batch[-1].number
+            after = last
 
     def block(self, height: Height) -> Happened | None:
         """The block at `height`, if it is in the log."""
@@ -215,14 +215,27 @@ class EventLog:
         row = self._execute("SELECT min(height) FROM blocks WHERE time_ms >= ?", (time,)).fetchone()
         return None if row[0] is None else Height(row[0])
 
-    def _batch(self, after: int) -> list[Entry]:
+    def _batch(self, after: int) -> tuple[list[Entry], int]:
+        """The next entries, and the number of the last one looked at.
+
+        What an older program heard may be of a form that is no more; it is passed over, since nothing rests on it.
+        """
         span = (after, self.last(), BATCH)  # up to one moment: a writer may put entries between two reads
         within = "WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
         heard = self._execute(f"SELECT number, height, time_ms, value FROM heard {within}", span).fetchall()
         blocks = self._execute(f"{_BLOCKS} {within}", span).fetchall()
-        rows = [(row[0], _heard, row) for row in heard] + [(row[0], _happened, row) for row in blocks]
+        rows: list[tuple[int, Callable[[tuple[Any, ...]], Entry], tuple[Any, ...]]] = []
+        rows += [(row[0], _heard, row) for row in heard]
+        rows += [(row[0], _happened, row) for row in blocks]
         rows.sort(key=lambda one: one[0])
-        return [read(row) for _, read, row in rows[:BATCH]]
+        found = list[Entry]()
+        for _, read, row in rows[:BATCH]:
+            try:
+                found.append(read(row))
+            except Malformed:
+                if read is not _heard:
+                    raise
+        return found, rows[:BATCH][-1][0] if rows else after
 
 
 _BLOCKS = "SELECT number, height, signed_power, total_power, certificate, events, body FROM blocks"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VERSION = "2"
+VERSION = "3"
 """Of these tables; a database of another one is built anew."""
 LEDGER, GOSSIP = "ledger", "gossip"
 
@@ -337,6 +337,7 @@ _DECLINES = _table(
     group_index INTEGER which group of it
     provider TEXT who declines
     reasons JSON every dimension that failed with its numbers
+    counter_offers JSON what it would bid on instead: one change each, and the price for it
     expires_at INTEGER block time until which it stands
     {SEEN}
     """,
@@ -353,7 +354,7 @@ _OFFERS = _table(
     model TEXT the GPU's model or the storage's class; empty for what has none
     total INTEGER all there is
     free INTEGER what is not leased
-    price_per_hour INTEGER? indicative, ucredit
+    price_per_hour INTEGER? indicative, ucredit for a CPU, a GiB or a GPU
     serial INTEGER of the offer
     expires_at INTEGER block time until which it stands
     seen_at INTEGER this node's clock when it came

@@ -26,7 +26,7 @@ from fondaco.node.storage import ChainStore
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import CommitCertificate, Validator
 from fondaco.protocol.errors import FondacoError
-from fondaco.protocol.market import GossipItem
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import Height, Millis
 
 log = logging.getLogger("fondaco.market")

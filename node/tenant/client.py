@@ -252,4 +252,6 @@ def describe(answer: SignedBid | SignedDecline) -> str:
         price = show_credits(answer.bid.price_per_hour)
         return f"{addresses.encode(answer.bid.provider)[:16]} bids {price} credits/h"
     reasons = "; ".join(map(str, answer.decline.reasons))
-    return f"{addresses.encode(answer.decline.provider)[:16]} declines: {reasons}"
+    instead = "; or ".join(map(str, answer.decline.counter_offers))
+    told = f"{addresses.encode(answer.decline.provider)[:16]} declines: {reasons}"
+    return f"{told}; it would serve {instead}" if instead else told

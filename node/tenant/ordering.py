@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import trio
@@ -16,7 +16,7 @@ from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant import knowledge
 from fondaco.node.tenant.choosing import Choice
 from fondaco.node.tenant.light import LightClient
-from fondaco.protocol import limits, manifest, sdl, selection
+from fondaco.protocol import addresses, limits, manifest, sdl, selection
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import (
     Order,
@@ -240,13 +240,20 @@ async def choose(
             where=choice.where,
         )
         if ranking.best is None:
-            declines = answers.declines.get(GroupIndex(index), {}).values()
-            reasons = [str(reason) for one in declines for reason in one.decline.reasons]
-            reasons += [one.reason for one in ranking.set_aside]
-            raise Refused(
-                "bids.none",
-                f"nobody serves group {group.name!r}" + (f": {'; '.join(reasons)}" if reasons else ""),
-                hint="raise the price or ask for less" if reasons else "are providers running?",
-            )
+            raise _nobody(group, answers.declines.get(GroupIndex(index), {}).values(), ranking)
         rankings.append(ranking)
     return tuple(rankings)
+
+
+def _nobody(group: Group, declines: Iterable[SignedDecline], ranking: selection.Ranking) -> Refused:
+    """Why there is no bid to take, and the cheapest thing that somebody would bid on instead."""
+    said = [one.decline for one in declines]
+    reasons = [str(reason) for one in said for reason in one.reasons]
+    reasons += [one.reason for one in ranking.set_aside]
+    hint = "raise the price or ask for less" if reasons else "are providers running?"
+    instead = [(offer.price_per_hour, one.provider, str(offer)) for one in said for offer in one.counter_offers]
+    if instead:
+        _, provider, offer = min(instead)
+        hint = f"{addresses.encode(provider)} would serve {offer}"
+    told = f": {'; '.join(reasons)}" if reasons else ""
+    return Refused("bids.none", f"nobody serves group {group.name!r}{told}", hint=hint)

@@ -29,3 +29,10 @@ SERVED_BYTES = 8 * MIB
 SERVED_BYTES_PER_S = 512 * KIB
 CALL_BYTES = 1 * KIB
 """What a question costs of that by itself."""
+OFFERS = 1_000
+"""Providers whose offer a book holds."""
+OFFER_BYTES = 8 * KIB
+OFFER_LINES = 64
+OFFER_LIFE_MS = 900_000
+OFFER_EVERY_MS = 10_000
+"""A provider's offer takes the place of its last one no sooner than so much later."""

@@ -130,6 +130,7 @@ async def test_orders_answers_leases_and_deployments_are_shown(tmp_path: Path) -
         deployment = await get(client, f"/deployments/{deployment_id(identity).hex()}")
         assert deployment["leases"] == [opens.lease.hex()]
         assert await get(client, "/orders") == {"items": [], "next": None}
+        assert await get(client, "/offers") == {"items": [], "next": None}
         assert await get(client, f"/orders/{identity.hex()}/answers") == []
 
 

@@ -136,6 +136,7 @@ async def test_every_list_answers_and_its_pages_add_up(tmp_path: Path) -> None:
         assert await node.all("/market/offers") == await node.all("/market/attestations") == []
         (decline,) = await node.all("/market/declines")
         assert decline["reasons"] == [{"dimension": "cpu", "asked": "8", "available": "3"}]
+        assert decline["counter_offers"] == []
         lease = node.drafts[0].lease.hex()
         kinds = [one["kind"] for one in await node.all("/market/events", mentions=lease, limit=2)]
         assert (kinds[0], kinds[-1]) == ("lease_opened", "lease_closed")

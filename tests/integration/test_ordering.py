@@ -19,11 +19,12 @@ from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
 from fondaco.node.tenant import ordering, wallet
 from fondaco.node.tenant.choosing import choice
+from fondaco.node.tenant.client import describe
 from fondaco.node.tenant.ordering import Answers, Draft
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import codec, manifest, sdl
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.market import SignedBid, SignedDecline, check_order
+from fondaco.protocol.market import Change, CounterOffer, SignedBid, SignedDecline, check_order
 from fondaco.protocol.messages import Transfer
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId, PublicKey, Signature
 
@@ -160,6 +161,15 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert refusal.value.code == "bids.none"
         assert "cpu: asked 8, available 3" in refusal.value.message
         assert "raise the price" in refusal.value.hint
+        dear = CounterOffer(change=Change.PRICE, unit=0, subject="", value=9, price_per_hour=MicroCredits(9))
+        fewer = CounterOffer(change=Change.REPLICAS, unit=1, subject="", value=2, price_per_hour=MicroCredits(7))
+        order = here.draft()
+        decline = decline_by(here.paul, order.id, counter_offers=(dear, fewer))
+        assert "it would serve as asked, at 9 ucredit/h; or unit 1 with 2 replicas" in describe(decline)
+        answers = await here.collect(order, decline, window_ms=0, patience_ms=300)
+        with pytest.raises(Refused) as refusal:
+            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        assert "would serve unit 1 with 2 replicas, at 7 ucredit/h" in refusal.value.hint
 
 
 async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from fondaco.node import clock
 from fondaco.node.chain import Chain
 from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.market import Decline, Reason, SignedDecline, SignedOrder, order_id
+from fondaco.protocol.offers import Offer, Offered, OfferLine, SignedOffer
 from fondaco.protocol.scalars import (
     GroupIndex,
     Height,
@@ -147,6 +148,22 @@ def order_by(
     """An order of one group that the book takes in."""
     signed = tenant.order(a_group(price=price), deposit=MicroCredits(deposit), **other)
     return order_id(tenant.world.chain, signed.order), signed
+
+
+def offer_by(provider: Actor, *, serial: int | None = None, **other: Any) -> SignedOffer:
+    """That of a provider with four CPUs, two of them free."""
+    made = provider.world.now if serial is None else serial
+    line = OfferLine(resource=Offered.CPU_MILLI, model="", total=4_000, free=2_000, price_per_hour=MicroCredits(7))
+    offer = Offer(
+        provider=provider.key,
+        lines=(line,),
+        attributes=(),
+        policy=(),
+        serial=made,
+        expires_at=Millis(made + 600_000),
+    )
+    offer = replace(offer, **other)
+    return SignedOffer(offer=offer, signature=provider.signer.sign(provider.world.chain, offer))
 
 
 def decline_by(provider: Actor, order: OrderId, *, group: int = 0, **other: Any) -> SignedDecline:

@@ -19,7 +19,8 @@ from fondaco.node.market.log import EventLog, RawHeard
 from fondaco.node.market.service import Work
 from fondaco.node.storage import ChainStore
 from fondaco.protocol import codec
-from fondaco.protocol.market import GossipItem, order_id
+from fondaco.protocol.market import order_id
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.resources import Attribute, Group, ResourceUnit
 from fondaco.protocol.scalars import MicroCredits, Millis
 

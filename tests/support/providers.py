@@ -21,6 +21,7 @@ from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.manifest import Expose, ManifestGroup, Service
 from fondaco.protocol.market import (
     Answer,
+    Bid,
     Order,
     Receipt,
     SignedOrder,
@@ -30,6 +31,7 @@ from fondaco.protocol.market import (
     order_id,
 )
 from fondaco.protocol.messages import Activate, Alive, CloseLease, Message, Reclaim, Withdraw
+from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease, LeaseState, Provider, Reclamation
 from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
 from fondaco.protocol.scalars import (
@@ -170,8 +172,27 @@ class FakeMarket:
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[tuple[OrderId, SignedOrder]](100)
+        self._bid, self._bids = trio.open_memory_channel[Bid](100)
         self.answers, self._answered = [], trio.Event()  # type: list[Answer], trio.Event
         self.down = False
+        self.offers: list[SignedOffer] = []
+        self.quicker: list[Bid] = []
+        """Of others, that are there before ours."""
+
+    async def bids(self) -> AsyncGenerator[Bid, None]:
+        while True:
+            yield await self._bids.receive()
+
+    def hear(self, bid: Bid) -> None:
+        """Another provider's."""
+        self._bid.send_nowait(bid)
+
+    async def publish_offer(self, offer: SignedOffer) -> None:
+        await trio.lowlevel.checkpoint()
+        self.offers.append(offer)
+
+    def bids_on(self, order: OrderId) -> Sequence[Bid]:
+        return self.quicker
 
     async def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
         while True:

@@ -10,7 +10,8 @@ from fondaco.node.market.shown import address, shown
 from fondaco.node.market.why.sources import Row, Sources
 from fondaco.node.market.why.steps import Step
 from fondaco.protocol import codec
-from fondaco.protocol.market import Bid, GossipItem, Order, SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.market import Bid, Order, SignedBid, SignedDecline, SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.reasons import describe
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.signing import message_id
@@ -64,9 +65,11 @@ def bid_step(sources: Sources, signed: SignedBid, heard: Row | None, won: str | 
 def decline_step(sources: Sources, signed: SignedDecline, heard: Row) -> Step:
     decline = signed.decline
     reasons = "; ".join(map(str, decline.reasons))
+    instead = "; or ".join(map(str, decline.counter_offers))
+    told = f"{address(decline.provider)} declines group {decline.group}: {reasons}"
     return Step(
         what="decline",
-        text=f"{address(decline.provider)} declines group {decline.group}: {reasons}",
+        text=f"{told}; it would serve {instead}" if instead else told,
         time_ms=heard["seen_at"],
         height=heard["seen_height"],
         facts={

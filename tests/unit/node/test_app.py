@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.chains import Town, decline_by, order_by, town_chain
+from tests.support.chains import Town, decline_by, offer_by, order_by, town_chain
 
-from fondaco.node.app import _admit_answer, _admit_order, _judge, _prune, _sign_state, _verdict
+from fondaco.node.app import _admit_answer, _admit_offer, _admit_order, _judge, _prune, _sign_state, _verdict
 from fondaco.node.book import Book
 from fondaco.node.config import NodeConfig
 from fondaco.node.market.service import Market
@@ -115,3 +115,20 @@ def test_old_blocks_stay_until_the_market_has_them(tmp_path: Path) -> None:
         market.height = Height(6)
         _prune(node, executions[-1])
         assert chain.store.first_height() == 5
+
+
+def test_offers_are_judged_like_answers(street: tuple[Town, Book]) -> None:
+    town, book = street
+    alice, paul = town.actors("alice", "paul")
+    offer = offer_by(paul, serial=book._chain.head.time)
+    assert _judge([_admit_offer(book, codec.encode(offer), NEIGHBOUR)]) is Verdict.ACCEPT
+    assert _judge([_admit_offer(book, codec.encode(offer), NEIGHBOUR)]) is Verdict.IGNORE
+    stranger = offer_by(alice, serial=offer.offer.serial)
+    assert not _admit_offer(book, codec.encode(stranger), NEIGHBOUR), "who is not registered is ignored"
+    forged = replace(offer, signature=Signature(bytes(64)))
+    wrong = offer_by(paul, serial=offer.offer.serial, lines=())
+    for bad in (forged, wrong):
+        with pytest.raises(PeerFault):
+            _admit_offer(book, codec.encode(bad), NEIGHBOUR)
+    with pytest.raises(Malformed):
+        _admit_offer(book, b"\x90", NEIGHBOUR)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from tests.support.chains import Town, decline_by, order_by, town_chain
+from tests.support.chains import Town, decline_by, offer_by, order_by, town_chain
 from tests.support.ledger import RICH
 from tests.support.streets import Street
 
@@ -19,9 +19,11 @@ from fondaco.node.book import Book, Reconciler
 from fondaco.node.chain import Chain
 from fondaco.protocol import codec, limits
 from fondaco.protocol.book import bounds
+from fondaco.protocol.book.bounds import OFFER_EVERY_MS
 from fondaco.protocol.book.digests import BUCKETS, DIGEST_BYTES, ROOT_BYTES, item_id
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.market import GossipItem, SignedOrder
+from fondaco.protocol.market import SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import MicroCredits, Millis, Signature
 
 MINUTE = 60_000
@@ -290,3 +292,20 @@ async def test_without_neighbours_there_are_no_rounds(pair: Pair, autojump_clock
     with trio.move_on_after(60):
         await pair.there.reconciler.run()
     assert pair.there.reconciler.counters.rounds == 0
+
+
+async def test_offers_are_pulled_and_the_newer_one_takes_the_place_of_the_older(pair: Pair) -> None:
+    now = pair.here.chain.head.time
+    old = offer_by(pair.street.paul, serial=now - OFFER_EVERY_MS)
+    new, other = offer_by(pair.street.paul, serial=now), offer_by(pair.street.petra, serial=now)
+    for offer in (new, other):
+        pair.here.book.add_offer(offer)
+    pair.there.book.add_offer(old)
+    await pair.there.pulls_from(pair.here)
+    assert pair.there.book.offers.all() == pair.here.book.offers.all()
+    assert pair.there.holds(new)
+    assert not pair.there.holds(old)
+    calls = len(pair.here.calls)
+    await pair.here.pulls_from(pair.there)
+    assert pair.here.calls[calls:] == ["digests"], "nothing differs any more"
+    assert pair.here.faults == pair.there.faults == []

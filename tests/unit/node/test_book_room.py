@@ -18,7 +18,8 @@ from fondaco.protocol import limits
 from fondaco.protocol.book.digests import Index, ItemId, item_id
 from fondaco.protocol.book.shares import OWN
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.market import GossipItem, SignedOrder
+from fondaco.protocol.market import SignedOrder
+from fondaco.protocol.offers import GossipItem
 from fondaco.protocol.scalars import Millis, OrderId
 
 MINUTE = 60_000

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from tests.support.workloads import group, unit
 
-from fondaco.protocol import limits
+from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import FondacoError
 from fondaco.protocol.market import (
     Bid,
+    Change,
+    CounterOffer,
     Decline,
     Order,
     Reason,
@@ -60,6 +62,33 @@ DECLINE = Decline(
     expires_at=Millis(1),
 )
 
+COUNTER = CounterOffer(change=Change.REPLICAS, unit=1, subject="", value=2, price_per_hour=MicroCredits(7))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "unit 1 with 2 replicas, at 7 ucredit/h"),
+        ({"change": Change.PRICE}, "as asked, at 7 ucredit/h"),
+        (
+            {"change": Change.VOLUME, "subject": "data", "value": 3 << 20},
+            "unit 1 with 3 MiB of data, at 7 ucredit/h",
+        ),
+        ({"change": Change.WINDOW, "value": 3_600_000}, "with 60 minutes of notice, at 7 ucredit/h"),
+        ({"change": Change.WINDOW, "value": 0}, "without notice, at 7 ucredit/h"),
+        (
+            {"change": Change.GPU_MODEL, "subject": "vendor/nvidia/model/t4"},
+            "unit 1 on vendor/nvidia/model/t4, at 7 ucredit/h",
+        ),
+    ],
+)
+def test_a_counter_offer_says_what_to_change_and_survives_the_wire(changes: dict[str, Any], told: str) -> None:
+    offer = replace(COUNTER, **changes)
+    assert str(offer) == told
+    made = replace(DECLINE, counter_offers=(offer,))
+    declined(counter_offers=(offer,))()
+    assert codec.decode(codec.encode(made), Decline) == made
+
 
 def ordered(**changes: Any) -> Callable[[], object]:
     order = replace(ORDER, **changes)
@@ -98,6 +127,8 @@ def test_what_is_right_passes_and_an_order_is_known_by_its_signed_bytes() -> Non
         (bid(provider=TENANT.public_key), "signature.bad"),
         (declined(reasons=()), "decline.reasons"),
         (declined(provider=TENANT.public_key), "signature.bad"),
+        (declined(counter_offers=(COUNTER,) * (limits.DECLINE_COUNTER_OFFERS + 1)), "decline.counter_offers"),
+        (declined(counter_offers=(replace(COUNTER, price_per_hour=MicroCredits(0)),)), "price.too_small"),
     ],
 )
 def test_what_is_wrong_has_its_code(check: Callable[[], object], code: str) -> None:

@@ -12,12 +12,13 @@ from fondaco.protocol import limits
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.matching import GpuModel, check_offer
 from fondaco.protocol.resources import Attribute, Group
-from fondaco.protocol.scalars import Millis
-from fondaco.provider.bidding import BidPlan, DeclinePlan, MarketContext, consider
-from fondaco.provider.capacity import Load, Node
+from fondaco.protocol.scalars import MicroCredits, Millis
+from fondaco.provider.bidding import BidPlan, DeclinePlan, MarketContext, conclude, consider, prepare
+from fondaco.provider.capacity import Allocation, Load, Node
 from fondaco.provider.eligibility import Profile
 from fondaco.provider.inventory import Inventory
-from fondaco.provider.pricing import LinearScale
+from fondaco.provider.policy import Policy
+from fondaco.provider.pricing import LinearScale, UtilisationCurve
 
 H100 = GpuModel(vendor="nvidia", model="h100", ram="80Gi")
 OWN = (
@@ -144,3 +145,43 @@ def test_who_is_about_to_retire_declines_whatever_it_could_serve() -> None:
     assert declines(group(unit()), retiring=True) == [
         "retiring: asked a new lease, available none: the provider retires"
     ]
+
+
+def test_a_decline_names_everything_that_failed_not_the_first_thing_only() -> None:
+    asked = group(unit(cpu=9_000, gpus=4, models=gpu("h100")), asked=attributes(region="us"))
+    policy = Policy(most=(("gpu_units", 2),), min_deposit=7_000_000)
+    assert declines(asked, policy=policy, deposit=MicroCredits(1), reclamation_window_ms=Millis(5)) == [
+        "attribute region: asked us, available eu by its own word",
+        "policy gpu_units: asked 4, available <= 2",
+        "policy deposit: asked 0.000001, available >= 7.00",
+        "reclamation window: asked >= 5 ms, available 0 ms",
+        "cpu_milli: asked 9000, available 8000",
+        "gpu h100: asked 4, available 3",
+    ]
+
+
+def test_who_is_not_served_learns_nothing_else() -> None:
+    told = declines(group(unit(cpu=9_000)), policy=Policy(deny=frozenset({key(2)})))
+    assert len(told) == 1
+    assert told[0].startswith("tenant: ")
+
+
+def test_the_price_follows_what_is_in_use_with_the_group_itself() -> None:
+    scale = LinearScale(per_cpu=1_000_000, per_memory_gib=0, per_storage_gib={"": 0})
+    curve = UtilisationCurve(base=scale, points=((0, 0), (1_000, 1_000)))
+    assert bids(group(unit(cpu=4_000)), pricing=curve).price_per_hour == 2_000_000
+    market = context(pricing=curve)
+    draft = prepare(group(unit(cpu=4_000)), market)
+    assert isinstance(draft, Allocation)
+    market.inventory.reserve(b"r", tenant=key(2), allocation=draft, expires_at=Millis(9))
+    plan = conclude(group(unit(cpu=4_000)), replace(market, reserved=True), draft)
+    assert isinstance(plan, BidPlan)
+    assert plan.price_per_hour == 2_000_000, "what is reserved for it already counts once"
+
+
+def test_a_price_that_is_too_high_is_kept_for_a_counter_offer() -> None:
+    plan = consider(group(price=1), context())
+    assert isinstance(plan, DeclinePlan)
+    assert plan.dear is not None
+    assert plan.dear.price_per_hour == 1_000_000
+    assert not plan.final

@@ -233,3 +233,54 @@ def test_a_shrunken_machine_keeps_its_leases_before_its_reservations() -> None:
 def test_a_torn_snapshot_is_malformed(plain: object) -> None:
     with pytest.raises(Malformed):
         snapshot.from_plain(plain)
+
+
+def test_leases_are_capped_by_tenant_and_in_all_with_promises_counted() -> None:
+    inventory = Inventory([node()], leases_per_tenant=2, leases=3)
+    reserve(inventory, b"a", unit())
+    inventory.commit(b"a", LEASE)
+    reserve(inventory, b"b", unit())
+    assert refusals(inventory, unit()) == ["leases for this tenant: asked 3, available at most 2"]
+    allocation = inventory.plan((unit(),), BOB)
+    assert isinstance(allocation, Allocation)
+    inventory.reserve(b"c", tenant=BOB, allocation=allocation, expires_at=LATER)
+    assert refusals(inventory, unit(cpu=9_000)) == [
+        "leases for this tenant: asked 3, available at most 2",
+        "leases: asked 4, available at most 3",
+        "cpu_milli: asked 9000, available 5000",
+    ]
+    with pytest.raises(Refused, match="leases: asked 4"):
+        inventory.reserve(b"d", tenant=BOB, allocation=allocation, expires_at=LATER)
+
+
+def test_utilisation_counts_promises_leases_and_what_is_looked_at() -> None:
+    inventory = Inventory([node(gpus={H100: 3, T4: 1}), node("two")])
+    reserve(inventory, b"a", unit(cpu=4_000, gpus=1, models=gpu("h100")))
+    used = inventory.utilisation()
+    assert used == {
+        "cpu": 250,
+        "memory": 1_000 // 32,
+        "storage ephemeral": 5,
+        "storage beta2": 0,
+        "gpu h100": 333,
+        "gpu t4": 0,
+    }
+    more = plan(inventory, unit(cpu=4_000, gpus=1, models=gpu("h100")))
+    assert inventory.utilisation(more)["gpu h100"] == 666
+    assert Inventory([]).utilisation() == {}
+
+
+def test_a_unit_that_may_choose_its_gpus_leaves_those_that_another_needs() -> None:
+    inventory = Inventory([node(gpus={H100: 2, T4: 1})])
+    allocation = plan(
+        inventory,
+        unit(1, gpus=1, models=gpu("h100", "t4"), cpu=2_000),
+        unit(2, gpus=2, models=gpu("h100"), cpu=10),
+    )
+    assert [one.resources.gpu_attributes for one in allocation.units] == [
+        gpu("t4"),
+        gpu("h100/ram/80Gi/interface/sxm"),
+    ]
+    either = gpu("h100", "t4")
+    both = plan(inventory, unit(1, gpus=1, models=either, cpu=2_000), unit(2, gpus=1, models=gpu("h100"), count=2))
+    assert both.units[0].resources.gpu_attributes == gpu("t4")

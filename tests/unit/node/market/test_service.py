@@ -9,16 +9,17 @@ import pytest
 import trio
 from tests.support import children
 from tests.support.chains import Town, order_by, town_chain
+from tests.support.markets import marketplace
 from tests.support.network import until
 
 from fondaco.node.book import Book
 from fondaco.node.chain import Chain
 from fondaco.node.market.dump import difference
 from fondaco.node.market.index import rebuild
-from fondaco.node.market.log import EventLog
+from fondaco.node.market.log import EventLog, RawHeard
 from fondaco.node.market.service import Market
 from fondaco.protocol import limits
-from fondaco.protocol.scalars import Height
+from fondaco.protocol.scalars import Height, Millis
 
 FOLLOWS = """
 import sys
@@ -156,3 +157,13 @@ def reopened(home: Path) -> Town:
     town = Town("alice")
     time = Millis(int((home / "genesis").read_text()))
     return town.reborn(replace(town.genesis, time=time))
+
+
+def test_what_an_older_program_heard_in_another_form_is_passed_over(tmp_path: Path) -> None:
+    with marketplace(tmp_path, "tina") as market:
+        _, order = order_by(market.town.actors("tina")[0])
+        market.log.append([RawHeard(height=Height(0), time=Millis(1), raw=b"\x92\x06\x90")] * 40)
+        market.hear(order)
+        market.step()
+        assert market.index.number == market.log.last() == 41
+        assert market.row("SELECT count(*) AS many FROM orders") == {"many": 1}
