@@ -105,6 +105,11 @@ class Host:
 
         return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
 
+    def turned_away(self) -> int:
+        """Sockets closed before any cryptography since the start: too many of their address, or a banned one."""
+        count: int = self._swarm.turned_away
+        return count
+
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
         self._on_connected.append(callback)

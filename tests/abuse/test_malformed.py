@@ -1,0 +1,17 @@
+"""Input that is none, in every layer and protocol: those who send it again are banned, and the job goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.siege import besieged
+
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+async def test_the_job_goes_on_under_every_kind_of_malformed_input(tmp_path: Path) -> None:
+    async with besieged(tmp_path) as siege:
+        await siege.under("malformed", targets=["validator-0", "provider-0"])
+        counted = await siege.recovered()
+        assert all(counted[name]["host"]["peer_faults"] > 50 for name in ("validator-0", "provider-0"))
