@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
 from libp2p.custom_types import TProtocol
@@ -29,6 +30,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 
+from fondaco.node.network.handshakes import HandshakeBudget
 from fondaco.node.network.peers import Endpoint
 from fondaco.node.network.yamux import BoundedYamux
 from fondaco.protocol import limits
@@ -57,6 +59,7 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         self._admit = admit
         self.inbound: Counter[str] = Counter()
         """Inbound sockets open now, by IP address, those still shaking hands included."""
+        self.handshakes = HandshakeBudget()
         self.turned_away = 0
         self.auto_connector = NoAutoConnector(self)
 
@@ -71,10 +74,11 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         raise SwarmException("the inbound connection has ended")
 
     async def _handle_inbound_connection(self, read_write_closer: Any, maddr: Any) -> None:
-        """(8, 10) So many sockets per address, and none from a banned one; asked before any cryptography."""
+        """(8, 10) So many sockets an address, so often, and of none that is banned; before any cryptography."""
         remote = read_write_closer.get_remote_address()
         ip = remote[0] if remote else ""
-        if self.inbound[ip] >= limits.CONNECTIONS_PER_ADDRESS or not self._admit(ip):
+        full = self.inbound[ip] >= limits.CONNECTIONS_PER_ADDRESS or not self._admit(ip)
+        if full or (ip and not self.handshakes.spend(ip, trio.current_time())):
             self.turned_away += 1
             await read_write_closer.close()
             return
@@ -142,12 +146,15 @@ def connection_config() -> ConnectionConfig:
     )
 
 
-def bound_streams(swarm: Swarm, serve: StreamHandler, turned_away: Callable[[], None]) -> None:
-    """(6, 9) Every inbound stream goes through `serve`; one too many on its connection is reset unread."""
+def bound_streams(swarm: Swarm, serve: StreamHandler, turned_away: Callable[[Any], None]) -> None:
+    """(6, 9) Every inbound stream goes through `serve`; one too many on its connection is reset unread.
+
+    `turned_away` is told of whose it was.
+    """
 
     async def accept(stream: Any) -> None:
         if len(stream.swarm_conn.streams) > limits.STREAMS_PER_CONNECTION:
-            turned_away()
+            turned_away(stream.muxed_conn.peer_id)
             await stream.reset()
             return
         await serve(stream)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,7 @@ class Host:
         self._on_disconnected: list[PeerCallback] = []
         self._dialled: dict[PeerId, Address] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
+        self._excess: Counter[PeerId] = Counter()  # streams beyond the limit
         self._changed = trio.Event()
 
     # Who and where
@@ -106,9 +108,8 @@ class Host:
         return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
 
     def turned_away(self) -> int:
-        """Sockets closed before any cryptography since the start: too many of their address, or a banned one."""
-        count: int = self._swarm.turned_away
-        return count
+        """Sockets closed before any cryptography: too many of their address or network, or a banned one."""
+        return int(self._swarm.turned_away)
 
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
@@ -273,8 +274,13 @@ class Host:
 
     # What the swarm tells us
 
-    def _over_limit(self) -> None:
+    def _over_limit(self, raw_peer: Any) -> None:
+        """One stream too many is an accident, as many again as are allowed are none."""
         self.counters.streams_over_limit += 1
+        peer = PeerId(raw_peer.to_base58())
+        self._excess[peer] += 1
+        if self._excess[peer] % limits.STREAMS_PER_CONNECTION == 0:
+            self.blame(peer, PeerFault("streams.too_many", "streams far beyond what a connection may have"))
 
     def _came(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())
@@ -289,12 +295,16 @@ class Host:
             self.counters.connected += 1
             self._tell(self._on_connected, peer)
 
+    def _overran(self, raw_peer: Any) -> None:
+        self.blame(PeerId(raw_peer.to_base58()), PeerFault("yamux.window", "a window was ignored, or overflows"))
+
     def _went(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())
         if any(not connection.is_closed for connection in self._swarm.get_connections(raw_peer)):
             return
         with contextlib.suppress(KeyError):
             self._basic.get_peerstore().clear_peerdata(raw_peer)  # or it would remember every passer-by
+        self._excess.pop(peer, None)
         if self._connected.pop(peer, 0) is None:
             self.counters.disconnected += 1
             self._tell(self._on_disconnected, peer)
@@ -351,7 +361,7 @@ async def open_host(
         nursery = await stack.enter_async_context(trio.open_nursery())
         host = Host(basic, swarm, peer_id, bans, nursery)
         hardening.bound_streams(swarm, host._serve_any, host._over_limit)
-        swarm.register_notifee(Notices(host._came, host._went))
+        swarm.register_notifee(Notices(host._came, host._went, host._overran))
         keepalive = Keepalive(
             swarm.get_connections, interval_ms=keepalive_interval_ms, timeout_ms=keepalive_timeout_ms
         )

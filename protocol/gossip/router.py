@@ -21,7 +21,7 @@ https://github.com/libp2p/specs/tree/master/pubsub/gossipsub
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -99,6 +99,8 @@ class Router:
         self._accepted: OrderedDict[MessageId, _Accepted] = OrderedDict()
         """Since the last heartbeat but one, and no more than may be pending."""
         self._graylisted: set[Peer] = set()
+        self._unheard: Counter[Peer] = Counter()
+        """RPCs of graylisted neighbours since the last heartbeat."""
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -175,13 +177,21 @@ class Router:
         self._now = now or self._now
         effects = self._note(peer, rpc.subscriptions)
         if self.scores.of(peer) < self.config.score.graylist_threshold:
-            self.counters.graylisted += 1
-            return effects
+            return effects + self._unread(peer, rpc)
         for message in rpc.messages:
             effects += self._take(peer, message)
         if rpc.control and peer in self._neighbours:
             effects += self._heed(peer, rpc.control)
         return effects
+
+    def _unread(self, peer: Peer, rpc: Rpc) -> list[Effect]:
+        """Nothing of this is read; one that goes on all the same, and not for those beside it, is a flood."""
+        self.counters.graylisted += 1
+        if (rpc.messages or rpc.control) and self.scores.own(peer) < self.config.score.graylist_threshold:
+            self._unheard[peer] += 1
+            if self._unheard[peer] % self.config.unheard == 0:
+                return [Punish(peer=peer, code="gossip.flood", message="it is not heard, and goes on")]
+        return []
 
     def _note(self, peer: Peer, subscriptions: Sequence[Subscription]) -> list[Effect]:
         neighbour = self._neighbours.get(peer)
@@ -215,8 +225,7 @@ class Router:
         waiting = self._pending.get(identity)
         if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
-            self._again(peer, message.topic, identity, waiting)
-            return []
+            return self._again(peer, message.topic, identity, waiting)
         if len(self._pending) >= self.config.pending:
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
             return []
@@ -225,18 +234,20 @@ class Router:
         counters.delivered += 1
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
-    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> None:
-        """A copy of a message that we have: it counts for or against its sender, once."""
+    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> list[Effect]:
+        """A copy of a message that we have: it counts for its sender once, or against it every time."""
         accepted = self._accepted.get(identity)
         if waiting is not None:
             waiting.holders[peer] = None
         elif self._invalid.has(identity, self._now):
             self.scores.invalid(peer, topic)
+            return [Punish(peer=peer, code="gossip.rejected", message="an invalid message, known as such")]
         elif accepted is not None and peer not in accepted.holders:
             accepted.holders[peer] = None
             terms = self.config.score.topic(topic)
             if terms is not None and self._now - accepted.at <= terms.delivery_window_ms:
                 self.scores.near_first(peer, topic)
+        return []
 
     def _heed(self, peer: Peer, control: Control) -> list[Effect]:
         asked = self.lazy.offered(peer, control.ihave, self._known)
@@ -323,6 +334,7 @@ class Router:
         while self._accepted and next(iter(self._accepted.values())).at < last:
             self._accepted.popitem(last=False)
         self.lazy.heartbeat(now)
+        self._unheard.clear()
         self.scores.decay(now)
         effects = self._name_graylisted()
         grafts: dict[Peer, list[str]] = {}

@@ -15,6 +15,7 @@ from tests.support.abuses import (
     ABUSES,
     DATA,
     GO_AWAY,
+    PING_PROTOCOL,
     RST,
     SYN,
     WINDOW,
@@ -36,6 +37,7 @@ from tests.support.network import (
     until,
 )
 
+from fondaco.node.network.handshakes import HandshakeBudget
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import limits
@@ -132,8 +134,39 @@ async def test_a_peer_that_ignores_the_receive_window_is_cut_off() -> None:
                 if ours.is_closed:
                     break
         await until(lambda: not node.peers())
-        assert ours.overruns == 1
+        assert ours.overruns == node.counters.peer_faults == 1
         assert most <= limits.STREAM_WINDOW_BYTES
+
+
+async def test_credit_that_overflows_ends_the_connection_and_is_blamed() -> None:
+    async with pair() as (attacker, node):
+        stream = await attacker.open_stream(node.peer_id, PING_PROTOCOL)
+        credit = header(WINDOW, 0, stream._muxed.stream_id, 2**32 - 1)
+        with contextlib.suppress(ConnectionClosedError):
+            for _ in range(2):
+                await raw_connection(attacker, node.peer_id)._write_frame(credit)
+        await until(lambda: not node.peers())
+        assert node.counters.peer_faults == 1
+
+
+async def test_who_opens_streams_far_beyond_its_limit_is_blamed() -> None:
+    async with pair() as (attacker, node):
+        connection = raw_connection(attacker, node.peer_id)
+        for number in range(1001, 1001 + 2 * 3 * limits.STREAMS_PER_CONNECTION, 2):
+            await connection._write_frame(header(WINDOW, SYN, number, 0))
+        await until(lambda: node.counters.peer_faults == 2)
+
+
+async def test_a_network_that_shakes_hands_too_often_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs 20 ms of processor time: 50 a second from anywhere would be all there is."""
+    async with hosts(2) as (node, honest):
+        node.handle("/echo/1", echo)
+        node._swarm.handshakes = HandshakeBudget(burst=3, per_s=50)
+        sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(20)]
+        await until(lambda: node.turned_away() > 0)
+        assert await served(honest, node), "the budget grows back"
+        for socket in sockets:
+            await socket.aclose()
 
 
 async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:

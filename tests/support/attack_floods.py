@@ -198,7 +198,7 @@ async def replays(targets: list[Target], *, seconds: float) -> dict[str, Any]:
                 batches.append(message)
                 items = codec.unpack(message.data)
                 assert isinstance(items, list)
-                heard[by_name[message.topic]] += items  # type: ignore[arg-type]
+                heard[by_name[message.topic]] += items
 
         evil.on_rpc = note
         await evil.start()

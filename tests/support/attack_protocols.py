@@ -227,7 +227,7 @@ async def say(host: Host, target: Target, words: Words, *, listen_s: float) -> N
 async def malformed(targets: list[Target]) -> dict[str, Any]:
     """Every kind of malformed input, each from a peer of its own, at every target."""
     kinds = 0
-    limiter = trio.CapacityLimiter(12)
+    limiter = trio.CapacityLimiter(24)
 
     async def one(target: Target, number: int, work: Callable[[Host], Any]) -> None:
         async with limiter, peer_at(f"127.5.{number % 200}.{number // 200 + 1}", 7_000 + number) as host:
@@ -243,7 +243,7 @@ async def malformed(targets: list[Target]) -> dict[str, Any]:
             for words in everything(target.chain).values():
                 kinds += 1
                 nursery.start_soon(
-                    one, target, kinds, lambda host, do=words, to=target: say(host, to, do, listen_s=0.3)
+                    one, target, kinds, lambda host, do=words, to=target: say(host, to, do, listen_s=0.1)
                 )
     return {"kinds": kinds}
 

@@ -120,7 +120,7 @@ async def _push(host: Host, target: Target, megabytes: int) -> float:
     """Send into one stream without a look at its window; megabytes that went before we were cut off."""
     stream = await host.open_stream(target.peer, PING_PROTOCOL)
     connection = raw_connection(host, target.peer)
-    number = stream._muxed.stream_id  # type: ignore[attr-defined]
+    number = stream._muxed.stream_id
     frame = header(DATA, 0, number, 60_000) + bytes(60_000)
     sent = 0
     with contextlib.suppress(*GONE):
@@ -151,7 +151,7 @@ async def windows_overflowing(targets: list[Target]) -> dict[str, Any]:
         await host.connect(target.address)
         stream = await host.open_stream(target.peer, PING_PROTOCOL)
         connection = raw_connection(host, target.peer)
-        number = stream._muxed.stream_id  # type: ignore[attr-defined]
+        number = stream._muxed.stream_id
         with contextlib.suppress(*GONE):
             for _ in range(2_000):
                 for one in (number, 77_777, 0):
@@ -176,15 +176,11 @@ async def answers_unread(targets: list[Target], *, seconds: float) -> dict[str, 
         await stream.write(frame(codec.encode(hello(target.chain))))
         connection = raw_connection(host, target.peer)
 
-        async def nothing() -> bytes:
-            await trio.sleep_forever()
-            return b""
-
-        connection.secured_conn._receive = nothing
+        connection.secured_conn._receive = trio.sleep_forever
         with trio.move_on_after(seconds), contextlib.suppress(*GONE):
             for number in range(1, 100_000):
                 call = Call(id=number, method="blocks", timeout_ms=0, params=codec.pack([1, 50]))
-                connection_window = header(WINDOW, 0, stream._muxed.stream_id, 2**24)  # type: ignore[attr-defined]
+                connection_window = header(WINDOW, 0, stream._muxed.stream_id, 2**24)
                 await connection._write_frame(connection_window)
                 await stream.write(frame(codec.encode(call)))
                 asked += 1

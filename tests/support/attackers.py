@@ -114,8 +114,15 @@ class Gossiper:
 
     async def start(self) -> None:
         """Connect and say that we want every topic, and that they be in our mesh."""
-        await self.host.connect(self.target.address)
-        self.stream = await self.host.open_stream(self.target.peer, GOSSIP)
+        for attempt in range(10):
+            try:
+                await self.host.connect(self.target.address)
+                self.stream = await self.host.open_stream(self.target.peer, GOSSIP)
+                break
+            except FondacoError:  # a busy machine cuts handshakes short
+                if attempt == 9:
+                    raise
+                await trio.sleep(0.2)
         names = tuple(self.topic(topic) for topic in Topic)
         said = tuple(Subscription(topic=name, subscribe=True) for name in names)
         await self.say(Rpc(subscriptions=said, control=Control(graft=names)))

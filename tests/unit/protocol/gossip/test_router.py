@@ -1,5 +1,6 @@
 from typing import Any
 
+from fondaco.protocol.gossip.parameters import ScoreConfig
 from fondaco.protocol.gossip.router import (
     Deliver,
     Effect,
@@ -98,6 +99,37 @@ def test_a_rejected_message_is_dropped_and_its_source_blamed() -> None:
     assert made.verdict(message_id(b"hello"), Verdict.REJECT) == [
         Punish(peer=A, code="gossip.rejected", message="an invalid message")
     ]
+
+
+def test_whoever_says_again_what_is_known_to_be_invalid_is_blamed_every_time() -> None:
+    """Once it was scored down only: 90,000 copies of one bad batch cost its sender nothing more."""
+    made = router()
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.REJECT)
+    for peer in (A, B, B):
+        (punish,) = made.received(peer, says(HELLO))
+        assert isinstance(punish, Punish)
+        assert (punish.peer, punish.code) == (peer, "gossip.rejected")
+
+
+def test_a_graylisted_neighbour_that_goes_on_and_on_is_blamed() -> None:
+    made = router(unheard=3, score=ScoreConfig(behaviour_threshold=0.0))
+    made.scores.misdeed(A, 5)
+    flood = [made.received(A, says(HELLO)) for _ in range(7)]
+    assert [len(effects) for effects in flood] == [0, 0, 1, 0, 0, 1, 0]
+    assert flood[2] == [Punish(peer=A, code="gossip.flood", message="it is not heard, and goes on")]
+    made.heartbeat(Millis(1_000))
+    assert [made.received(A, says(HELLO)) for _ in range(2)] == [[], []], "it is counted from beat to beat"
+    assert made.received(A, Rpc()) == made.received(A, wants()) == []
+    assert made.counters.graylisted == 11
+
+
+def test_who_is_graylisted_for_the_company_at_its_address_is_not_blamed() -> None:
+    made = router(unheard=1, score=ScoreConfig(colocation_threshold=0, colocation_weight=-1_000.0))
+    made.peer_added(A, address="203.0.113.1")
+    assert made.received(A, says(HELLO)) == []
+    assert made.counters.graylisted == 1
+    assert made.scores.own(Peer("a stranger")) == 0.0
 
 
 def test_a_second_verdict_and_one_on_nothing_have_no_effect() -> None:
