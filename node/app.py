@@ -37,6 +37,7 @@ from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
+from fondaco.node.memory import return_freed_memory
 from fondaco.node.mempool import Mempool, Outcome
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
@@ -136,6 +137,7 @@ class Node:
 async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     """Start a node and run it until the block ends. Raises `Refused` for a home that cannot be used."""
     share_interpreter()
+    return_freed_memory()
     genesis = read_genesis(config.genesis)
     passphrase = config.passphrase()
     keystore = Keystore(config.keys)
