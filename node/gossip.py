@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -103,6 +104,8 @@ class _Topic:
         self.batch: list[bytes] = []
         self.batch_bytes = 0
         self.filled = trio.Event()
+        self.waiting: Counter[Peer] = Counter()
+        """Of those batches, how many came from each neighbour."""
         self.inbox, self.outbox = trio.open_memory_channel[Deliver](limits.GOSSIP_QUEUE_BATCHES)
         self.seen: SeenCache[bytes] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
         self.running = False
@@ -263,8 +266,13 @@ class Gossip:
                     pass  # names without a signed record of where they are: discovery knows better
 
     def _enqueue(self, delivery: Deliver) -> None:
+        """Half of the queue is for others: one that floods it loses its own batches, not theirs."""
+        state = self._topics[delivery.topic]
         try:
-            self._topics[delivery.topic].inbox.send_nowait(delivery)
+            if state.waiting[delivery.source] >= limits.GOSSIP_QUEUE_BATCHES // 2:
+                raise trio.WouldBlock
+            state.inbox.send_nowait(delivery)
+            state.waiting[delivery.source] += 1
         except trio.WouldBlock:
             self.shed_batches += 1
             self._perform(self.router.verdict(delivery.message_id, Verdict.IGNORE))
@@ -272,6 +280,9 @@ class Gossip:
     async def _handle(self, state: _Topic) -> None:
         """Judge one batch after the other: so no item is ever in two batches under judgement."""
         async for delivery in state.outbox:
+            state.waiting[delivery.source] -= 1
+            if not state.waiting[delivery.source]:
+                del state.waiting[delivery.source]
             verdict = await self._judge(state, delivery)
             self._perform(self.router.verdict(delivery.message_id, verdict, now=self._now()))
 
@@ -284,6 +295,7 @@ class Gossip:
         fresh = [item for item in items if state.seen.add(item_id(item), now)]
         self.items_repeated += len(items) - len(fresh)
         if not fresh:
+            self.router.repeated(delivery.source)
             return Verdict.IGNORE
         self.items_handled += len(fresh)
         assert state.handler is not None

@@ -43,6 +43,7 @@ from fondaco.protocol.gossip.effects import (
 from fondaco.protocol.gossip.lazy import Lazy, parcels
 from fondaco.protocol.gossip.mesh import Mesh, Neighbour
 from fondaco.protocol.gossip.parameters import RouterConfig
+from fondaco.protocol.gossip.repeats import Repeats
 from fondaco.protocol.gossip.score import Scores
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
@@ -98,6 +99,7 @@ class Router:
         self._pending: dict[MessageId, _Pending] = {}
         self._accepted: OrderedDict[MessageId, _Accepted] = OrderedDict()
         """Since the last heartbeat but one, and no more than may be pending."""
+        self.repeats = Repeats(self.config.repetitions)
         self._graylisted: set[Peer] = set()
         self._unheard: Counter[Peer] = Counter()
         """RPCs of graylisted neighbours since the last heartbeat."""
@@ -164,6 +166,7 @@ class Router:
             self.mesh.lost(topic, peer)
         del self._neighbours[peer]
         self.scores.removed(peer, self._now)
+        self.repeats.forget(peer)
         self._graylisted.discard(peer)
         return []
 
@@ -225,6 +228,7 @@ class Router:
         waiting = self._pending.get(identity)
         if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
+            self.repeated(peer)
             return self._again(peer, message.topic, identity, waiting)
         if len(self._pending) >= self.config.pending:
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
@@ -232,6 +236,7 @@ class Router:
         self._seen.add(identity, self._now)
         self._pending[identity] = _Pending(message, peer, {peer: None})
         counters.delivered += 1
+        self.repeats.fresh()
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
     def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: _Pending | None) -> list[Effect]:
@@ -270,6 +275,11 @@ class Router:
 
     def _known(self, topic: str, identity: MessageId) -> bool:
         return topic not in self.mesh.topics or self._seen.has(identity, self._now)
+
+    def repeated(self, peer: Peer) -> None:
+        """`peer` said what was known; the driver says so of messages that are new and hold nothing new."""
+        if self.repeats.again(peer):
+            self.scores.misdeed(peer, 1)
 
     # Messages
 
@@ -335,6 +345,7 @@ class Router:
             self._accepted.popitem(last=False)
         self.lazy.heartbeat(now)
         self._unheard.clear()
+        self.repeats.heartbeat()
         self.scores.decay(now)
         effects = self._name_graylisted()
         grafts: dict[Peer, list[str]] = {}

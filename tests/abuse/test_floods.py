@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.siege import besieged
 
-pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(600)]
 TARGETS = ["validator-0"]
 
 
@@ -17,6 +17,7 @@ async def test_the_job_goes_on_under_floods(tmp_path: Path) -> None:
         assert all(banned for _, banned in seen.values()), seen
         await siege.recovered()
         seen = await siege.under("replays", targets=TARGETS, seconds=10)
-        await siege.recovered()
+        counted = await siege.recovered()
+        assert counted["validator-0"]["mesh"]["prunes_sent"], "who repeats everything is in no mesh"
         seen = await siege.under("valid_flood", targets=TARGETS, seconds=15, rate=2_000)
         await siege.recovered()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.siege import besieged
 
-pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 async def test_the_job_goes_on_under_every_kind_of_malformed_input(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Attackers, run as a process: `python -m tests.support.attackers ATTACK HOME JSON`; what they saw, as JSON.
 
-Every attack is a function of a network's plan. Its peers dial from addresses of their own: loopback is 16 million
-of them. The process yields to the nodes it attacks (`nice`): on one machine it must not win by their processors.
+Every attack is a function of its targets; its peers dial from addresses of their own, of which loopback has plenty.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
@@ -148,7 +146,6 @@ async def _main(name: str, home: Path, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    os.nice(10)
     dial_from_source()
     for module in MODULES:
         importlib.import_module(f"tests.support.{module}")

@@ -191,3 +191,19 @@ def test_ids_are_forgotten_when_their_time_is_over() -> None:
     assert made.received(B, says(HELLO)) == []
     made.heartbeat(Millis(1000))
     assert delivered(made.received(B, says(HELLO))) == [b"hello"]
+
+
+def test_who_says_old_things_again_and_again_loses_its_place() -> None:
+    """Replays are no fault by themselves, honest neighbours overlap; but nobody has so much to repeat."""
+    made = router(repetitions=80)
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.ACCEPT)
+    for _ in range(300):
+        made.received(A, says(HELLO))
+        made.repeated(B)
+    made.received(C, says(HELLO))
+    assert made.scores.of(A) < made.config.score.graylist_threshold
+    assert made.scores.of(B) < made.config.score.graylist_threshold
+    assert made.scores.of(C) >= 0
+    made.peer_removed(B)
+    assert made.repeats.again(B) is False
