@@ -24,7 +24,7 @@ def measures(node: Node) -> dict[str, Any]:
         "cpu_ms": round(time.process_time() * 1_000, 3),
         "decided": finality.decided,
         "decision_ms": list(finality.commit_ms),
-        "host": {**asdict(node.host.counters), "turned_away": node.host.turned_away()},
+        "host": {**asdict(node.host.counters), "turned_away": node.host.turned_away},
         "consensus": _traffic(node.agreement.links),
         "gossip": _traffic(node.gossip.links),
         "mesh": asdict(node.gossip.router.counters),

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 StreamHandler = Callable[["Stream"], Awaitable[None]]
 PeerCallback = Callable[[PeerId], None]
-
 CLOSE_S = 5.0
 
 
@@ -68,7 +67,7 @@ class Host:
         self._on_disconnected: list[PeerCallback] = []
         self._dialled: dict[PeerId, Address] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
-        self._excess: Counter[PeerId] = Counter()  # streams beyond the limit
+        self._excess = Counter[PeerId]()  # streams beyond the limit, of those connected
         self._changed = trio.Event()
 
     # Who and where
@@ -83,6 +82,11 @@ class Host:
     def peers(self) -> list[PeerId]:
         """Who is connected, in either direction."""
         return list(self._connected)
+
+    @property
+    def turned_away(self) -> int:
+        """Sockets closed before any cryptography: too many of their address or network, or a banned one."""
+        return int(self._swarm.turned_away)
 
     def is_connected(self, peer: PeerId) -> bool:
         return peer in self._connected
@@ -106,10 +110,6 @@ class Host:
         from fondaco.node.network.dial import identity
 
         return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
-
-    def turned_away(self) -> int:
-        """Sockets closed before any cryptography: too many of their address or network, or a banned one."""
-        return int(self._swarm.turned_away)
 
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
@@ -276,11 +276,11 @@ class Host:
 
     def _over_limit(self, raw_peer: Any) -> None:
         """One stream too many is an accident, as many again as are allowed are none."""
-        self.counters.streams_over_limit += 1
         peer = PeerId(raw_peer.to_base58())
+        self.counters.streams_over_limit += 1
         self._excess[peer] += 1
         if self._excess[peer] % limits.STREAMS_PER_CONNECTION == 0:
-            self.blame(peer, PeerFault("streams.too_many", "streams far beyond what a connection may have"))
+            self.blame(peer, PeerFault("streams.too_many", "streams far beyond the limit"))
 
     def _came(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())
@@ -296,7 +296,7 @@ class Host:
             self._tell(self._on_connected, peer)
 
     def _overran(self, raw_peer: Any) -> None:
-        self.blame(PeerId(raw_peer.to_base58()), PeerFault("yamux.window", "a window was ignored, or overflows"))
+        self.blame(PeerId(raw_peer.to_base58()), PeerFault("yamux.window", "it ignores windows"))
 
     def _went(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())

@@ -24,7 +24,7 @@ class Pace:
         self._at = trio.current_time()
 
     async def turn(self) -> None:
-        """Return when the next frame may be taken; at once, and without a turn of the scheduler, within the pace."""
+        """Return when the next frame may be taken: within the pace at once, without a turn of the scheduler."""
         now = trio.current_time()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s) - 1
         self._at = now

@@ -163,7 +163,7 @@ async def test_a_network_that_shakes_hands_too_often_is_turned_away(monkeypatch:
         node.handle("/echo/1", echo)
         node._swarm.handshakes = HandshakeBudget(burst=3, per_s=50)
         sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(20)]
-        await until(lambda: node.turned_away() > 0)
+        await until(lambda: node.turned_away > 0)
         assert await served(honest, node), "the budget grows back"
         for socket in sockets:
             await socket.aclose()

@@ -1,6 +1,6 @@
 """Attackers, run as a process: `python -m tests.support.attackers ATTACK HOME JSON`; what they saw, as JSON.
 
-Every attack is a function of its targets; its peers dial from addresses of their own, of which loopback has plenty.
+Every attack is a function of its targets; its peers dial from addresses of their own: loopback has plenty.
 """
 
 from __future__ import annotations
