@@ -295,7 +295,7 @@ class Gossip:
         fresh = [item for item in items if state.seen.add(item_id(item), now)]
         self.items_repeated += len(items) - len(fresh)
         if not fresh:
-            self.router.repeated(delivery.source)
+            self.router.stale(delivery.source)
             return Verdict.IGNORE
         self.items_handled += len(fresh)
         assert state.handler is not None

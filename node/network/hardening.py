@@ -181,6 +181,17 @@ def check_port_free(where: Endpoint) -> None:
             ) from None
 
 
+def widen_backlog(swarm: Swarm) -> None:
+    """(8) Let many connections wait to be accepted; libp2p has 128 wait.
+
+    Where they are too many the kernel drops a newcomer's first packet, and its next try is a second later, then
+    three, then seven: beside a thousand sockets that come and go one waited for most of a minute.
+    """
+    for listener in swarm.listeners.values():
+        for one in listener.listeners:
+            one.socket.listen(limits.CONNECTIONS)
+
+
 def quiet_logs() -> None:
     """(11) Give the "libp2p" logger a handler, or its warnings go bare to stderr.
 

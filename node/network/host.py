@@ -275,7 +275,6 @@ class Host:
     # What the swarm tells us
 
     def _over_limit(self, raw_peer: Any) -> None:
-        """One stream too many is an accident, as many again as are allowed are none."""
         peer = PeerId(raw_peer.to_base58())
         self.counters.streams_over_limit += 1
         self._excess[peer] += 1
@@ -358,6 +357,7 @@ async def open_host(
         await stack.enter_async_context(basic.run(_multiaddrs(where)))
         if where is not None and not swarm.listeners:
             raise Refused("network.port_taken", f"cannot listen on {where.ip} port {where.port}")
+        hardening.widen_backlog(swarm)
         nursery = await stack.enter_async_context(trio.open_nursery())
         host = Host(basic, swarm, peer_id, bans, nursery)
         hardening.bound_streams(swarm, host._serve_any, host._over_limit)

@@ -39,6 +39,11 @@ class Repeats:
         self._debts[peer] -= self.slack // STEPS
         return True
 
+    def stale(self, peer: Peer) -> bool:
+        """What `peer` said seemed `fresh`, and holds nothing new; whether that is a misdeed."""
+        self._fresh = max(0, self._fresh - 1)
+        return self.again(peer)
+
     def forget(self, peer: Peer) -> None:
         del self._debts[peer]
 

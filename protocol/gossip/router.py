@@ -228,7 +228,8 @@ class Router:
         waiting = self._pending.get(identity)
         if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
-            self.repeated(peer)
+            if self.repeats.again(peer):
+                self.scores.misdeed(peer, 1)
             return self._again(peer, message.topic, identity, waiting)
         if len(self._pending) >= self.config.pending:
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
@@ -276,9 +277,9 @@ class Router:
     def _known(self, topic: str, identity: MessageId) -> bool:
         return topic not in self.mesh.topics or self._seen.has(identity, self._now)
 
-    def repeated(self, peer: Peer) -> None:
-        """`peer` said what was known; the driver says so of messages that are new and hold nothing new."""
-        if self.repeats.again(peer):
+    def stale(self, peer: Peer) -> None:
+        """The driver's word on a message of `peer` that was delivered: it holds nothing new."""
+        if self.repeats.stale(peer):
             self.scores.misdeed(peer, 1)
 
     # Messages

@@ -5,6 +5,7 @@ gossip's and the requests' own are tested with them.
 """
 
 import contextlib
+import socket
 from typing import Any
 
 import pytest
@@ -95,8 +96,20 @@ async def test_mute_sockets_do_not_delay_a_newcomer() -> None:
         began = trio.current_time()
         assert await echoes(honest, node)
         assert trio.current_time() - began < 1.0
-        for socket in sockets:
-            await socket.aclose()
+        for one in sockets:
+            await one.aclose()
+
+
+async def test_many_may_wait_to_be_accepted() -> None:
+    """More than libp2p's 128, while the node is busy: or the kernel has them try again seconds later."""
+    async with hosts(1) as (node,):
+        sockets = [socket.socket() for _ in range(250)]
+        for one in sockets:  # nothing is accepted meanwhile, for nothing here lets the node have a turn
+            one.settimeout(PATIENCE_S)
+            one.connect(("127.0.0.1", port(node)))
+        for one in sockets:
+            one.close()
+        await until(lambda: not node._swarm.inbound)
 
 
 async def test_one_address_holds_only_so_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +118,8 @@ async def test_one_address_holds_only_so_many_sockets(monkeypatch: pytest.Monkey
         sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(8)]
         await until(lambda: node._swarm.turned_away == 3)
         assert node._swarm.inbound["127.0.0.1"] == 5
-        for socket in sockets:
-            await socket.aclose()
+        for one in sockets:
+            await one.aclose()
         await until(lambda: not node._swarm.inbound)
 
 
@@ -165,8 +178,8 @@ async def test_a_network_that_shakes_hands_too_often_is_turned_away(monkeypatch:
         sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(20)]
         await until(lambda: node.turned_away > 0)
         assert await served(honest, node), "the budget grows back"
-        for socket in sockets:
-            await socket.aclose()
+        for one in sockets:
+            await one.aclose()
 
 
 async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:

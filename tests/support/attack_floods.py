@@ -183,8 +183,8 @@ async def valid_flood(targets: list[Target], *, seconds: float, rate: int) -> di
 
 
 @attack
-async def replays(targets: list[Target], *, seconds: float) -> dict[str, Any]:
-    """What was heard by gossip is said again and again: as it was, in other batches, and beside something new."""
+async def replays(targets: list[Target], *, within_s: float) -> dict[str, Any]:
+    """What was heard by gossip is said again and again, as it was and in other batches, until we are cut off."""
     (target,) = targets
     heard: dict[Topic, deque[bytes]] = {topic: deque(maxlen=200) for topic in Topic}
     batches: deque[Message] = deque(maxlen=200)
@@ -208,7 +208,7 @@ async def replays(targets: list[Target], *, seconds: float) -> dict[str, Any]:
         began = trio.current_time()
         chance = secrets.SystemRandom()
         with contextlib.suppress(*GONE):
-            while trio.current_time() - began < seconds and host.is_connected(target.peer):
+            while trio.current_time() - began < within_s and host.is_connected(target.peer):
                 for message in list(batches):
                     await evil.raw(wire.delimit(wire.encode(Rpc(messages=(message,)))))
                     sent += 1
@@ -217,4 +217,5 @@ async def replays(targets: list[Target], *, seconds: float) -> dict[str, Any]:
                         for _ in range(20):
                             await evil.publish(topic, *chance.choices(list(items), k=BATCH))
                             sent += 1
-        return {"sent": sent, "connected": host.is_connected(target.peer), "batches": len(batches)}
+        took = round(trio.current_time() - began, 1)
+        return {"sent": sent, "seconds": took, "banned": await cut_off(host, target), "batches": len(batches)}

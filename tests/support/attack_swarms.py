@@ -53,7 +53,7 @@ class Sybil:
 
 
 async def _swarm(target: Target, count: int, seconds: float, *, network: int, lying: bool) -> list[Sybil]:
-    """So many sybils at one node; they come back as often as they are cut off."""
+    """So many sybils at one node, for so long after all have come; who is cut off comes back."""
     made: list[Sybil] = []
 
     async def one(number: int) -> None:
@@ -72,11 +72,15 @@ async def _swarm(target: Target, count: int, seconds: float, *, network: int, ly
                         await trio.sleep(0.5)
                 await trio.sleep(1)
 
-    with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            for number in range(count):
-                nursery.start_soon(one, number)
-                await trio.sleep(0.05)
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(one, number)
+            await trio.sleep(0.05)
+        with trio.move_on_after(60):
+            while sum(sybil.seen["came"] > 0 for sybil in made) < count:
+                await trio.sleep(0.1)
+        await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
     return made
 
 
@@ -94,7 +98,7 @@ async def eclipse(targets: list[Target], *, count: int, seconds: float) -> dict[
     waits: list[float] = []
 
     async def honest() -> None:
-        await trio.sleep(seconds / 2)
+        await trio.sleep(seconds)
         async with peer_at("127.98.1.1", 30_000) as host:
             near, far = await host.connect(target.address), await host.connect(elsewhere.address)
             client = RpcClient(host, light.PROTOCOL, hello=hello(target.chain))

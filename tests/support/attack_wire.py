@@ -54,7 +54,7 @@ async def mute_sockets(targets: list[Target], *, count: int, addresses: int) -> 
                         await socket.receive_some(1_000)
             except OSError:
                 refused += 1
-            await trio.sleep(1)
+            await trio.sleep(3)
 
     async with trio.open_nursery() as nursery:
         for number in range(count):

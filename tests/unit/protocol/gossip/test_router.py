@@ -198,9 +198,11 @@ def test_who_says_old_things_again_and_again_loses_its_place() -> None:
     made = router(repetitions=80)
     made.received(A, says(HELLO))
     made.verdict(message_id(b"hello"), Verdict.ACCEPT)
-    for _ in range(300):
+    for number in range(300):
         made.received(A, says(HELLO))
-        made.repeated(B)
+        made.received(B, says(Message(topic="t", data=b"old items, batch %d" % number)))
+        made.stale(B)
+        made.verdict(message_id(b"old items, batch %d" % number), Verdict.IGNORE)
     made.received(C, says(HELLO))
     assert made.scores.of(A) < made.config.score.graylist_threshold
     assert made.scores.of(B) < made.config.score.graylist_threshold
