@@ -37,7 +37,7 @@ from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
-from fondaco.node.memory import return_freed_memory
+from fondaco.node.memory import keep_small, return_freed_memory
 from fondaco.node.mempool import Mempool, Outcome
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.links import Links
@@ -157,6 +157,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         node = _assemble(config, chain, journal, sign_state, host, keys)
+        nursery.start_soon(keep_small)
         _serve(node, nursery)
         for address in config.peers:
             host.keep_connected(Address(address))

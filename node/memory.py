@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 
+import trio
+
 from fondaco.protocol import limits
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -16,6 +18,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES = 256 * limits.KIB
 """Blocks from this size on always come from the system; setting it ends the habit described above."""
 SPARE_BYTES = 1 * limits.MIB
+TRIM_S = 10
 ARENAS = 2
 """Heaps of threads; by default there may be eight for each processor, each with free memory of its own."""
 
@@ -28,3 +31,14 @@ def return_freed_memory() -> bool:
         return False  # not glibc
     settings = ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_TRIM_THRESHOLD, SPARE_BYTES), (M_ARENA_MAX, ARENAS))
     return all(mallopt(what, value) == 1 for what, value in settings)
+
+
+async def keep_small() -> None:
+    """Every `TRIM_S` give back the free pages between those in use, too; until cancelled."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return
+    while True:
+        await trio.sleep(TRIM_S)
+        trim(SPARE_BYTES)

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 from tests.support.attack_floods import order
 from tests.support.attack_wire import GONE
-from tests.support.attackers import Gossiper, Target, attack, peer_at
+from tests.support.attackers import Gossiper, Target, attack, peer_at, reached
 from tests.support.siege import rich
 
 from fondaco.node.gossip import Topic
@@ -100,7 +100,7 @@ async def eclipse(targets: list[Target], *, count: int, seconds: float) -> dict[
     async def honest() -> None:
         await trio.sleep(seconds)
         async with peer_at("127.98.1.1", 30_000) as host:
-            near, far = await host.connect(target.address), await host.connect(elsewhere.address)
+            near, far = await reached(host, target), await reached(host, elsewhere)
             client = RpcClient(host, light.PROTOCOL, hello=hello(target.chain))
             for _ in range(5):
                 sent = order(target.chain, rich(3))

@@ -93,6 +93,15 @@ async def cut_off(host: Host, target: Target, *, within_s: float = 10.0) -> bool
     return False
 
 
+async def reached(host: Host, target: Target) -> PeerId:
+    """Connect, trying again where a busy machine cuts the handshake short. Raises `Unreachable` in the end."""
+    for _ in range(10):
+        with contextlib.suppress(FondacoError):
+            return await host.connect(target.address)
+        await trio.sleep(0.2)
+    return await host.connect(target.address)
+
+
 class Gossiper:
     """Speaks gossip as it likes: no router, one stream a side."""
 
@@ -112,15 +121,8 @@ class Gossiper:
 
     async def start(self) -> None:
         """Connect and say that we want every topic, and that they be in our mesh."""
-        for attempt in range(10):
-            try:
-                await self.host.connect(self.target.address)
-                self.stream = await self.host.open_stream(self.target.peer, GOSSIP)
-                break
-            except FondacoError:  # a busy machine cuts handshakes short
-                if attempt == 9:
-                    raise
-                await trio.sleep(0.2)
+        await reached(self.host, self.target)
+        self.stream = await self.host.open_stream(self.target.peer, GOSSIP)
         names = tuple(self.topic(topic) for topic in Topic)
         said = tuple(Subscription(topic=name, subscribe=True) for name in names)
         await self.say(Rpc(subscriptions=said, control=Control(graft=names)))
