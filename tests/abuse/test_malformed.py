@@ -1,4 +1,4 @@
-"""Input that is none, in every layer and protocol: every kind is counted against its sender, and the job goes on."""
+"""Input that is none, in every layer and protocol: it is counted against its sender, and the job goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TARGETS = ["validator-0", "provider-0"]
 
 
 async def test_the_job_goes_on_under_every_kind_of_malformed_input(tmp_path: Path) -> None:
-    """Twice: the first time warms up what only such input uses, and memory may not grow by a fifth from then on."""
+    """Twice: the first time loads what only such input uses, and from then on memory may not grow by a fifth."""
     async with besieged(tmp_path) as siege:
         await siege.under("malformed", targets=TARGETS)
         siege.memory = siege.resident()
