@@ -345,6 +345,7 @@ async def fuzz(targets: list[Target], *, seconds: float, seed: int) -> dict[str,
                                 listen_s=chance.choice((0, 0, 0.05)),
                             )
                         said += 1
+                        await trio.sleep(0.001)  # a stream that is refused at once gives nobody a turn
                         if not chance.randrange(20):
                             noise = chance.randbytes(chance.randrange(1, 3_000))
                             layer = chance.choice((abuses.on_a_new_stream(noise), abuses.on_the_wire(noise)))
