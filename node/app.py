@@ -38,6 +38,7 @@ from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
+from fondaco.node.memory import keep_small, return_freed_memory
 from fondaco.node.mempool import Mempool, Outcome
 from fondaco.node.network.address_book import AddressBook
 from fondaco.node.network.discovery import Discovery
@@ -153,6 +154,7 @@ class Node:
 async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
     """Start a node and run it until the block ends. Raises `Refused` for a home that cannot be used."""
     share_interpreter()
+    return_freed_memory()
     genesis = read_genesis(config.genesis)
     passphrase = config.passphrase()
     keystore = Keystore(config.keys)
@@ -175,6 +177,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         stack.callback(nursery.cancel_scope.cancel)
         discovery = _discovery(config, chain, host, store, keys["node"])
         node = _assemble(config, chain, journal, sign_state, host, discovery, keys)
+        nursery.start_soon(keep_small)
         _serve(node, nursery)
         nursery.start_soon(node.reach.run)
         for address in config.peers:

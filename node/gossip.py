@@ -359,6 +359,7 @@ class Gossip:
         fresh = [item for item in items if state.seen.add(item_id(item), now)]
         state.counters.repeated += len(items) - len(fresh)
         if not fresh:
+            self.router.stale(delivery.source)
             return Verdict.IGNORE
         state.counters.handled += len(fresh)
         assert state.handler is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 import trio
 
 from fondaco.protocol import limits
-from fondaco.protocol.gossip.router import Deliver
+from fondaco.protocol.gossip.router import Deliver, Peer
 
 GIVE_WAY_MS = 50
 """A batch waits no longer than this for heavier topics: under any load some of every topic is judged."""
@@ -23,6 +23,8 @@ class Inbox:
         self.rank = rank
         self.capacity = capacity
         self._waiting: deque[Deliver] = deque()
+        self._from: Counter[Peer] = Counter()
+        """Of those, how many came from each neighbour."""
         self._arrived = trio.Event()
 
     def __len__(self) -> int:
@@ -34,9 +36,13 @@ class Inbox:
         return self.capacity // 2 - len(self._waiting)
 
     def put(self, delivery: Deliver) -> bool:
-        """False if it is full. The newcomer stays outside: of it neighbours will hold copies the longest."""
-        if len(self._waiting) >= self.capacity:
+        """False if it is full. The newcomer stays outside: of it neighbours will hold copies the longest.
+
+        Half of it is for others than any one neighbour: who floods it loses its own batches, not theirs.
+        """
+        if len(self._waiting) >= self.capacity or self._from[delivery.source] >= self.capacity // 2:
             return False
+        self._from[delivery.source] += 1
         self._waiting.append(delivery)
         self._arrived.set()
         return True
@@ -48,7 +54,11 @@ class Inbox:
             await self._arrived.wait()
 
     def pop(self) -> Deliver:
-        return self._waiting.popleft()
+        delivery = self._waiting.popleft()
+        self._from[delivery.source] -= 1
+        if not self._from[delivery.source]:
+            del self._from[delivery.source]
+        return delivery
 
 
 class Turns:

@@ -15,8 +15,8 @@ def measures(node: Node) -> dict[str, Any]:
     """Processor time, decisions, and what went over which kind of stream.
 
     `decision_ms`, newest last, is the time from a proposer's beginning to the commit here, for the last of the
-    `decided` heights. What `mesh` counts is told in `protocol/gossip/counters.py`, and
-    `proposals` in `consensus/rebuilding.py`.
+    `decided` heights. `host` counts connections, streams and what peers did wrong. What `mesh` counts is told in
+    `protocol/gossip/counters.py`, and `proposals` in `consensus/rebuilding.py`.
     """
     finality = node.agreement.finality
     return {
@@ -24,6 +24,7 @@ def measures(node: Node) -> dict[str, Any]:
         "cpu_ms": round(time.process_time() * 1_000, 3),
         "decided": finality.decided,
         "decision_ms": list(finality.commit_ms),
+        "host": {**asdict(node.host.counters), "turned_away": node.host.turned_away},
         "consensus": _traffic(node.agreement.links),
         "proposals": asdict(node.agreement.proposals.rebuilder.counters),
         "gossip": _traffic(node.gossip.links),

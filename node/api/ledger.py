@@ -48,6 +48,7 @@ class Measures(Strict):
     cpu_ms: float
     decided: int
     decision_ms: list[float]
+    host: dict[str, int]
     consensus: dict[str, int]
     proposals: dict[str, int]
     gossip: dict[str, int]

@@ -13,7 +13,10 @@ from fondaco.node.cli.output import json_option, print_json, say
 if TYPE_CHECKING:
     from fondaco.node.bench import Result
 
-NAMES = tuple("crypto e2e light consensus gossip simulate ledger sdl selection provider all".split())
+NAMES = (
+    *("crypto", "e2e", "light", "consensus", "gossip", "simulate", "ledger", "sdl", "selection", "provider"),
+    "all",
+)
 NODES_MOST = 32
 """More processes than that no machine for benchmarks runs at once."""
 RECORDS_LEAST, RECORDS_MOST = 100, 10_000_000

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key
 from libp2p.custom_types import TProtocol
@@ -28,6 +29,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 
+from fondaco.node.network.handshakes import HandshakeBudget
 from fondaco.node.network.peers import Endpoint
 from fondaco.node.network.slots import Slots
 from fondaco.node.network.yamux import BoundedYamux
@@ -58,6 +60,7 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         self._slots = slots
         self.inbound = slots.addresses
         """Inbound sockets open now, by IP address, those still shaking hands included."""
+        self.handshakes = HandshakeBudget()
         self.turned_away = 0
         self.auto_connector = NoAutoConnector(self)
 
@@ -72,7 +75,7 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         raise SwarmException("the inbound connection has ended")
 
     async def _handle_inbound_connection(self, read_write_closer: Any, maddr: Any) -> None:
-        """(8, 10) So many sockets per address, and none from a banned one; asked before any cryptography."""
+        """(8, 10) So many sockets an address, so often, and of none that is banned; before any cryptography."""
         remote = read_write_closer.get_remote_address()
         ip = remote[0] if remote else ""
         if not self._admit(ip) or not self._slots.take(ip):
@@ -80,6 +83,10 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
             await read_write_closer.close()
             return
         try:
+            if ip and not self.handshakes.spend(ip, trio.current_time()):
+                self.turned_away += 1
+                await read_write_closer.close()
+                return
             await super()._handle_inbound_connection(read_write_closer, maddr)
         finally:
             self._slots.give(ip)
@@ -141,12 +148,15 @@ def connection_config() -> ConnectionConfig:
     )
 
 
-def bound_streams(swarm: Swarm, serve: StreamHandler, turned_away: Callable[[], None]) -> None:
-    """(6, 9) Every inbound stream goes through `serve`; one too many on its connection is reset unread."""
+def bound_streams(swarm: Swarm, serve: StreamHandler, turned_away: Callable[[Any], None]) -> None:
+    """(6, 9) Every inbound stream goes through `serve`; one too many on its connection is reset unread.
+
+    `turned_away` is told of whose it was.
+    """
 
     async def accept(stream: Any) -> None:
         if len(stream.swarm_conn.streams) > limits.STREAMS_PER_CONNECTION:
-            turned_away()
+            turned_away(stream.muxed_conn.peer_id)
             await stream.reset()
             return
         await serve(stream)
@@ -171,6 +181,17 @@ def check_port_free(where: Endpoint) -> None:
                 f"cannot listen on {where.ip} port {where.port}: {error.strerror or error}",
                 hint="another node may be running; choose another port",
             ) from None
+
+
+def widen_backlog(swarm: Swarm) -> None:
+    """(8) Let many connections wait to be accepted; libp2p has 128 wait.
+
+    Where they are too many the kernel drops a newcomer's first packet, and its next try is a second later, then
+    three, then seven: beside a thousand sockets that come and go one waited for most of a minute.
+    """
+    for listener in swarm.listeners.values():
+        for one in listener.listeners:
+            one.socket.listen(limits.CONNECTIONS)
 
 
 def quiet_logs() -> None:

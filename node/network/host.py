@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from fondaco.node.groups import leaves
+from fondaco.node.network import redial
 from fondaco.node.network.announcing import Announcer
 from fondaco.node.network.bans import Bans, network_of
 from fondaco.node.network.contacts import Contacts
@@ -35,7 +37,6 @@ log = logging.getLogger(__name__)
 
 StreamHandler = Callable[["Stream"], Awaitable[None]]
 PeerCallback = Callable[[PeerId], None]
-
 CLOSE_S = 5.0
 
 
@@ -55,6 +56,7 @@ class Host:
         self._on_disconnected: list[PeerCallback] = []
         self._dialled: dict[PeerId, Address] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
+        self._excess = Counter[PeerId]()  # streams beyond the limit, of those connected
         self._changed = trio.Event()
         self._announcer = Announcer(basic)
         nursery.start_soon(self._announcer.run)
@@ -71,6 +73,11 @@ class Host:
     def peers(self) -> list[PeerId]:
         """Who is connected, in either direction."""
         return list(self._connected)
+
+    @property
+    def turned_away(self) -> int:
+        """Sockets closed before any cryptography: too many of their address or network, or a banned one."""
+        return int(self._swarm.turned_away)
 
     def is_connected(self, peer: PeerId) -> bool:
         return peer in self._connected
@@ -153,27 +160,15 @@ class Host:
         known = peer in self._dialled
         self._dialled[peer] = address
         if not known:
-            self.start_soon(self._keep_connected, peer)
+            self.start_soon(redial.keep_connected, self, peer)
+
+    def dialled_at(self, peer: PeerId) -> Address:
+        """Where a peer that is kept connected is dialled, as told last."""
+        return self._dialled[peer]
 
     def keeps(self, peer: PeerId) -> bool:
         """Whether `peer` is dialled whenever it is not connected."""
         return peer in self._dialled
-
-    async def _keep_connected(self, peer: PeerId) -> None:
-        shortest, longest = (ms / 1000 for ms in limits.REDIAL_MS)
-        delay = shortest
-        while True:
-            began = trio.current_time()
-            with contextlib.suppress(Unreachable, Refused):
-                await self.connect(self._dialled[peer])
-                while peer in self._connected:
-                    await self._changed.wait()
-            # One that hangs up at once is dialled ever more seldom, too.
-            lasted = trio.current_time() - began
-            delay = shortest if lasted > longest else delay
-            self.contacts.retry(peer, trio.current_time() + delay)
-            await trio.sleep(delay)
-            delay = min(delay * 2, longest)
 
     # Streams
 
@@ -275,8 +270,12 @@ class Host:
 
     # What the swarm tells us
 
-    def _over_limit(self) -> None:
+    def _over_limit(self, raw_peer: Any) -> None:
+        peer = PeerId(raw_peer.to_base58())
         self.counters.streams_over_limit += 1
+        self._excess[peer] += 1
+        if self._excess[peer] % limits.STREAMS_PER_CONNECTION == 0:
+            self.blame(peer, PeerFault("streams.too_many", "streams far beyond the limit"))
 
     def _silent(self, raw_peer: Any) -> None:
         self.counters.silent += 1
@@ -296,12 +295,16 @@ class Host:
             self.contacts.came(peer)
             self._tell(self._on_connected, peer)
 
+    def _overran(self, raw_peer: Any) -> None:
+        self.blame(PeerId(raw_peer.to_base58()), PeerFault("yamux.window", "it ignores windows"))
+
     def _went(self, raw_peer: Any) -> None:
         peer = PeerId(raw_peer.to_base58())
         if any(not connection.is_closed for connection in self._swarm.get_connections(raw_peer)):
             return
         with contextlib.suppress(KeyError):
             self._basic.get_peerstore().clear_peerdata(raw_peer)  # or it would remember every passer-by
+        self._excess.pop(peer, None)
         if self._connected.pop(peer, None) is not None:
             self.counters.disconnected += 1
             self.contacts.left(peer, trio.current_time())
@@ -348,10 +351,11 @@ async def open_host(
         await stack.enter_async_context(basic.run(_multiaddrs(where)))
         if where is not None and not swarm.listeners:
             raise Refused("network.port_taken", f"cannot listen on {where.ip} port {where.port}")
+        hardening.widen_backlog(swarm)
         nursery = await stack.enter_async_context(trio.open_nursery())
         host = Host(basic, swarm, peer_id, bans, nursery)
         hardening.bound_streams(swarm, host._serve_any, host._over_limit)
-        swarm.register_notifee(Notices(host._came, host._went))
+        swarm.register_notifee(Notices(host._came, host._went, host._overran))
         keepalive = Keepalive(
             swarm.get_connections,
             interval_ms=keepalive_interval_ms,

@@ -5,6 +5,7 @@ What is different (network.md, points 5 and 12, and some found on the way):
 - *Receive window.* Upstream only logs when a peer ignores it, and grows it to 16 MiB; 200 MB went into a stream
   nobody read. Here a stream's buffer ends at `limits.STREAM_WINDOW_BYTES`, and a peer that goes beyond loses the
   connection. Nor is a data frame read that could not fit.
+- *Send window.* Upstream adds up whatever credit it is given; a window that overflows ends the connection.
 - *Credit.* Upstream sends a window update after nearly every read, a tenth of all CPU. Returning credit once half
   the window was read is what the specification allows.
 - *Whole frames.* A write that is cancelled half-way leaves the cipher's counter ahead of the bytes sent: the
@@ -44,6 +45,7 @@ PLAIN_DATA = struct.pack("!BBH", 0, upstream.TYPE_DATA, 0)
 """How the header begins of a frame that opens, answers and ends nothing."""
 NUMBERS = struct.Struct("!II")
 """The rest of it: the stream, and how many bytes."""
+LARGEST_WINDOW = 2**32 - 1
 LARGEST_FRAME_BYTES = upstream.MAX_MESSAGE_SIZE - upstream.HEADER_SIZE
 
 
@@ -109,10 +111,22 @@ class BoundedStream(upstream.YamuxStream):  # type: ignore[misc]
     send_closed: bool
     recv_closed: bool
     reset_received: bool
-    send_window: int
     target_recv_window: int
     recv_window: int
     _pending_recv_release: int
+
+    @property
+    def send_window(self) -> int:
+        """What the peer still takes. Credit beyond what four bytes can say is no honest peer's."""
+        window: int = self.__dict__["send_window"]
+        return window
+
+    @send_window.setter
+    def send_window(self, window: int) -> None:
+        if window > LARGEST_WINDOW:
+            self.conn.overruns += 1
+            self.conn.event_shutting_down.set()
+        self.__dict__["send_window"] = window
 
     async def write(self, data: bytes) -> None:
         size = len(data)
@@ -172,7 +186,7 @@ class BoundedYamux(upstream.Yamux):  # type: ignore[misc]
         self.stream_buffers = _Buffers(self)
         self.streams = _Streams()
         self.overruns = 0
-        """Times the peer ignored a receive window; the first ends the connection."""
+        """Times the peer ignored a receive window, or gave credit beyond all; the first ends the connection."""
 
     async def _write_frame(self, data: bytes) -> None:
         async with self._write_lock:

@@ -129,6 +129,10 @@ class RouterConfig:
     seen_ms: int = limits.SEEN_MS
     pending: int = limits.GOSSIP_PENDING
     subscriptions: int = limits.GOSSIP_SUBSCRIPTIONS
+    repetitions: int = 1_024
+    """Copies of what is known that a neighbour may send beyond what is new in a minute; see `repeats`."""
+    unheard: int = 64
+    """RPCs of a graylisted neighbour between two heartbeats that make a fault of it."""
     cache_bytes: int = limits.GOSSIP_CACHE_BYTES
     answer_bytes: int = limits.GOSSIP_ANSWER_BYTES
     backoffs: int = limits.GOSSIP_BACKOFFS

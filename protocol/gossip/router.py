@@ -40,11 +40,13 @@ from fondaco.protocol.gossip.effects import (
     Verdict,
     message_id,
 )
+from fondaco.protocol.gossip.graylist import Graylist
 from fondaco.protocol.gossip.lazy import Lazy, parcels
 from fondaco.protocol.gossip.mesh import Mesh, Neighbour
 from fondaco.protocol.gossip.missed import Missed
 from fondaco.protocol.gossip.parameters import RouterConfig
 from fondaco.protocol.gossip.pending import Accepted, Pending
+from fondaco.protocol.gossip.repeats import Repeats
 from fondaco.protocol.gossip.score import Scores
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
@@ -86,7 +88,8 @@ class Router:
         self._pending: dict[MessageId, Pending] = {}
         self._accepted: OrderedDict[MessageId, Accepted] = OrderedDict()
         """Since the last heartbeat but one, and no more than may be pending."""
-        self._graylisted: set[Peer] = set()
+        self.repeats = Repeats(self.config.repetitions)
+        self._graylist = Graylist(self.config, self.scores, self.counters)
         self.missed = Missed(self.config.pending, (self.config.history_windows - 1) * self.config.heartbeat_ms)
 
     @property
@@ -166,14 +169,14 @@ class Router:
 
     def peer_removed(self, peer: Peer) -> list[Effect]:
         """A neighbour is gone; what it wanted is forgotten, what it sent keeps its place."""
-        neighbour = self._neighbours.get(peer)
+        neighbour = self._neighbours.pop(peer, None)
         if neighbour is None:
             return []
         for topic in neighbour.wanted:
             self.mesh.lost(topic, peer)
-        del self._neighbours[peer]
         self.scores.removed(peer, self._now)
-        self._graylisted.discard(peer)
+        self.repeats.forget(peer)
+        self._graylist.forget(peer)
         return []
 
     # What neighbours say
@@ -186,8 +189,7 @@ class Router:
         self._now = now or self._now
         effects = self._note(peer, rpc.subscriptions)
         if self.scores.of(peer) < self.config.score.graylist_threshold:
-            self.counters.graylisted += 1
-            return effects
+            return effects + self._graylist.unread(peer, rpc)
         for message in rpc.messages:
             effects += self._take(peer, message)
         if rpc.control and peer in self._neighbours:
@@ -228,8 +230,9 @@ class Router:
         if waiting is not None or self._seen.has(identity, self._now):
             counters.duplicates += 1
             of_topic.duplicates += 1
-            self._again(peer, message.topic, identity, waiting)
-            return []
+            if self.repeats.again(peer):
+                self.scores.misdeed(peer, 1)
+            return self._again(peer, message.topic, identity, waiting)
         if len(self._pending) >= self.config.pending:
             of_topic.shed += 1
             counters.shed += 1  # not marked as seen: another neighbour's copy may find room
@@ -239,20 +242,23 @@ class Router:
         self._pending[identity] = Pending(message, peer, {peer: None})
         counters.delivered += 1
         of_topic.delivered += 1
+        self.repeats.fresh()
         return [Deliver(topic=message.topic, data=message.data, message_id=identity, source=peer)]
 
-    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: Pending | None) -> None:
-        """A copy of a message that we have: it counts for or against its sender, once."""
+    def _again(self, peer: Peer, topic: str, identity: MessageId, waiting: Pending | None) -> list[Effect]:
+        """A copy of a message that we have: it counts for its sender once, or against it every time."""
         accepted = self._accepted.get(identity)
         if waiting is not None:
             waiting.holders[peer] = None
         elif self._invalid.has(identity, self._now):
             self.scores.invalid(peer, topic)
+            return [Punish(peer=peer, code="gossip.rejected", message="an invalid message, known as such")]
         elif accepted is not None and peer not in accepted.holders:
             accepted.holders[peer] = None
             terms = self.config.score.topic(topic)
             if terms is not None and self._now - accepted.at <= terms.delivery_window_ms:
                 self.scores.near_first(peer, topic)
+        return []
 
     def _heed(self, peer: Peer, control: Control) -> list[Effect]:
         asked = self.lazy.offered(peer, control.ihave, self._known)
@@ -275,6 +281,11 @@ class Router:
 
     def _known(self, topic: str, identity: MessageId) -> bool:
         return topic not in self.mesh.topics or self._seen.has(identity, self._now)
+
+    def stale(self, peer: Peer) -> None:
+        """The driver's word on a message of `peer` that was delivered: it holds nothing new."""
+        if self.repeats.stale(peer):
+            self.scores.misdeed(peer, 1)
 
     # Messages
 
@@ -355,14 +366,14 @@ class Router:
     def heartbeat(self, now: Millis) -> list[Effect]:
         """Time passes: scores fade, meshes are mended, what was heard is gossiped about. Once a second or so."""
         last, self._beat_at, self._now = self._beat_at, now, now
-        self._seen.expire(now)
-        self._invalid.expire(now)
-        self.missed.expire(now)
+        for memory in (self._seen, self._invalid, self.missed):
+            memory.expire(now)
         while self._accepted and next(iter(self._accepted.values())).at < last:
             self._accepted.popitem(last=False)
         self.lazy.heartbeat(now)
+        self.repeats.heartbeat()
         self.scores.decay(now)
-        effects = self._name_graylisted()
+        effects = self._graylist.heartbeat(self._neighbours)
         grafts: dict[Peer, list[str]] = {}
         prunes: dict[Peer, list[Prune]] = {}
         offers: dict[Peer, list[IHave]] = {}
@@ -384,16 +395,6 @@ class Router:
         self.lazy.cache.shift()
         return effects
 
-    def _name_graylisted(self) -> list[Effect]:
-        """Whoever has sunk below the threshold since the last heartbeat is named to the driver, once."""
-        least = self.config.score.graylist_threshold
-        listed = {peer for peer in self._neighbours if self.scores.of(peer) < least}
-        fresh = [peer for peer in self._neighbours if peer in listed and peer not in self._graylisted]
-        self._graylisted = listed
-        return [Punish(peer=peer, code="gossip.graylisted", message="its score is too low") for peer in fresh]
-
     def _send(self, peers: tuple[Peer, ...], rpc: Rpc) -> list[Effect]:
-        if not peers:
-            return []
         self.counters.sent += len(peers)
-        return [SendRpc(peers=peers, rpc=rpc)]
+        return [SendRpc(peers=peers, rpc=rpc)] if peers else []

@@ -151,10 +151,17 @@ class Scores:
         stats = self._stats.get(peer)
         if stats is None:
             return 0.0
+        crowd = len(self._at.get(stats.address, ())) - self.config.colocation_threshold
+        return self.own(peer) + self.config.colocation_weight * max(0, crowd) ** 2
+
+    def own(self, peer: Peer) -> float:
+        """The part of the score that is its own doing: without P6."""
+        stats = self._stats.get(peer)
+        if stats is None:
+            return 0.0
         if stats.own is None:
             stats.own = self._own(stats)
-        crowd = len(self._at.get(stats.address, ())) - self.config.colocation_threshold
-        return stats.own + self.config.colocation_weight * max(0, crowd) ** 2
+        return stats.own
 
     def _own(self, stats: _Stats) -> float:
         config = self.config

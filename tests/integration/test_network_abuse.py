@@ -1,19 +1,30 @@
 """What a hostile peer can do on a connection, and that the node outlives it.
 
-Each kind runs against a live host, which must afterwards still answer an honest peer. The kinds are those that
-brought a host of the bare library down, without the ones for its pubsub, which is not used; gossip's and the
-requests' own are tested with them.
+Each kind of `tests.support.abuses` runs against a live host, which must afterwards still answer an honest peer;
+gossip's and the requests' own are tested with them.
 """
 
 import contextlib
-import struct
-from collections.abc import Awaitable, Callable
+import socket
 from typing import Any
 
 import pytest
 import trio
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.io.exceptions import ConnectionClosedError
+from tests.support.abuses import (
+    ABUSES,
+    DATA,
+    GO_AWAY,
+    PING_PROTOCOL,
+    RST,
+    SYN,
+    WINDOW,
+    Attack,
+    header,
+    on_a_new_stream,
+    on_the_wire,
+)
 from tests.support.network import (
     PATIENCE_S,
     address,
@@ -23,110 +34,15 @@ from tests.support.network import (
     pair,
     port,
     raw_connection,
-    raw_stream,
     seed,
     until,
 )
 
+from fondaco.node.network.handshakes import HandshakeBudget
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Unreachable
-from fondaco.protocol.gossip.protobuf import varint
-
-HEADER = "!BBHII"
-DATA, WINDOW, PING, GO_AWAY = range(4)
-SYN, ACK, FIN, RST = 1, 2, 4, 8
-MULTISTREAM = b"\x13/multistream/1.0.0\n"
-
-Attack = Callable[[Host, PeerId], Awaitable[object]]
-
-
-def on_a_new_stream(*writes: bytes) -> Attack:
-    """Bytes where the protocol is negotiated."""
-
-    async def attack(host: Host, peer: PeerId) -> None:
-        stream = await raw_stream(host, peer)
-        for data in writes:
-            await stream.write(data)
-
-    return attack
-
-
-def on_protocol(protocol: str, data: bytes, *, then: str = "close") -> Attack:
-    """Bytes to one of the protocols every libp2p node speaks."""
-
-    async def attack(host: Host, peer: PeerId) -> None:
-        stream = await host.open_stream(peer, protocol)
-        await stream.write(data)
-        await getattr(stream, then)()
-
-    return attack
-
-
-def on_the_wire(*frames: bytes) -> Attack:
-    """Bytes under the multiplexer."""
-
-    async def attack(host: Host, peer: PeerId) -> None:
-        connection = raw_connection(host, peer)
-        for data in frames:
-            await connection._write_frame(data)
-
-    return attack
-
-
-def header(kind: int, flags: int, stream: int, length: int) -> bytes:
-    return struct.pack(HEADER, 0, kind, flags, stream, length)
-
-
-async def open_and_leave(host: Host, peer: PeerId) -> None:
-    for _ in range(50):
-        stream = await raw_stream(host, peer)
-        await stream.reset()
-
-
-async def cut_while_writing(host: Host, peer: PeerId) -> None:
-    stream = await host.open_stream(peer, "/echo/1")
-    await stream.write(bytes(10_000))
-    await raw_connection(host, peer).cut()
-
-
-def delimited(data: bytes) -> bytes:
-    return varint(len(data)) + data
-
-
-IDENTIFY_NONSENSE = b"\x0a\x02\xff\xff" + b"\x12\x03\xff\xff\xff" + b"\x22\x01\xff" + b"\x42\x02\xff\xff"
-ABUSES: dict[str, Attack] = {
-    "multistream: garbage": on_a_new_stream(MULTISTREAM + b"\x05\xff\xff\xff\xff\n" + b"\xff" * 11),
-    "multistream: not utf-8": on_a_new_stream(MULTISTREAM + b"\x05\xff\xfe\xfd\xfc\n"),
-    "multistream: not utf-8 at once": on_a_new_stream(b"\x05\xff\xfe\xfd\xfc\n"),
-    "multistream: endless length": on_a_new_stream(b"\xff" * 40),
-    "multistream: huge length": on_a_new_stream(b"\xff\xff\xff\xff\x0f" + b"a" * 100),
-    "multistream: empty line": on_a_new_stream(MULTISTREAM, b"\x00"),
-    "multistream: unknown protocol": on_a_new_stream(MULTISTREAM, delimited(b"/no/such/1\n")),
-    "multistream: a megabyte": on_a_new_stream(*[b"x" * 60_000] * 4),
-    "identify push: garbage": on_protocol("/ipfs/id/push/1.0.0", delimited(b"\xff\xff\xff\xffgarb")),
-    "identify push: nonsense inside": on_protocol("/ipfs/id/push/1.0.0", delimited(IDENTIFY_NONSENSE)),
-    "identify push: huge length": on_protocol("/ipfs/id/push/1.0.0", b"\xff\xff\xff\xff\x0f"),
-    "identify: talks back": on_protocol("/ipfs/id/1.0.0", b"hello" * 1000),
-    "ping: partial, then reset": on_protocol("/ipfs/ping/1.0.0", b"x" * 10, then="reset"),
-    "ping: partial, then close": on_protocol("/ipfs/ping/1.0.0", b"x" * 10),
-    "echo: reset while it answers": on_protocol("/echo/1", b"x" * 200_000, then="reset"),
-    "streams: opened and left": open_and_leave,
-    "socket: cut while writing": cut_while_writing,
-    "yamux: bad version": on_the_wire(b"\x09\x09" + b"\xff" * 10, b"\x09\x09" + b"\xff" * 10),
-    "yamux: 2 GiB frame": on_the_wire(header(DATA, 0, 99, 2**31)),
-    "yamux: 2 GiB frame on a new stream": on_the_wire(header(DATA, SYN, 99, 2**31)),
-    "yamux: data for no stream": on_the_wire(header(DATA, 0, 4711, 5) + b"hello"),
-    "yamux: window for no stream": on_the_wire(header(WINDOW, 0, 4711, 2**32 - 1)),
-    "yamux: stream opened twice": on_the_wire(*[header(WINDOW, SYN, 4711, 0)] * 2),
-    "yamux: opened and reset in one": on_the_wire(header(DATA, SYN | RST, 4711, 0)),
-    "yamux: opened and ended in one": on_the_wire(header(DATA, SYN | FIN, 4711, 0)),
-    "yamux: ping answers nobody asked for": on_the_wire(*[header(PING, ACK, 0, 7)] * 20),
-    "yamux: go away": on_the_wire(header(GO_AWAY, 0, 0, 77)),
-    "yamux: half a header": on_the_wire(b"\x00\x00\x00"),
-    "yamux: half a frame": on_the_wire(header(DATA, SYN, 4711, 100) + b"half"),
-}
 
 
 async def served(honest: Host, node: Host) -> bool:
@@ -180,8 +96,20 @@ async def test_mute_sockets_do_not_delay_a_newcomer() -> None:
         began = trio.current_time()
         assert await echoes(honest, node)
         assert trio.current_time() - began < 1.0
-        for socket in sockets:
-            await socket.aclose()
+        for one in sockets:
+            await one.aclose()
+
+
+async def test_many_may_wait_to_be_accepted() -> None:
+    """More than libp2p's 128, while the node is busy: or the kernel has them try again seconds later."""
+    async with hosts(1) as (node,):
+        sockets = [socket.socket() for _ in range(250)]
+        for one in sockets:  # nothing is accepted meanwhile, for nothing here lets the node have a turn
+            one.settimeout(PATIENCE_S)
+            one.connect(("127.0.0.1", port(node)))
+        for one in sockets:
+            one.close()
+        await until(lambda: not node._swarm.inbound)
 
 
 async def test_one_address_holds_only_so_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +118,8 @@ async def test_one_address_holds_only_so_many_sockets(monkeypatch: pytest.Monkey
         sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(8)]
         await until(lambda: node._swarm.turned_away == 3)
         assert node._swarm.inbound["127.0.0.1"] == 5
-        for socket in sockets:
-            await socket.aclose()
+        for one in sockets:
+            await one.aclose()
         await until(lambda: not node._swarm.inbound)
 
 
@@ -219,8 +147,39 @@ async def test_a_peer_that_ignores_the_receive_window_is_cut_off() -> None:
                 if ours.is_closed:
                     break
         await until(lambda: not node.peers())
-        assert ours.overruns == 1
+        assert ours.overruns == node.counters.peer_faults == 1
         assert most <= limits.STREAM_WINDOW_BYTES
+
+
+async def test_credit_that_overflows_ends_the_connection_and_is_blamed() -> None:
+    async with pair() as (attacker, node):
+        stream = await attacker.open_stream(node.peer_id, PING_PROTOCOL)
+        credit = header(WINDOW, 0, stream._muxed.stream_id, 2**32 - 1)
+        with contextlib.suppress(ConnectionClosedError):
+            for _ in range(2):
+                await raw_connection(attacker, node.peer_id)._write_frame(credit)
+        await until(lambda: not node.peers())
+        assert node.counters.peer_faults == 1
+
+
+async def test_who_opens_streams_far_beyond_its_limit_is_blamed() -> None:
+    async with pair() as (attacker, node):
+        connection = raw_connection(attacker, node.peer_id)
+        for number in range(1001, 1001 + 2 * 3 * limits.STREAMS_PER_CONNECTION, 2):
+            await connection._write_frame(header(WINDOW, SYN, number, 0))
+        await until(lambda: node.counters.peer_faults == 2)
+
+
+async def test_a_network_that_shakes_hands_too_often_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs 20 ms of processor time: 50 a second from anywhere would be all there is."""
+    async with hosts(2) as (node, honest):
+        node.handle("/echo/1", echo)
+        node._swarm.handshakes = HandshakeBudget(burst=3, per_s=50)
+        sockets = [await trio.open_tcp_stream("127.0.0.1", port(node)) for _ in range(20)]
+        await until(lambda: node.turned_away > 0)
+        assert await served(honest, node), "the budget grows back"
+        for one in sockets:
+            await one.aclose()
 
 
 async def test_half_open_streams_are_bounded_and_the_rest_is_reset() -> None:

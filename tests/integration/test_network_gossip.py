@@ -230,3 +230,27 @@ async def test_garbage_on_a_gossip_stream_is_a_fault_and_leaves_the_node_alive(g
         healthy.gossip.publish(Topic.ORDERS, b"still there")
         await until(lambda: listener.got == [b"still there"])
         nursery.cancel_scope.cancel()
+
+
+async def test_who_floods_a_topic_leaves_half_of_its_queue_to_others() -> None:
+    """Once the queue took whoever came first, and what honest neighbours said meanwhile was shed."""
+    async with listeners(3, (1, 2)) as (flooder, honest, judge):
+        judged = trio.Event()
+
+        async def slow(items: list[bytes], source: PeerId) -> Verdict:
+            judge.calls.append((items, source))
+            await judged.wait()
+            return Verdict.IGNORE
+
+        state = judge.gossip._topic(Topic.ORDERS)
+        state.handler = slow
+        state.inbox.capacity = 8
+        name = topic_name(CHAIN, Topic.ORDERS)
+        for number in range(20):
+            flooder.gossip._perform(flooder.gossip.router.published(name, codec.pack([b"flood %d" % number])))
+        await until(lambda: judge.gossip.shed_batches >= 1)
+        honest.gossip._perform(honest.gossip.router.published(name, codec.pack([b"honest"])))
+        await until(lambda: len(state.inbox) == 5)
+        judged.set()
+        await until(lambda: b"honest" in judge.got)
+        await until(lambda: not state.inbox)

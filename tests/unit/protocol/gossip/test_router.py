@@ -1,5 +1,6 @@
 from typing import Any
 
+from fondaco.protocol.gossip.parameters import ScoreConfig
 from fondaco.protocol.gossip.router import (
     Deliver,
     Effect,
@@ -100,6 +101,37 @@ def test_a_rejected_message_is_dropped_and_its_source_blamed() -> None:
     ]
 
 
+def test_whoever_says_again_what_is_known_to_be_invalid_is_blamed_every_time() -> None:
+    """Once it was scored down only: 90,000 copies of one bad batch cost its sender nothing more."""
+    made = router()
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.REJECT)
+    for peer in (A, B, B):
+        (punish,) = made.received(peer, says(HELLO))
+        assert isinstance(punish, Punish)
+        assert (punish.peer, punish.code) == (peer, "gossip.rejected")
+
+
+def test_a_graylisted_neighbour_that_goes_on_and_on_is_blamed() -> None:
+    made = router(unheard=3, score=ScoreConfig(behaviour_threshold=0.0))
+    made.scores.misdeed(A, 5)
+    flood = [made.received(A, says(HELLO)) for _ in range(7)]
+    assert [len(effects) for effects in flood] == [0, 0, 1, 0, 0, 1, 0]
+    assert flood[2] == [Punish(peer=A, code="gossip.flood", message="it is not heard, and goes on")]
+    made.heartbeat(Millis(1_000))
+    assert [made.received(A, says(HELLO)) for _ in range(2)] == [[], []], "it is counted from beat to beat"
+    assert made.received(A, Rpc()) == made.received(A, wants()) == []
+    assert made.counters.graylisted == 11
+
+
+def test_who_is_graylisted_for_the_company_at_its_address_is_not_blamed() -> None:
+    made = router(unheard=1, score=ScoreConfig(colocation_threshold=0, colocation_weight=-1_000.0))
+    made.peer_added(A, address="203.0.113.1")
+    assert made.received(A, says(HELLO)) == []
+    assert made.counters.graylisted == 1
+    assert made.scores.own(Peer("a stranger")) == 0.0
+
+
 def test_a_second_verdict_and_one_on_nothing_have_no_effect() -> None:
     made = router()
     made.received(A, says(HELLO))
@@ -159,3 +191,21 @@ def test_ids_are_forgotten_when_their_time_is_over() -> None:
     assert made.received(B, says(HELLO)) == []
     made.heartbeat(Millis(1000))
     assert delivered(made.received(B, says(HELLO))) == [b"hello"]
+
+
+def test_who_says_old_things_again_and_again_loses_its_place() -> None:
+    """Replays are no fault by themselves, honest neighbours overlap; but nobody has so much to repeat."""
+    made = router(repetitions=80)
+    made.received(A, says(HELLO))
+    made.verdict(message_id(b"hello"), Verdict.ACCEPT)
+    for number in range(300):
+        made.received(A, says(HELLO))
+        made.received(B, says(Message(topic="t", data=b"old items, batch %d" % number)))
+        made.stale(B)
+        made.verdict(message_id(b"old items, batch %d" % number), Verdict.IGNORE)
+    made.received(C, says(HELLO))
+    assert made.scores.of(A) < made.config.score.graylist_threshold
+    assert made.scores.of(B) < made.config.score.graylist_threshold
+    assert made.scores.of(C) >= 0
+    made.peer_removed(B)
+    assert made.repeats.again(B) is False

@@ -1,0 +1,33 @@
+"""Attacks that never get as far as a protocol: the job goes on, and what they took is given back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.siege import besieged
+
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(600)]
+TARGETS = ["validator-0"]
+
+
+async def test_the_job_goes_on_under_attacks_on_connections_and_streams(tmp_path: Path) -> None:
+    async with besieged(tmp_path) as siege:
+        await siege.under("mute_sockets", targets=TARGETS, count=1_000, addresses=8)
+        await siege.under("handshakes", targets=TARGETS, seconds=8)
+        await siege.recovered()
+        await siege.under("half_open_streams", targets=TARGETS, count=3_000)
+        counted = (await siege.recovered())["validator-0"]["host"]
+        assert counted["streams_over_limit"] >= 1_000
+        assert counted["peer_faults"] >= 4
+
+
+async def test_the_job_goes_on_under_attacks_on_windows(tmp_path: Path) -> None:
+    async with besieged(tmp_path) as siege:
+        seen = await siege.under("windows_ignored", targets=TARGETS, megabytes=200)
+        assert seen["hung_up"]
+        await siege.under("windows_overflowing", targets=TARGETS)
+        counted = (await siege.recovered())["validator-0"]["host"]
+        assert counted["peer_faults"] >= 2
+        await siege.under("answers_unread", targets=TARGETS, seconds=8)
+        await siege.recovered()

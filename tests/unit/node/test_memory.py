@@ -1,0 +1,34 @@
+"""A process that freed large blocks is small again, whatever sizes came before."""
+
+import sys
+
+import pytest
+from tests.support.children import run
+
+SCRIPT = """
+import sys
+import psutil
+from fondaco.node.memory import return_freed_memory
+
+if sys.argv[1] == "told" and not return_freed_memory():
+    print("unable")
+    raise SystemExit
+first = bytearray(16 * 2**20)
+del first  # the habit: from now on blocks up to this size come from the heap
+before = psutil.Process().memory_info().rss
+blocks, kept = [], []
+for _ in range(64):
+    blocks.append(bytearray(b"x" * 2**20))
+    kept.append(bytearray(b"x" * 50_000))
+del blocks
+print((psutil.Process().memory_info().rss - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's habit")
+def test_large_blocks_go_back_to_the_system_though_small_ones_lie_between_them() -> None:
+    told = run(SCRIPT, "told").strip()
+    if told == "unable":
+        pytest.skip("not glibc")
+    assert int(told) < 8
+    assert int(run(SCRIPT, "not").strip()) > 32, "else there is no reason for this"
