@@ -96,7 +96,7 @@ async def test_what_a_slow_handler_has_no_room_for_is_counted_told_and_comes_aga
         await ours.wait_for_subscribers(Topic.STATUS)
         publish(ours, Topic.STATUS, 0)
         await until(lambda: theirs.counters.of(Topic.STATUS).handled == 1)
-        count = 1 + limits.GOSSIP_QUEUE_BATCHES + 10
+        count = 1 + limits.GOSSIP_QUEUE_BATCHES // 2 + 10
         for number in range(1, count):
             publish(ours, Topic.STATUS, number)
         await until(lambda: theirs.router.counters.delivered == count)

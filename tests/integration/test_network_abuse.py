@@ -251,7 +251,7 @@ async def test_a_cancelled_write_does_not_break_the_connection(monkeypatch: pyte
             await trio.sleep(0.01)
             await plain_finish(rest)
 
-        monkeypatch.setattr(connection.secured_conn, "_send", lambda data: 0)
+        monkeypatch.setattr(connection.secured_conn._carrier, "send_now", lambda data: 0)
         monkeypatch.setattr(connection.secured_conn, "finish", slow_finish)
         for _ in range(10):
             with trio.move_on_after(0.005):
@@ -270,7 +270,7 @@ async def test_a_socket_that_takes_nothing_is_closed(monkeypatch: pytest.MonkeyP
             await trio.sleep_forever()
 
         secured = raw_connection(one, two.peer_id).secured_conn
-        monkeypatch.setattr(secured, "_send", lambda data: 0)
+        monkeypatch.setattr(secured._carrier, "send_now", lambda data: 0)
         monkeypatch.setattr(secured, "finish", stuck)
         with pytest.raises(Unreachable, match=r"stream\.reset"):
             await stream.write(b"x" * 32)

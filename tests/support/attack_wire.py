@@ -176,7 +176,7 @@ async def answers_unread(targets: list[Target], *, seconds: float) -> dict[str, 
         await stream.write(frame(codec.encode(hello(target.chain))))
         connection = raw_connection(host, target.peer)
 
-        connection.secured_conn._receive = trio.sleep_forever
+        connection.secured_conn._carrier.receive = trio.sleep_forever
         with trio.move_on_after(seconds), contextlib.suppress(*GONE):
             for number in range(1, 100_000):
                 call = Call(id=number, method="blocks", timeout_ms=0, params=codec.pack([1, 50]))

@@ -10,9 +10,10 @@ from fondaco.node.gossip_inbox import GIVE_WAY_MS, Inbox, Turns
 from fondaco.protocol.gossip.router import Deliver, Peer, message_id
 
 
-def batch(number: int) -> Deliver:
+def batch(number: int, source: str = "") -> Deliver:
+    """Each from a neighbour of its own, unless told."""
     data = b"%d" % number
-    return Deliver(topic="t", data=data, message_id=message_id(data), source=Peer("a"))
+    return Deliver(topic="t", data=data, message_id=message_id(data), source=Peer(source or f"peer {number}"))
 
 
 def test_a_full_inbox_turns_newcomers_away_and_keeps_half_its_room_for_them() -> None:
@@ -21,6 +22,14 @@ def test_a_full_inbox_turns_newcomers_away_and_keeps_half_its_room_for_them() ->
     assert inbox.room == -2
     assert [inbox.pop().data for _ in range(3)] == [b"0", b"1", b"2"]
     assert inbox.room == 1
+
+
+def test_half_an_inbox_is_for_others_than_any_one_neighbour() -> None:
+    inbox = Inbox(1, capacity=4)
+    assert [inbox.put(batch(number, "a")) for number in range(3)] == [True, True, False]
+    assert [inbox.put(batch(number, "b")) for number in range(3, 6)] == [True, True, False]
+    inbox.pop()
+    assert inbox.put(batch(6, "a"))
 
 
 async def test_a_lighter_topic_waits_for_heavier_ones_and_not_for_ever(
