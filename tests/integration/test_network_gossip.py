@@ -15,7 +15,7 @@ from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed, PeerFault, Refused
 from fondaco.protocol.gossip import wire
 from fondaco.protocol.gossip.protobuf import varint
-from fondaco.protocol.gossip.router import Verdict
+from fondaco.protocol.gossip.router import Peer, Verdict
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 
 
