@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo testnet test heavy interop test-all coverage check format bench clean
+.PHONY: setup demo testnet test heavy interop abuse test-all coverage check format bench clean
 
 setup: $(STAMP)
 
@@ -30,7 +30,7 @@ testnet: setup
 	@$(BIN)/fondaco testnet up
 
 test: setup
-	@$(PYTEST) $(SPREAD) -m "not heavy and not interop"
+	@$(PYTEST) $(SPREAD) -m "not heavy and not interop and not abuse"
 
 # What takes too long for every day: CI runs it after the rest.
 heavy: setup
@@ -41,7 +41,11 @@ interop: setup
 	@if command -v npm >/dev/null; then cd tests/interop && npm ci --no-progress; fi
 	@$(PYTEST) -m interop tests/interop
 
-test-all: test heavy interop
+# Attackers beside a network that does its job; one after the other, since what they cost is looked at.
+abuse: setup
+	@$(PYTEST) -m abuse --durations=10 tests/abuse
+
+test-all: test heavy interop abuse
 
 # After `make test PYTEST="$(BIN)/coverage run -m pytest"`: everything together, then what is owed in full.
 coverage:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.siege import besieged
 
-pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 async def test_the_job_goes_on_under_a_minute_of_fuzz(tmp_path: Path) -> None:

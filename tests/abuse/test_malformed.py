@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.siege import besieged
 
-pytestmark = [pytest.mark.heavy, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(600)]
 TARGETS = ["validator-0", "provider-0"]
 
 
