@@ -1,4 +1,4 @@
-"""Offers: what a provider says it has, what of it is free, what it costs and whom it serves. Signed gossip.
+"""Offers: what a provider says it has, what of it is free, what it costs and whom it serves. Signed gossip, tags 7 and 23.
 
 One stands for each provider, for some minutes. Nothing binds: what an order gets is said by bids. Faults that show
 by themselves are judged here (`check_offer`); what depends on the ledger, or on the offer before, by the book.
@@ -55,7 +55,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedOffer:
-    TAG: ClassVar[int] = 19
+    TAG: ClassVar[int] = 23
     offer: Offer
     signature: Signature
 

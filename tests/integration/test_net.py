@@ -41,7 +41,7 @@ async def test_peers_and_meshes_are_shown_as_they_are(tmp_path: Path) -> None:
         assert row["address"].startswith("127.0.0.1:")
         assert {"/meshsub/1.1.0", "/fondaco/consensus/1"} <= {stream["protocol"] for stream in row["streams"]}
         assert {queue["link"] for queue in row["queues"]} == {"gossip", "consensus"}
-        assert row["topics"] == ["bids", "orders", "transactions"]
+        assert row["topics"] == ["bids", "orders", "status", "transactions"]
         score = dict(row["score"])
         assert abs(score.pop("total") - sum(score.values())) < 0.01
         assert row["faults"] == 0

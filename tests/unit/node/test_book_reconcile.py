@@ -253,7 +253,9 @@ async def test_who_asks_for_too_much_has_to_wait(pair: Pair, monkeypatch: pytest
     assert await digests("two", [differing]), "others need not"
 
 
-async def test_a_question_that_is_none_costs_as_well(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_question_that_is_none_costs_as_well(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
     monkeypatch.setattr(bounds, "SERVED_BYTES", 2 * bounds.CALL_BYTES)
     side = Side(pair.here.chain, pair.here.book)
     codes = []
