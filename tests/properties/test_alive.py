@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.ledger import FREE, MINUTE, World
@@ -13,6 +14,7 @@ from fondaco.protocol.messages import Alive
 from fondaco.protocol.records import Deployment, Lease, SignsOfLife
 from fondaco.protocol.scalars import Millis, PublicKey
 
+pytestmark = pytest.mark.timeout(300)  # a hundred lives, on a busy machine
 SOMEBODY = PublicKey(bytes(32))
 COVER = 100
 steps = st.lists(st.integers(1, 3 * COVER), min_size=1, max_size=12)
