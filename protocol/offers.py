@@ -1,7 +1,8 @@
 """Offers: what a provider says it has, what of it is free, what it costs and whom it serves. Signed gossip.
 
-Tags 7 and 23. One stands for each provider, for some minutes. Nothing binds: what an order gets is said by bids. Faults that show
-by themselves are judged here (`check_offer`); what depends on the ledger, or on the offer before, by the book.
+Tags 7 and 23. One stands for each provider, for some minutes. Nothing binds: what an order gets is said by bids.
+Faults that show by themselves are judged here (`check_offer`); what depends on the ledger, or on the offer before,
+by the book.
 """
 
 from __future__ import annotations
