@@ -21,9 +21,10 @@ and declines, then status.
   queue (`limits.SEND_QUEUE_BYTES`) is full the lightest topic there is shed, its oldest message first: status
   first, transactions when there is nothing else but control.
 - *For a handler that is too slow* each topic has an inbox of `limits.GOSSIP_QUEUE_BATCHES`, so that none takes
-  another's place, and a batch of a lighter topic waits for heavier inboxes to empty, though not for ever. Whatever
-  comes to a full inbox is turned away, and asked for again once half of it is empty, for as long as neighbours
-  hold it: four heartbeats. Orders and bids that are lost for all that come with a round of the book.
+  another's place, and a batch of a lighter topic waits for heavier inboxes to empty, though not for ever. One
+  neighbour may fill half of an inbox. Whatever comes to a full one is turned away, and asked for again once half
+  of it is empty, for as long as neighbours hold it: four heartbeats. Orders and bids that are lost for all that
+  come with a round of the book.
 
 Nothing is dropped in silence: `counters` has it by topic and reason, and the log says so, now and then.
 """
@@ -36,14 +37,13 @@ from dataclasses import asdict
 
 import trio
 
-from fondaco.node.gossip_counters import GossipCounters, ItemCounters, ShedLog
-from fondaco.node.gossip_inbox import Inbox, Turns
-from fondaco.node.gossip_topics import (
+from fondaco.node.gossip.counters import GossipCounters, ItemCounters, ShedLog
+from fondaco.node.gossip.inbox import Inbox, Turns
+from fondaco.node.gossip.topics import (
     CONTROL,
     ITEM_OVERHEAD_BYTES,
     LIGHTEST,
     RANKS,
-    Topic,
     decode_batch,
     item_id,
     rank_of,
@@ -74,8 +74,6 @@ from fondaco.protocol.gossip.router import (
 from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Rpc
 from fondaco.protocol.scalars import ChainId, Millis
-
-__all__ = ["PROTOCOL", "Gossip", "ItemsHandler", "Topic", "decode_batch", "item_id", "router_config", "topic_name"]
 
 PROTOCOL = "/meshsub/1.1.0"
 ItemsHandler = Callable[[list[bytes], PeerId], Awaitable[Verdict]]
@@ -262,7 +260,6 @@ class Gossip:
         if state.batch:
             data = codec.pack(state.batch)
             state.batch, state.batch_bytes = [], 0
-            self._counters.of(state.topic).batches_sent += 1
             self._perform(self.router.published(state.name, data, now=self._now()))
 
     # What the neighbours say
@@ -338,19 +335,7 @@ class Gossip:
                 self._perform(self.router.recall(state.name, inbox.room))
 
     async def _judge(self, state: TopicState, delivery: Deliver) -> Verdict:
-        counters = state.counters
-        verdict = await self._ask(state, delivery)
-        match verdict:
-            case Verdict.ACCEPT:
-                counters.accepted += 1
-            case Verdict.IGNORE:
-                counters.ignored += 1
-            case Verdict.REJECT:
-                counters.rejected += 1
-        return verdict
-
-    async def _ask(self, state: TopicState, delivery: Deliver) -> Verdict:
-        """The handler, of what it has not seen."""
+        """What the handler says of the items that it has not seen."""
         try:
             items = decode_batch(delivery.data)
         except Malformed:
@@ -376,6 +361,7 @@ class Gossip:
         while True:
             now = self._now()
             self._perform(self.router.heartbeat(now))
+            self._memo.turn()
             for state in self._topics.values():
                 state.seen.expire(now)
                 if not state.inbox and self.router.missed:
