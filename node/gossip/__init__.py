@@ -1,7 +1,7 @@
 """Gossip as the rest of the node sees it: `service` has the whole of it, the other modules its parts."""
 
 from fondaco.node.gossip.service import PROTOCOL, Gossip, ItemsHandler, TopicState
-from fondaco.node.gossip.topics import Topic, decode_batch, item_id, router_config, topic_name
+from fondaco.node.gossip.topics import Topic, decode_batch, router_config, topic_name
 
 __all__ = [
     "PROTOCOL",
@@ -10,7 +10,6 @@ __all__ = [
     "Topic",
     "TopicState",
     "decode_batch",
-    "item_id",
     "router_config",
     "topic_name",
 ]

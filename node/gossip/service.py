@@ -45,7 +45,7 @@ from fondaco.node.gossip.topics import (
     LIGHTEST,
     RANKS,
     decode_batch,
-    item_id,
+    item_key,
     rank_of,
     router_config,
     topic_name,
@@ -101,7 +101,7 @@ class TopicState:
         self.batch_bytes = 0
         self.filled = trio.Event()
         self.inbox = Inbox(self.rank)
-        self.seen: SeenCache[bytes] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
+        self.seen: SeenCache[int] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
         self.running = False
         self.took = Timings()
         """The handler's times, a batch each."""
@@ -201,7 +201,7 @@ class Gossip:
                 "gossip.item", f"an item of {len(item)} bytes; 1 to {limits.GOSSIP_ITEM_BYTES} can be sent"
             )
         state = self._topic(topic)
-        if not state.seen.add(item_id(item), self._now()):
+        if not state.seen.add(item_key(item), self._now()):
             return
         size = len(item) + ITEM_OVERHEAD_BYTES
         if state.batch_bytes + size > limits.GOSSIP_BATCH_BYTES or len(state.batch) >= limits.GOSSIP_BATCH_ITEMS:
@@ -341,7 +341,7 @@ class Gossip:
         except Malformed:
             return Verdict.REJECT
         now = self._now()
-        fresh = [item for item in items if state.seen.add(item_id(item), now)]
+        fresh = [item for item in items if state.seen.add(item_key(item), now)]
         state.counters.repeated += len(items) - len(fresh)
         if not fresh:
             self.router.stale(delivery.source)
@@ -354,7 +354,7 @@ class Gossip:
             verdict = Verdict.REJECT
         if verdict is Verdict.REJECT:
             for item in fresh:
-                state.seen.forget(item_id(item))
+                state.seen.forget(item_key(item))
         return verdict
 
     async def _heartbeat(self) -> None:

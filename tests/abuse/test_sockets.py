@@ -10,7 +10,7 @@ from tests.support.siege import besieged
 pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(600)]
 TARGETS = ["validator-0"]
 SERVED_MS = 10_000
-"""Within this a newcomer is answered though others hold or ask for everything; alone it takes a third of a second."""
+"""A newcomer is answered within this though others hold or ask for everything; alone in a third of a second."""
 
 
 async def test_the_job_goes_on_under_attacks_on_connections_and_streams(tmp_path: Path) -> None:
