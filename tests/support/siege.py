@@ -40,7 +40,7 @@ log = logging.getLogger("siege")
 HELLO = demo.HELLO.read_bytes()
 GROWTH = 1.2
 """Of resident memory, once all is over."""
-WORK: Any = {"rate": 300, "seconds": 40, "settle_s": 0}
+WORK: Any = {"rate": 600, "seconds": 20, "settle_s": 0}
 """Honest transfers before memory is looked at: as many as fill the caches of the ledger and its database."""
 PATIENCE_S = 60.0
 FORGET_S = 180.0
