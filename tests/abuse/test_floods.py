@@ -9,7 +9,7 @@ from tests.support.siege import besieged
 
 from fondaco.protocol import limits
 
-pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(900)]
 TARGETS = ["validator-0"]
 TEN_TIMES = 10 * limits.BOOK_ORDERS_PER_TENANT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.siege import besieged
 
-pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.abuse, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 async def test_the_job_goes_on_among_sybils_and_no_node_is_eclipsed(tmp_path: Path) -> None:
