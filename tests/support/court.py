@@ -149,6 +149,17 @@ async def living(life: Life) -> AsyncIterator[Life]:
     life.stop()
 
 
+def alone(**params: Any) -> Town:
+    """A town with one validator."""
+    return Town("alice", "bob", **params)
+
+
+def pay(town: Town, life: Life, amount: int = 1) -> None:
+    """Have a payment of alice to bob wait at `life`."""
+    alice, bob = town.actors("alice", "bob")
+    life.mempool.add(town.sign(alice.pays(bob, amount), at=clock.now()))
+
+
 class Court:
     """One of four validators, not the first proposer, with the other keys at hand."""
 
