@@ -1,9 +1,9 @@
-"""A provider's world, small: a chain that is a dictionary, a market that is a queue, workloads in this process."""
+"""A provider's machine in this process: workloads, streams, and a chain and a market of its own around it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,42 +11,28 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from tests.support.fake_market import FakeChain, FakeMarket
+from tests.support.hand_offs import (
+    CHAIN,
+    OTHER,
+    PROVIDER,
+    SALT,
+    SEALING,
+    START,
+    TENANT,
+    hand_off,
+    make_lease,
+    make_order,
+    manifest_group,
+    resources,
+    units_of,
+    web,
+)
 
-from fondaco.node.keys.sealing import SealingPair, seal
 from fondaco.node.tenant.channel import ChannelClient
-from fondaco.protocol import codec, manifest
-from fondaco.protocol.channel_calls import HandOff
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.limits import GIB, MIB
-from fondaco.protocol.manifest import Expose, ManifestGroup, Service
-from fondaco.protocol.market import (
-    Answer,
-    Bid,
-    Order,
-    Receipt,
-    SignedOrder,
-    SignedReceipt,
-    deployment_id,
-    lease_id,
-    order_id,
-)
-from fondaco.protocol.messages import Activate, Alive, CloseLease, Message, Reclaim, Withdraw
-from fondaco.protocol.offers import SignedOffer
-from fondaco.protocol.records import Lease, LeaseState, Provider, Reclamation
-from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
-from fondaco.protocol.scalars import (
-    BlindingSalt,
-    ChainId,
-    GroupIndex,
-    Height,
-    LeaseId,
-    MicroCredits,
-    Millis,
-    OrderId,
-    PublicKey,
-    Salt,
-    TxId,
-)
+from fondaco.protocol.limits import GIB
+from fondaco.protocol.records import Lease
 from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
 from fondaco.provider.bids import AgentConfig
@@ -68,153 +54,30 @@ from fondaco.provider.runtimes.port import (
     WorkloadSpec,
 )
 
-CHAIN = ChainId("test")
-TENANT, PROVIDER, OTHER = (Signer(bytes([number]) * 32) for number in (1, 2, 3))
-SEALING = SealingPair.from_seed(b"s" * 32)
-SALT = BlindingSalt(b"b" * 32)
-START = Millis(1_000_000)
-
-
-class FakeChain:
-    """A ledger of leases only: activation, withdrawal and closing as the real one judges them; a block each."""
-
-    def __init__(self) -> None:
-        self.id = CHAIN
-        self.height = Height(1)
-        self.time = START
-        self.leases: dict[LeaseId, Lease] = {}
-        self.submitted: list[Message] = []
-        self.audits: dict[PublicKey, tuple[Attribute, ...]] = {}
-        """What auditors say of the provider, by auditor."""
-        self.retires = False
-        """Whether the provider's retirement is on the ledger."""
-        self.lose = 0
-        """So many submissions are answered by `Unreachable`."""
-        self._changed = trio.Event()
-
-    def now(self) -> Millis:
-        return self.time
-
-    def alive_every_ms(self) -> Millis:
-        return Millis(600_000)
-
-    def provider(self, key: PublicKey) -> Provider | None:
-        return None
-
-    def retiring(self, provider: PublicKey) -> bool:
-        return self.retires and provider == PROVIDER.public_key
-
-    def attested(self, provider: PublicKey) -> Mapping[PublicKey, tuple[Attribute, ...]]:
-        return self.audits if provider == PROVIDER.public_key else {}
-
-    def lease(self, lease: LeaseId) -> Lease | None:
-        return self.leases.get(lease)
-
-    def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
-        return [
-            one for one in self.leases.values() if one.provider == provider and one.state is not LeaseState.CLOSED
-        ]
-
-    async def wait_above(self, height: Height) -> Height:
-        while self.height <= height:
-            await self._changed.wait()
-        return self.height
-
-    def block(self, *, ms: int = 100) -> None:
-        """Commit a block: what was changed before is now seen."""
-        self.height, self.time = Height(self.height + 1), Millis(self.time + ms)
-        rung, self._changed = self._changed, trio.Event()
-        rung.set()
-
-    def put(self, lease: Lease) -> None:
-        self.leases[lease.id] = lease
-        self.block()
-
-    def close(self, lease: LeaseId) -> None:
-        self.put(replace(self.leases[lease], state=LeaseState.CLOSED, closed_at=self.time, reason=0))
-
-    async def submit(self, messages: tuple[Message, ...]) -> TxId:
-        await trio.lowlevel.checkpoint()
-        if self.lose:
-            self.lose -= 1
-            raise Unreachable("tx.unseen", "the transaction expired")
-        for message in messages:
-            self._apply(message)
-            self.submitted.append(message)
-        self.block()
-        return TxId(bytes(32))
-
-    def _apply(self, message: Message) -> None:
-        match message:
-            case Activate(receipt=signed):
-                lease = self.leases[signed.receipt.lease]
-                if lease.state is not LeaseState.AWAITING:
-                    raise Refused("lease.state", "the lease is not awaiting its hand-off")
-                self.leases[lease.id] = replace(lease, state=LeaseState.ACTIVE, activated_at=self.time)
-            case CloseLease(lease=identity, reason=reason):
-                lease = self.leases[identity]
-                self.leases[identity] = replace(lease, state=LeaseState.CLOSED, closed_at=self.time, reason=reason)
-            case Reclaim(lease=identity, reason=reason):
-                lease = self.leases[identity]
-                at = Millis(self.time + lease.reclamation_window_ms)
-                self.leases[identity] = replace(lease, reclamation=Reclamation(at=at, reason=reason))
-            case Alive():
-                pass
-            case Withdraw(lease=identity):
-                if identity not in self.leases:
-                    raise Refused("lease.unknown", "there is no such lease")
-            case _:
-                raise AssertionError(f"a provider does not send {message}")
-
-
-class FakeMarket:
-    """Orders go in by `place`, answers come out in `answers`."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[tuple[OrderId, SignedOrder]](100)
-        self._bid, self._bids = trio.open_memory_channel[Bid](100)
-        self.answers, self._answered = [], trio.Event()  # type: list[Answer], trio.Event
-        self.down = False
-        self.offers: list[SignedOffer] = []
-        self.quicker: list[Bid] = []
-        """Of others, that are there before ours."""
-
-    async def bids(self) -> AsyncGenerator[Bid, None]:
-        while True:
-            yield await self._bids.receive()
-
-    def hear(self, bid: Bid) -> None:
-        """Another provider's."""
-        self._bid.send_nowait(bid)
-
-    async def publish_offer(self, offer: SignedOffer) -> None:
-        await trio.lowlevel.checkpoint()
-        self.offers.append(offer)
-
-    def bids_on(self, order: OrderId) -> Sequence[Bid]:
-        return self.quicker
-
-    async def orders(self) -> AsyncGenerator[tuple[OrderId, SignedOrder], None]:
-        while True:
-            yield await self._receive.receive()
-
-    def place(self, order: Order) -> OrderId:
-        identity = order_id(CHAIN, order)
-        self._send.send_nowait((identity, SignedOrder(order=order, signature=TENANT.sign(CHAIN, order))))
-        return identity
-
-    async def publish(self, answer: Answer) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.down:
-            raise Unreachable("gossip.down", "no peers")
-        self.answers.append(answer)
-        rung, self._answered = self._answered, trio.Event()
-        rung.set()
-
-    async def wait_answers(self, count: int) -> list[Answer]:
-        while len(self.answers) < count:
-            await self._answered.wait()
-        return self.answers
+__all__ = [
+    "CHAIN",
+    "OTHER",
+    "PROVIDER",
+    "SALT",
+    "SEALING",
+    "START",
+    "TENANT",
+    "FakeChain",
+    "FakeMarket",
+    "FakeRuntime",
+    "MemoryStream",
+    "Site",
+    "hand_off",
+    "inline_threads",
+    "make_lease",
+    "make_order",
+    "manifest_group",
+    "open_site",
+    "resources",
+    "stream_pair",
+    "units_of",
+    "web",
+]
 
 
 class MemoryStream:
@@ -377,116 +240,6 @@ async def _echo(stream: trio.SocketStream) -> None:
             async for data in stream:
                 await stream.send_all(data)
             await stream.send_all(b"bye")
-
-
-# --- Orders, leases and hand-offs
-
-
-def resources() -> Resources:
-    return Resources(
-        cpu_milli=100,
-        cpu_attributes=(),
-        memory_bytes=64 * MIB,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=Expose(port=80, is_global=True).endpoints,
-    )
-
-
-def web(*, image: str = "web:1", count: int = 1, name: str = "web", port: int = 80) -> Service:
-    return Service(
-        name=name,
-        image=image,
-        command=None,
-        args=None,
-        env=("GREETING=hello",),
-        resource_id=1,
-        resources=resources(),
-        count=count,
-        expose=(Expose(port=port, external_port=80, is_global=True),),
-        params=None,
-        credentials=None,
-    )
-
-
-def manifest_group(*services: Service) -> ManifestGroup:
-    return ManifestGroup(name="west", services=services or (web(),))
-
-
-def units_of(group: ManifestGroup) -> tuple[ResourceUnit, ...]:
-    return tuple(
-        ResourceUnit(id=service.resource_id, resources=service.resources, count=service.count)
-        for service in group.services
-    )
-
-
-def make_order(
-    group: ManifestGroup | None = None, *, price: int = 5_000_000, life_ms: int = 600_000, salt: int = 0
-) -> Order:
-    group = manifest_group() if group is None else group
-    return Order(
-        tenant=TENANT.public_key,
-        groups=(
-            Group(
-                name=group.name,
-                units=units_of(group),
-                placement=Placement(attributes=(), all_of=(), any_of=()),
-                max_price_per_hour=MicroCredits(price),
-            ),
-        ),
-        commitments=(manifest.commitment(SALT, group),),
-        reclamation_window_ms=Millis(0),
-        deposit=MicroCredits(1_000_000),
-        reply_peers=(),
-        expires_at=Millis(START + life_ms),
-        salt=Salt(bytes([salt]) * 16),
-    )
-
-
-def make_lease(
-    order: Order,
-    group: ManifestGroup | None = None,
-    *,
-    provider: Signer = PROVIDER,
-    state: LeaseState = LeaseState.AWAITING,
-) -> Lease:
-    group = manifest_group() if group is None else group
-    deployment = deployment_id(order_id(CHAIN, order))
-    return Lease(
-        id=lease_id(deployment, GroupIndex(0)),
-        deployment=deployment,
-        group=GroupIndex(0),
-        tenant=TENANT.public_key,
-        provider=provider.public_key,
-        price_per_hour=MicroCredits(1_000),
-        units=units_of(group),
-        commitment=manifest.commitment(SALT, group),
-        version=1,
-        reclamation_window_ms=Millis(0),
-        state=state,
-        opened_at=START,
-        activated_at=None,
-        active_ms=Millis(0),
-        accrued_to=START,
-        reading=Millis(0),
-        paid=MicroCredits(0),
-        debt=MicroCredits(0),
-        reclamation=None,
-        closed_at=None,
-        reason=None,
-    )
-
-
-def hand_off(
-    lease: Lease, group: ManifestGroup | None = None, *, signer: Signer = TENANT, salt: BlindingSalt = SALT
-) -> tuple[bytes, SignedReceipt]:
-    """What a tenant hands over: the sealed box and the signed receipt."""
-    group = manifest_group() if group is None else group
-    box = seal(codec.encode(HandOff(salt=salt, manifest=manifest.group_to_json(group))), SEALING.key)
-    receipt = Receipt(lease=lease.id, version=lease.version, commitment=lease.commitment)
-    return box, SignedReceipt(receipt=receipt, signature=signer.sign(CHAIN, receipt))
 
 
 def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.providers import make_lease, make_order, manifest_group, resources, web
+from tests.support.hand_offs import make_lease, make_order, manifest_group, resources, web
 from tests.support.workloads import gpu, volume
 
 from fondaco.protocol.limits import GIB

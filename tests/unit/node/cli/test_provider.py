@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.support.chains import decline_by, order_by
+from tests.support.hand_offs import TENANT, make_order
 from tests.support.markets import marketplace
-from tests.support.providers import TENANT, make_order
 from tests.support.workloads import SDL, key, unit
 
 from fondaco.node import bid_trial, config
