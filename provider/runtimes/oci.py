@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import trio
 
 from fondaco.protocol.errors import Refused
+from fondaco.provider.images.references import DIGEST, Reference, parse_reference
 from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.port import Image, ImageConfig
 from fondaco.provider.runtimes.unpack import Unpacker, remove_tree
@@ -34,7 +34,6 @@ MANIFEST_TYPES = (
 )
 REF_NAME = "org.opencontainers.image.ref.name"
 CHUNK_BYTES = 1 << 20
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +69,9 @@ class LayoutSource:
         index = self._directory / "index.json"
         if not index.is_file():
             return None
-        _, _, digest = reference.rpartition("@")
-        wanted = digest if _DIGEST.fullmatch(digest) else ""
+        wanted = parse_reference(reference)
         for entry in _descriptors(_json_file(index), "manifests"):
-            named = entry.annotations.get(REF_NAME)
-            if (wanted and entry.digest == wanted) or (not wanted and named == _tagged(reference)):
+            if entry.digest == wanted.digest or _named(entry) == wanted:
                 return entry
         return None
 
@@ -187,7 +184,7 @@ def _descriptor(entry: Any) -> Descriptor:
     match entry:
         case {"mediaType": str(media_type), "digest": str(digest), "size": int(size)}:
             annotations, on = entry.get("annotations") or {}, entry.get("platform") or {}
-            if _DIGEST.fullmatch(digest) and isinstance(annotations, dict) and isinstance(on, dict):
+            if DIGEST.fullmatch(digest) and isinstance(annotations, dict) and isinstance(on, dict):
                 return Descriptor(
                     media_type=media_type, digest=digest, size=size, annotations=annotations, platform=on
                 )
@@ -221,12 +218,15 @@ def _image_config(document: dict[str, Any]) -> ImageConfig:
     )
 
 
-def _tagged(reference: str) -> str:
-    return reference if ":" in reference.rsplit("/", 1)[-1] else f"{reference}:latest"
+def _named(entry: Descriptor) -> Reference | None:
+    try:
+        return parse_reference(str(entry.annotations.get(REF_NAME, "")))
+    except Refused:
+        return None  # a name for other tools
 
 
 def _hex(digest: str) -> str:
-    assert _DIGEST.fullmatch(digest), "descriptors hold only sha256 digests"
+    assert DIGEST.fullmatch(digest), "descriptors hold only sha256 digests"
     return digest.removeprefix("sha256:")
 
 

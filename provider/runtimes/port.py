@@ -68,7 +68,7 @@ class WorkloadSpec:
     service: str
     replica: int = 0
     image: str
-    """`name:tag`, `name@sha256:...` or `sha256:...`."""
+    """A reference, as `provider.images.references` reads it."""
     command: tuple[str, ...] = ()
     """Replaces the image's entrypoint AND its command, as in Kubernetes; empty keeps them."""
     args: tuple[str, ...] = ()
