@@ -119,13 +119,13 @@ class _Pull:
         headers = {"Accept": f"{blob.media_type}, */*"}
         if download.done:
             headers["Range"] = f"bytes={download.done}-"
-        async with self._session.open("GET", what, **headers) as response:
-            said = response.headers.get("content-range", "")
-            if response.status_code == 200 or not said.startswith(f"bytes {download.done}-"):
+        async with self._session.open("GET", what, **headers) as answer:
+            said = answer.headers.get("content-range", "")
+            if answer.status == 200 or not said.startswith(f"bytes {download.done}-"):
                 download.restart()
-            if response.status_code == 206 and not download.done and not said.startswith("bytes 0-"):
+            if answer.status == 206 and not download.done and not said.startswith("bytes 0-"):
                 raise Refused("image.answer", f"blob {blob.digest}: a part came that was not asked for")
-            async for chunk in self._session.chunks(response):
+            while chunk := await answer.chunk():
                 await trio.to_thread.run_sync(download.write, chunk)
                 report(download.done)
 

@@ -8,7 +8,7 @@ and never along with a redirect to another host.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -49,6 +49,44 @@ async def persistently(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
+class Answer:
+    """What a registry answers: its headers, and its body as it comes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self._response = response
+        self._parts: AsyncIterator[bytes] | None = None
+
+    async def chunk(self) -> bytes:
+        """The next part of the body; empty at its end.  Raises `TryAgain` where it is torn."""
+        if self._parts is None:
+            self._parts = self._response.aiter_raw(bounds.REGISTRY_CHUNK_BYTES)
+        try:
+            return await anext(self._parts, b"")
+        except httpx.TransportError as error:
+            raise TryAgain(f"{self._response.url.host} broke off: {_told(error)}") from None
+
+    async def body(self, limit: int) -> bytes:
+        """All of it.  Raises `TryAgain`, and `Refused` `image.limit` for more than `limit` bytes."""
+        body = b""
+        while chunk := await self.chunk():
+            body += chunk
+            if len(body) > limit:
+                raise Refused("image.limit", f"{self._response.url.host} answers with more than {limit} bytes")
+        return body
+
+    async def aclose(self) -> None:
+        """Also when cancelled; a connection in the middle of a body is closed and not used again."""
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+            if self._parts is not None:
+                # Its iterators are nested and end from within: by what is buffered, then by the closed socket.
+                with suppress(httpx.TransportError):
+                    async for _ in self._parts:
+                        pass
+
+
 class RegistrySession:
     """The registry of `reference`, asked by `login` if it wants to know who asks.  Use it as a context manager."""
 
@@ -76,7 +114,7 @@ class RegistrySession:
             await self._client.aclose()
 
     @asynccontextmanager
-    async def open(self, method: str, what: str, **headers: str) -> AsyncIterator[httpx.Response]:
+    async def open(self, method: str, what: str, **headers: str) -> AsyncIterator[Answer]:
         """The answer about `what`, such as `manifests/1.2`: of status 200 or 206, its body not read yet.
 
         Raises `Refused` `image.not_found`, `image.credentials`, `image.redirect`, `image.answer` or
@@ -87,50 +125,33 @@ class RegistrySession:
         for _ in range(bounds.REGISTRY_REDIRECTS + 2):  # and one more for who asks
             ours = _origin(url) == _origin(self._base)
             shown = {"Authorization": self._authorization} if ours and self._authorization else {}
-            response = await self._send(method, url, {**headers, **shown})
+            answer = await self._send(method, url, {**headers, **shown})
             try:
-                if response.status_code in REDIRECTS:
-                    url = self._redirected(url, response.headers.get("location", ""))
-                elif response.status_code == 401 and ours and not asked:
+                if answer.status in REDIRECTS:
+                    url = self._redirected(url, answer.headers.get("location", ""))
+                elif answer.status == 401 and ours and not asked:
                     asked = True
-                    self._authorization = await self._answer(
-                        challenges(response.headers.get_list("www-authenticate"))
+                    self._authorization = await self._show_who(
+                        challenges(answer.headers.get_list("www-authenticate"))
                     )
                 else:
-                    self._check(response)
-                    yield response
+                    self._check(answer)
+                    yield answer
                     return
             finally:
-                await _close(response)
+                await answer.aclose()
         raise Refused("image.redirect", f"{self._reference.host} redirects without end")
 
     async def read(self, method: str, what: str, limit: int, **headers: str) -> tuple[httpx.Headers, bytes]:
         """Headers and the whole body.  Raises what `open` does, and `Refused` `image.limit` for a longer one."""
-        async with self.open(method, what, **headers) as response:
-            return response.headers, await self._body(response, limit)
+        async with self.open(method, what, **headers) as answer:
+            return answer.headers, await answer.body(limit)
 
-    async def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The body as it comes.  Raises `TryAgain` where it is torn."""
+    async def _send(self, method: str, url: httpx.URL, headers: dict[str, str]) -> Answer:
+        request = self._client.build_request(method, url, headers=headers)
         try:
-            async for chunk in response.aiter_raw(bounds.REGISTRY_CHUNK_BYTES):
-                yield chunk
+            return Answer(await self._client.send(request, stream=True, auth=None))
         except httpx.TransportError as error:
-            raise TryAgain(f"{self._reference.host} broke off: {_told(error)}") from None
-
-    async def _body(self, response: httpx.Response, limit: int) -> bytes:
-        body = b""
-        async for chunk in self.chunks(response):
-            body += chunk
-            if len(body) > limit:
-                raise Refused("image.limit", f"{self._reference.host} answers with more than {limit} bytes")
-        return body
-
-    async def _send(self, method: str, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        try:
-            return await self._client.send(
-                self._client.build_request(method, url, headers=headers), stream=True, auth=None
-            )
-        except (httpx.TransportError, httpx.InvalidURL, httpx.RemoteProtocolError) as error:
             raise TryAgain(f"{url.host} does not answer: {_told(error)}") from None
 
     def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
@@ -143,7 +164,7 @@ class RegistrySession:
             raise Refused("image.redirect", f"{url.host} redirects to {location[:100]!r}")
         return target
 
-    async def _answer(self, offered: tuple[Challenge, ...]) -> str:
+    async def _show_who(self, offered: tuple[Challenge, ...]) -> str:
         """An `Authorization` header for what the registry wants to see."""
         for challenge in offered:
             if challenge.scheme == "bearer" and challenge.realm:
@@ -156,25 +177,25 @@ class RegistrySession:
         url = self._redirected(self._base, challenge.realm)
         scope = challenge.scope or f"repository:{self._reference.path}:pull"
         url = url.copy_merge_params({"service": challenge.service, "scope": scope})
-        response = await self._send("GET", url, {"Authorization": basic(self._login)} if self._login else {})
+        answer = await self._send("GET", url, {"Authorization": basic(self._login)} if self._login else {})
         try:
-            if response.status_code in TRANSIENT:
-                raise TryAgain(f"{url.host} answers {response.status_code}", after_s=_retry_after(response))
-            if response.status_code != 200:
-                raise self._denied(f"is not vouched for by {url.host}, which answers {response.status_code}")
-            token = token_of(await self._body(response, bounds.REGISTRY_TOKEN_BYTES))
+            if answer.status in TRANSIENT:
+                raise TryAgain(f"{url.host} answers {answer.status}", after_s=_retry_after(answer))
+            if answer.status != 200:
+                raise self._denied(f"is not vouched for by {url.host}, which answers {answer.status}")
+            token = token_of(await answer.body(bounds.REGISTRY_TOKEN_BYTES))
         finally:
-            await _close(response)
+            await answer.aclose()
         if token is None:
             raise Refused("image.answer", f"{url.host} gives no token")
         return token
 
-    def _check(self, response: httpx.Response) -> None:
-        status, host = response.status_code, self._reference.host
+    def _check(self, answer: Answer) -> None:
+        status, host = answer.status, self._reference.host
         if status in (200, 206):
             return
         if status in TRANSIENT:
-            raise TryAgain(f"{host} answers {status}", after_s=_retry_after(response))
+            raise TryAgain(f"{host} answers {status}", after_s=_retry_after(answer))
         if status in (401, 403):
             raise self._denied(f"answers {status}")
         if status == 404:
@@ -194,17 +215,13 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-async def _close(response: httpx.Response) -> None:
-    """Also when cancelled: a connection in the middle of a body is of no use to anyone."""
-    with trio.CancelScope(shield=True):
-        await response.aclose()
-
-
-def _retry_after(response: httpx.Response) -> float:
+def _retry_after(answer: Answer) -> float:
     """In seconds; a date is not looked at."""
-    said = response.headers.get("retry-after", "")
+    said = answer.headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdigit() else 0.0
 
 
-def _told(error: Exception) -> str:
-    return str(error)[:100] or type(error).__name__
+def _told(error: BaseException) -> str:
+    """What is known of it: the innermost one says most."""
+    cause = error.__cause__ or error.__context__
+    return _told(cause) if cause is not None else str(error)[:200] or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gzip
 import hashlib
 import io
@@ -10,17 +11,24 @@ import json
 import os
 import platform
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fondaco.node.loopback import HOST, free_port
 from fondaco.provider.images.registries import Login, Registries
@@ -301,7 +309,7 @@ class StrangeRegistry:
             return Answer(status=206, headers=headers, body=content[start:])
         return Answer(headers=headers, body=content)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             head = b""
             while b"\r\n\r\n" not in head:
@@ -319,7 +327,7 @@ class StrangeRegistry:
             answer = next((said for rule in self.rules if (said := rule(asked)) is not None), None)
             await self._give(stream, asked, self.honest(asked) if answer is None else answer)
 
-    async def _give(self, stream: trio.SocketStream, asked: Asked, answer: Answer) -> None:
+    async def _give(self, stream: trio.abc.Stream, asked: Asked, answer: Answer) -> None:
         length = len(answer.body) if answer.length is None else answer.length
         headers = {"Connection": "close", **answer.headers}
         if length >= 0:
@@ -336,20 +344,76 @@ class StrangeRegistry:
 
 
 @contextlib.asynccontextmanager
-async def strange_registry() -> AsyncIterator[StrangeRegistry]:
+async def strange_registry(tls: ssl.SSLContext | None = None) -> AsyncIterator[StrangeRegistry]:
     """On loopback until the block ends."""
     registry = StrangeRegistry(free_port())
+
+    async def serve(tcp: trio.SocketStream) -> None:
+        stream: trio.abc.Stream = tcp if tls is None else trio.SSLStream(tcp, tls, server_side=True)
+        with contextlib.suppress(trio.BrokenResourceError):
+            await registry.serve(stream)
+            await stream.aclose()
+        await trio.aclose_forcefully(stream)
+
     async with trio.open_nursery() as nursery:
-
-        async def serve(stream: trio.SocketStream) -> None:
-            async with stream:
-                await registry.serve(stream)
-
         await nursery.start(
             lambda task_status: trio.serve_tcp(serve, registry.port, host=HOST, task_status=task_status)
         )
         yield registry
         nursery.cancel_scope.cancel()
+
+
+class Names(trio.abc.HostnameResolver):
+    """Says where hosts are: each name's addresses by turns, the last ones again and again."""
+
+    def __init__(self, **names: Sequence[tuple[str, ...]]) -> None:
+        self._names = {name.replace("_", "."): list(turns) for name, turns in names.items()}
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        turns = self._names.get(name)
+        if turns is None:
+            return await trio.to_thread.run_sync(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        addresses = turns.pop(0) if len(turns) > 1 else turns[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    async def getnameinfo(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+@contextlib.contextmanager
+def named(**names: Sequence[tuple[str, ...]]) -> Iterator[None]:
+    """Resolve these names (`_` stands for a dot) in this way while the block lasts."""
+    before = trio.socket.set_custom_hostname_resolver(Names(**names))
+    try:
+        yield
+    finally:
+        trio.socket.set_custom_hostname_resolver(before)
+
+
+def certificate_for(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """For a server of that name, and for a client that trusts it and nobody else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = datetime.datetime(2020, 1, 1)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=36_500))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem + secret)
+        file.flush()
+        server.load_cert_chain(file.name)
+    return server, ssl.create_default_context(cadata=pem.decode())
 
 
 def trusting(*hosts: str, **changes: Any) -> Registries:
