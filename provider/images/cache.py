@@ -22,6 +22,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ REMOVED, RECORD = ".removed", ".json"
 _KEY = re.compile(r"[0-9a-f]{64}")
 REFERENCES = 64
 """Remembered of one image."""
+PARTIAL_KEPT_S = 24 * 3_600
+"""So long nobody has gone on with a download that broke off, and nobody will."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +214,9 @@ class ImageCache:
                     remove_tree(path)
                 elif abandoned or orphaned:
                     path.unlink(missing_ok=True)
+        for item in self.items():
+            if item.path.suffix == PARTIAL and item.used_at + PARTIAL_KEPT_S < time.time():
+                self.remove(item)
         self.make_room(0)
 
     # --- Files
