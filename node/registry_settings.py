@@ -15,11 +15,15 @@ from fondaco.provider.images.registries import Login, Registries, check_entry
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
 
+RUNTIME = "runtime"
+"""The runtime's folder in a provider's."""
 LOGINS_BYTES = 1 * MIB
 
 
 def registries_of(config: ProviderConfig) -> Registries:
     """Raises `Refused` `config.field` and `config.credentials`."""
+    if config.image_cache_bytes < 0:
+        raise Refused("config.field", "provider: image_cache_bytes is negative")
     try:
         for entry in (*config.allow_registries, *config.deny_registries):
             check_entry(entry)
@@ -67,7 +71,7 @@ def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
 
     The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.
     """
-    root = home / "runtime"
+    root = home / RUNTIME
     sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
     sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
     return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes)

@@ -33,7 +33,7 @@ from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.port import Image, ImageConfig
 from fondaco.provider.runtimes.unpack import remove_tree
 
-REMOVED, RECORD = ".removed", ".json"
+REMOVED, RECORD, BLOBS = ".removed", ".json", "blobs"
 _KEY = re.compile(r"[0-9a-f]{64}")
 REFERENCES = 64
 """Remembered of one image."""
@@ -70,6 +70,11 @@ class Item:
     record: Record | None
     """Of an unpacked image that is known."""
 
+    @property
+    def is_image(self) -> bool:
+        """Unpacked; else it is a download."""
+        return _KEY.fullmatch(self.path.name) is not None and self.path.parent.name != BLOBS
+
 
 class ImageCache:
     """What lies below `directory`, at most `cap_bytes` of it.  Its methods block: run them in a thread."""
@@ -82,8 +87,8 @@ class ImageCache:
         in_use: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._directory = directory
-        self._cap_bytes = cap_bytes
-        self._in_use = in_use
+        self.cap_bytes = cap_bytes
+        self.in_use = in_use
         """Keys of the images that workloads are of."""
         self._reserved: list[int] = []
         """Bytes that pulls under way have been promised; appending and removing are atomic."""
@@ -98,7 +103,7 @@ class ImageCache:
             with contextlib.suppress(FileNotFoundError):  # just removed
                 found.append(self._tree(path))
         with contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(self._directory / "blobs"):
+            for entry in os.scandir(self._directory / BLOBS):
                 with contextlib.suppress(FileNotFoundError):
                     stat = entry.stat()
                     size = stat.st_blocks * 512
@@ -158,7 +163,7 @@ class ImageCache:
         with self._mutex:
             items = self.items()
             taken = sum(item.size_bytes for item in items) + sum(self._reserved)
-            over = taken + needed_bytes - self._cap_bytes
+            over = taken + needed_bytes - self.cap_bytes
             self._directory.mkdir(parents=True, exist_ok=True)
             over = max(over, needed_bytes - shutil.disk_usage(self._directory).free)
             removed = []
@@ -178,9 +183,9 @@ class ImageCache:
 
     def largest(self) -> int:
         """Bytes that one image may unpack to now."""
-        used = set(self._in_use())
+        used = set(self.in_use())
         taken = sum(item.size_bytes for item in self.items() if item.path.name in used)
-        return max(0, min(bounds.IMAGE_UNPACKED_BYTES, self._cap_bytes - taken))
+        return max(0, min(bounds.IMAGE_UNPACKED_BYTES, self.cap_bytes - taken))
 
     def remove(self, item: Item) -> bool:
         """Unless it is in use; whether it was removed."""
@@ -190,7 +195,7 @@ class ImageCache:
         try:
             with _locked(item.path, fcntl.LOCK_EX):
                 # Asked with the lock: whoever held it has said by now what it was for.
-                if item.path.name in self._in_use() or removed.exists():
+                if item.path.name in self.in_use() or removed.exists():
                     return False
                 item.path.rename(removed)
         except (FileNotFoundError, BlockingIOError):

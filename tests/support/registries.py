@@ -143,6 +143,19 @@ def make_index(*images: tuple[str, MadeImage], kind: str = "oci") -> MadeImage:
     return MadeImage(digest=digest_of(index), documents=documents, blobs=blobs, layers=())
 
 
+def image_in(layout: Path) -> MadeImage:
+    """The first image of an OCI layout."""
+    entry = json.loads((layout / "index.json").read_bytes())["manifests"][0]
+    blobs = {f"sha256:{path.name}": path.read_bytes() for path in (layout / "blobs" / "sha256").iterdir()}
+    manifest = blobs.pop(entry["digest"])
+    return MadeImage(
+        digest=entry["digest"],
+        documents={entry["digest"]: (entry["mediaType"], manifest)},
+        blobs=blobs,
+        layers=tuple(layer["digest"] for layer in json.loads(manifest)["layers"]),
+    )
+
+
 def describe(data: bytes, media_type: str) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fondaco.node.cli import cli
 from fondaco.node.provider_config import ProviderConfig
 from fondaco.node.registry_settings import read_logins, registries_of
 from fondaco.protocol.errors import Refused
@@ -49,6 +51,20 @@ def test_what_the_configuration_says_of_registries_is_what_they_are(tmp_path: Pa
 def test_a_list_with_what_is_no_registry_is_refused(name: str) -> None:
     with pytest.raises(Refused, match=r"config\.field.*no host"):
         registries_of(ProviderConfig(**{name: ("not a host",)}))  # type: ignore[arg-type]
+
+
+def test_a_cache_of_less_than_nothing_is_refused() -> None:
+    with pytest.raises(Refused, match=r"config\.field.*image_cache_bytes"):
+        registries_of(ProviderConfig(image_cache_bytes=-1))
+
+
+def test_a_provider_whose_credentials_can_be_read_by_others_does_not_start(tmp_path: Path) -> None:
+    written(tmp_path / "logins.toml", LOGINS, 0o644)
+    config = 'name = "n"\nlisten = "127.0.0.1:1"\n[provider]\nregistry_credentials = "logins.toml"\n'
+    (tmp_path / "node.toml").write_text(config)
+    result = CliRunner().invoke(cli, ["provider", "run", "--home", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0].endswith("[config.credentials]")
 
 
 @pytest.mark.parametrize(
