@@ -45,7 +45,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         transport = self._transports.get(authority)
         if transport is None:
             transport = self._transports[authority] = httpx.AsyncHTTPTransport(verify=_trusted(), retries=0)
-        addresses = await self._addresses(name, authority, request.url.port or DEFAULT_PORTS[request.url.scheme])
+        port = DEFAULT_PORTS[request.url.scheme] if request.url.port is None else request.url.port
+        if not 1 <= port <= 65_535:
+            raise Refused("image.redirect", f"{authority} has no such port")
+        addresses = await self._addresses(name, authority, port)
         failure: httpx.TransportError | None = None
         for address in addresses[:ADDRESSES_TRIED]:
             aimed = httpx.Request(

@@ -59,11 +59,14 @@ class Answer:
         self._parts: AsyncIterator[bytes] | None = None
 
     async def chunk(self) -> bytes:
-        """The next part of the body; empty at its end.  Raises `TryAgain` where it is torn."""
+        """The next part of the body; empty at its end.  Raises `TryAgain` where it is torn, or drips."""
         if self._parts is None:
             self._parts = self._response.aiter_raw(bounds.REGISTRY_CHUNK_BYTES)
         try:
-            return await anext(self._parts, b"")
+            with trio.fail_after(bounds.REGISTRY_CHUNK_S):
+                return await anext(self._parts, b"")
+        except trio.TooSlowError:
+            raise TryAgain(f"{self._response.url.host} is too slow") from None
         except httpx.TransportError as error:
             raise TryAgain(f"{self._response.url.host} broke off: {_told(error)}") from None
 

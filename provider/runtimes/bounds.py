@@ -40,7 +40,7 @@ IMAGE_LAYER_BYTES = 16 * GIB
 """One layer, as it comes."""
 IMAGE_CACHE_BYTES = 64 * GIB
 """What images and what was downloaded for them may take on the disk, where the operator says nothing."""
-IMAGE_PULLS = 4
+IMAGE_PULLS = 6
 """Images being pulled at once; more wait."""
 IMAGE_STREAMS = 3
 """Layers of one image being downloaded at once."""
@@ -56,3 +56,5 @@ REGISTRY_REDIRECTS = 5
 REGISTRY_TOKEN_BYTES = 64 * KIB
 REGISTRY_CHUNK_BYTES = 1 * MIB
 """Written and hashed at a time."""
+REGISTRY_CHUNK_S = 60
+"""For such a part to come, or the connection counts as torn: pulls are few at once, and nobody may sit on one."""

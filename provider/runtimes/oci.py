@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -129,6 +130,7 @@ class ImageStore:
         self._owner = owner
         self._cache = ImageCache(directory) if cache is None else cache
         self._known: OrderedDict[tuple[str, Login | None], Image] = OrderedDict()
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
         self._sweeping = trio.Lock()
         self._swept = False
 
@@ -209,17 +211,24 @@ class ImageStore:
             shared=not found.scope,
             config=manifests.image_config(config),
         )
-        if not (self._directory / record.key).is_dir():
-            with ExitStack() as files:
-                needed = {layer.digest: layer.size for layer in layers}
-                await trio.to_thread.run_sync(files.enter_context, self._cache.room(sum(needed.values())))
-                blobs = await _fetch_all(found, layers, wanted.report)
-                for blob in blobs.values():
-                    files.enter_context(blob)
-                ordered = [(blobs[layer.digest], layer.media_type) for layer in layers]
-                await trio.to_thread.run_sync(self._unpack, record, ordered, diff_ids)
-        await trio.to_thread.run_sync(self._cache.used, record)
+        lock = self._locks.get(record.key) or self._locks.setdefault(record.key, trio.Lock())
+        async with lock:  # whoever comes second finds it here
+            if not (self._directory / record.key).is_dir():
+                await self._fetch_and_unpack(found, record, layers, diff_ids, wanted.report)
+            await trio.to_thread.run_sync(self._cache.used, record)
         return record.image(self._directory)
+
+    async def _fetch_and_unpack(
+        self, found: FoundImage, record: Record, layers: list[Descriptor], diff_ids: list[str], report: Report
+    ) -> None:
+        with ExitStack() as stack:
+            needed = {layer.digest: layer.size for layer in layers}
+            await trio.to_thread.run_sync(stack.enter_context, self._cache.room(sum(needed.values())))
+            blobs = await _fetch_all(found, layers, report)
+            for blob in blobs.values():
+                stack.enter_context(blob)
+            ordered = [(blobs[layer.digest], layer.media_type) for layer in layers]
+            await trio.to_thread.run_sync(self._unpack, record, ordered, diff_ids)
 
     def _unpack(self, record: Record, layers: list[tuple[IO[bytes], str]], diff_ids: list[str]) -> None:
         root = self._directory / record.key

@@ -97,6 +97,8 @@ class Unpacker:
             raise tarfile.HeaderError(f"{member.name!r} has {member.size} bytes")
         if not name:
             return  # the root itself
+        if any(part.startswith(WHITEOUT) for part in name.split("/")[:-1]):
+            raise Refused("image.layer", f"{name[:100]!r} lies in a whiteout")
         target = self._resolve(name)
         base = target.name
         if base == OPAQUE:

@@ -262,6 +262,8 @@ class Answer:
     """What `Content-Length` says, where it is not the truth; -1 says nothing."""
     endless: bool = False
     """Send the body again and again."""
+    drips_s: float = 0.0
+    """Send the body again and again, with such pauses."""
     stalls: bool = False
     """Send the body and then nothing more, without closing."""
 
@@ -350,7 +352,8 @@ class StrangeRegistry:
         if asked.method == "HEAD":
             return
         await stream.send_all(answer.body)
-        while answer.endless:
+        while answer.endless or answer.drips_s:
+            await trio.sleep(answer.drips_s)
             await stream.send_all(answer.body)
         if answer.stalls:
             await trio.sleep_forever()

@@ -165,7 +165,18 @@ async def test_a_registry_that_falls_silent_is_left(
         await store_of(strange.host).prepare(reference)
 
 
-async def test_a_registry_that_drips_is_left_when_the_image_has_had_its_time(
+async def test_a_registry_that_drips_is_left(
+    strange: StrangeRegistry, store_of: StoreOf, big: MadeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "REGISTRY_CHUNK_S", 0.1)
+    reference, (layer,) = strange.add(big), big.layers
+    strange.when(layer, Answer(body=b"x", length=len(big.blobs[layer]), drips_s=0.01))
+    with pytest.raises(Unreachable, match=r"too slow"), trio.fail_after(20):
+        await store_of(strange.host).prepare(reference)
+    assert strange.count(layer) == bounds.REGISTRY_ATTEMPTS
+
+
+async def test_an_image_that_does_not_come_in_its_time_is_left(
     strange: StrangeRegistry, store_of: StoreOf, big: MadeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounds, "IMAGE_PULL_TIMEOUT_S", 0.3)

@@ -168,6 +168,8 @@ async def test_a_blob_may_lie_elsewhere_and_no_credentials_go_there(
         ("https://user:word@example.org/", "image.redirect"),
         ("http://example.org/", "image.redirect"),
         ("file:///etc/passwd", "image.redirect"),
+        ("https://example.org:99999999/", "image.redirect"),
+        ("https://example.org:0/", "image.redirect"),
         ("", "image.redirect"),
         ("http://[broken", "image.redirect"),
     ],

@@ -142,6 +142,7 @@ def test_whiteouts_remove_what_lower_layers_brought(tree: Tree) -> None:
         [entry("hard", tarfile.LNKTYPE, linkname="nothing/there")],
         [entry("../.wh.outside")],
         [entry("a/.wh...")],
+        [entry("a/.wh.b/c")],
         [entry("x" * 5_000, data=b"x")],
     ],
 )
