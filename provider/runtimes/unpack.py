@@ -55,6 +55,8 @@ class Unpacker:
         """Bytes that all layers together may come to."""
         self._entries = 0
         self._bytes = 0
+        self._folder: tuple[str, Path] | None = None
+        """The last folder that was looked for, and where it is: most files lie where the one before them does."""
 
     def apply(self, blob: IO[bytes], media_type: str, diff_id: str) -> None:
         """Unpack one layer and check that its uncompressed bytes are those of `diff_id`.
@@ -99,6 +101,8 @@ class Unpacker:
             return  # the root itself
         if any(part.startswith(WHITEOUT) for part in name.split("/")[:-1]):
             raise Refused("image.layer", f"{name[:100]!r} lies in a whiteout")
+        if not member.isreg():
+            self._folder = None  # it may change where names lead
         target = self._resolve(name)
         base = target.name
         if base == OPAQUE:
@@ -121,7 +125,7 @@ class Unpacker:
         else:
             return  # device nodes and pipes: the sandbox brings its own /dev
         self._give(target)
-        while target != self._root:
+        while target != self._root and str(target) not in made:
             made.add(str(target))
             target = target.parent
 
@@ -167,8 +171,13 @@ class Unpacker:
 
     def _resolve(self, name: str) -> Path:
         """Where `name` lies: its parents followed inside the root and made where missing, itself not followed."""
-        *parents, base = name.split("/")
-        todo = parents[::-1]
+        folder, _, base = name.rpartition("/")
+        if self._folder is None or self._folder[0] != folder:
+            self._folder = folder, self._resolve_folder(folder)
+        return self._folder[1] / base
+
+    def _resolve_folder(self, name: str) -> Path:
+        todo = name.split("/")[::-1] if name else []
         here = self._root
         hops = depth = 0
         while todo:
@@ -198,7 +207,7 @@ class Unpacker:
             if link.startswith("/"):
                 here, depth = self._root, 0
             todo.extend(reversed([part for part in link.split("/") if part not in ("", ".")]))
-        return here / base
+        return here
 
 
 class _Hashing:
@@ -278,10 +287,14 @@ def _clean(name: str) -> str:
 
 
 def _remove(target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
         remove_tree(target)
     else:
-        target.unlink(missing_ok=True)
+        target.unlink()
 
 
 def remove_tree(top: Path) -> None:

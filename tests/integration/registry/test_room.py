@@ -78,6 +78,28 @@ async def test_a_pull_that_was_killed_goes_on_where_it_was_in_the_next_process(
     assert strange.count(layer) == 2
 
 
+async def test_unpacking_that_was_killed_leaves_nothing_that_the_next_process_keeps(
+    strange: StrangeRegistry, store_of: StoreOf, tmp_path: Path
+) -> None:
+    image = make_image({f"d{number % 50}/f{number}": b"x" for number in range(5_000)})
+    reference, images = strange.add(image), tmp_path / "images"
+    partial = images / f"{image.digest.removeprefix('sha256:')}.partial"
+    command = [sys.executable, "-c", PULL, str(images), strange.host, reference]
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, cwd=ROOT)
+    with trio.fail_after(30):
+        while not (partial / "d0").exists():
+            await trio.sleep(0.001)
+    process.kill()
+    await process.wait()
+    assert partial.is_dir()
+    other = strange.add(make_image(), tag="other")
+    await store_of(strange.host).prepare(other)
+    assert not partial.exists()
+    root = Path((await store_of(strange.host).prepare(reference)).rootfs)
+    assert sum(path.is_file() for path in root.rglob("*")) == 5_000
+    assert strange.count(image.layers[0]) == 1
+
+
 async def test_an_image_stays_while_a_workload_is_of_it_and_goes_when_it_was_stopped(tmp_path: Path) -> None:
     build_demo_image(tmp_path / "layout")
     home = tmp_path / "runtime"
