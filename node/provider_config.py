@@ -136,7 +136,19 @@ class ProviderConfig:
     stop_workloads: bool = False
     """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
     images: Path | None = None
-    """An OCI image layout to take images from."""
+    """An OCI image layout to take images from, before any registry is asked."""
+    allow_registries: tuple[str, ...] = ()
+    """Images are pulled from these: `host`, `host:port`, `host/path`, `*.domain`. Empty: from any."""
+    deny_registries: tuple[str, ...] = ()
+    """Not from these, nor from any for `*`; this goes before the former."""
+    private_registries: tuple[str, ...] = ()
+    """Hosts that may have private addresses; tenants' images never lead the provider to others."""
+    insecure_registries: tuple[str, ...] = ()
+    """Hosts spoken to without TLS. Those on this machine always are."""
+    registry_credentials: Path | None = None
+    """A file, readable by its owner only, of tables by host with `username` and `password`."""
+    image_cache_bytes: int = 64 * 2**30
+    """Disk for images and what was downloaded for them; what was used longest ago is removed first."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:
@@ -147,7 +159,9 @@ def read(values: object, path: Path) -> ProviderConfig:
     if type(values) is not dict:
         raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
     found: ProviderConfig = _build(ProviderConfig, values, f"{path}: provider")
-    return found if found.images is None else dataclasses.replace(found, images=path.parent / found.images)
+    paths = {name: getattr(found, name) for name in ("images", "registry_credentials")}
+    meant = {name: path.parent / given for name, given in paths.items() if given is not None}
+    return dataclasses.replace(found, **meant)
 
 
 def dump(config: ProviderConfig, toml: Callable[[object], str]) -> Iterator[str]:

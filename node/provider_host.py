@@ -17,6 +17,7 @@ from fondaco.node.keys.sealing import random_salt
 from fondaco.node.market.service import DATABASE
 from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.node.registration import RegistrationMark
+from fondaco.node.registry_settings import open_runtime
 from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
@@ -49,7 +50,6 @@ from fondaco.protocol.transactions import sign_transaction, transaction_id
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import parse_workload_id
 
 log = logging.getLogger("fondaco.provider")
@@ -252,8 +252,7 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
         addresses_=node.reach.addresses(),
     )
     home = node.config.provider_home
-    sources = [] if settings.images is None else [LayoutSource(settings.images)]
-    async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
+    async with aclosing(open_runtime(settings, home)) as runtime:
         log.info("sandboxes: %s", await runtime.probe())
         chain = ProviderChain(node, signer)
         agent = Agent(

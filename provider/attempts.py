@@ -10,8 +10,10 @@ import trio
 from fondaco.protocol import limits
 from fondaco.protocol.channel_calls import Progress, Step
 from fondaco.protocol.errors import FondacoError
+from fondaco.protocol.limits import MIB
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.market import SignedReceipt
+from fondaco.provider.runtimes.port import Report
 
 
 @dataclass(slots=True)
@@ -35,6 +37,19 @@ class Attempt:
         if len(self.progress) < limits.PROGRESS_ITEMS or step is Step.RUNNING:
             self.progress.append(Progress(step=step.value, detail=detail))
         self._ring()
+
+    def counting(self, image: str) -> Report:
+        """Says how much of `image` has come, once for each tenth of it."""
+        said = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            tenths = 10 * done // total if total else 0
+            if tenths > said:
+                said = tenths
+                self.say(Step.IMAGE, f"{image}: {done / MIB:.1f} of {total / MIB:.1f} MiB")
+
+        return report
 
     def finish(self, error: FondacoError | None = None) -> None:
         if not self.done:

@@ -92,8 +92,7 @@ class LeaseWork:
     async def hand_over(self, put: PutManifest) -> Attempt:
         """Take a manifest, or join the attempt under way for the same version. Durable before anything starts.
 
-        Raises what `open_hand_off` does, `lease.closed`, `provider.disk`, and `workload.name` for names that no
-        runtime takes.
+        Raises what `open_hand_off` and `specs_of` do, `lease.closed` and `provider.disk`.
         """
         attempt = self._judge(put.sealed, put.receipt)
         before = self._attempt
@@ -225,9 +224,9 @@ class LeaseWork:
         runtime = self._services.runtime
         there = {workload.id: workload for workload, _, _ in await self._workloads()}
         missing = [spec for spec in specs if not _runs(there.get(spec.id), spec)]
-        for image in dict.fromkeys(spec.image for spec in missing):
+        for image, login in dict.fromkeys((spec.image, spec.login) for spec in missing):
             attempt.say(Step.IMAGE, image)
-            await runtime.prepare(image)
+            await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
         await self._stop(tuple(workload for workload in there if workload not in wanted))
         for spec in missing:

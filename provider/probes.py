@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from fondaco.protocol import limits
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.provider.runtimes.port import Runtime, State, Workload, WorkloadId, WorkloadSpec
 from fondaco.provider.together import run_all
@@ -110,7 +110,7 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> No
         try:
             await runtime.stop(spec.id)
             await runtime.start(spec)
-        except Refused as error:
+        except (Refused, Unreachable) as error:
             log.warning(
                 "workload did not start again",
                 extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code},

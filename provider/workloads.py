@@ -14,6 +14,8 @@ from fondaco.protocol.records import Lease
 from fondaco.protocol.resources import Attribute, Group, Placement, ResourceUnit, Volume
 from fondaco.protocol.scalars import ChainId, LeaseId
 from fondaco.protocol.signing import require
+from fondaco.provider.images.references import parse_reference, registry_host
+from fondaco.provider.images.registries import Login
 from fondaco.provider.ports import Sealer
 from fondaco.provider.runtimes.port import VolumeKind, VolumeMount, WorkloadSpec
 
@@ -79,7 +81,12 @@ def _with_asked_models(unit: ResourceUnit, asked: tuple[Attribute, ...]) -> Reso
 
 
 def specs_of(lease: LeaseId, group: ManifestGroup) -> tuple[WorkloadSpec, ...]:
-    """Every replica of every service. Raises `Refused` `workload.name` or `workload.replica`."""
+    """Every replica of every service.
+
+    Raises `Refused` `workload.name`, `workload.replica` or, for names of images and registries, `image.reference`.
+    """
+    for service in group.services:
+        parse_reference(service.image)
     specs = tuple(_spec(lease, service, replica) for service in group.services for replica in range(service.count))
     for spec in specs:
         assert spec.id, "building the id checks the names"
@@ -95,6 +102,7 @@ def _spec(lease: LeaseId, service: Service, replica: int) -> WorkloadSpec:
         replica=replica,
         definition=manifests.service_hash(service).hex(),
         image=service.image,
+        login=_login(service),
         command=service.command or (),
         args=service.args or (),
         env=service.env or (),
@@ -107,6 +115,13 @@ def _spec(lease: LeaseId, service: Service, replica: int) -> WorkloadSpec:
             if volume.name in mounts
         ),
     )
+
+
+def _login(service: Service) -> Login | None:
+    given = service.credentials
+    if given is None:
+        return None
+    return Login(host=registry_host(given.host), username=given.username, password=given.password)
 
 
 def _mount(volume: Volume, path: str, *, read_only: bool) -> VolumeMount:

@@ -34,6 +34,7 @@ COMMANDS = {
     "trust": ("proof", "trust"),
     "stake": ("stake", "stake"),
     "provider": ("provider", "provider"),
+    "image": ("image", "image"),
     "params": ("params", "params"),
     "gov": ("gov", "gov"),
     "template": ("template", "template"),

@@ -64,8 +64,12 @@ def run(context: click.Context, home: Path, stop_with_stdin: bool, verbose: bool
     As `fondaco node run`, once its configuration is found good for a provider.
     """
     from fondaco.node import bid_trial, config
+    from fondaco.node.registry_settings import registries_of
 
-    bid_trial.settings(config.load(home))
+    settings = config.load(home)
+    bid_trial.settings(settings)
+    assert settings.provider is not None, "checked there"
+    registries_of(settings.provider)
     context.invoke(
         run_node, home=home, stop_with_stdin=stop_with_stdin, join_by_snapshot=False, trust=None, verbose=verbose
     )

@@ -2,8 +2,8 @@
 
 Below its home:
 
-    images/<manifest digest>/      unpacked images, shared and never written to
-    run/<workload>/                recipe, state and scratch of one workload; removed when it is stopped
+    images/<key>/                  unpacked images, shared and never written to: see `images.cache`
+    run/<workload>/                recipe, image, state and scratch of one workload; removed when it is stopped
     logs/<workload>/               its log, kept until `forget`
     volumes/<workload>.<volume>/   disk volumes
 
@@ -19,7 +19,9 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import lifecycle, processes
+from fondaco.provider.images.cache import ImageCache
+from fondaco.provider.images.registries import Login
+from fondaco.provider.runtimes import bounds, lifecycle, processes
 from fondaco.provider.runtimes.commands import run_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
@@ -30,27 +32,42 @@ from fondaco.provider.runtimes.port import (
     ExecResult,
     Image,
     LogLine,
+    Report,
     State,
     Stats,
     Workload,
     WorkloadId,
     WorkloadSpec,
     parse_workload_id,
+    quiet,
 )
 from fondaco.provider.runtimes.probe import choose_backend, probe
 from fondaco.provider.runtimes.processes import Process
 from fondaco.provider.runtimes.unpack import remove_tree
 
 
+def open_cache(home: Path, cap_bytes: int) -> ImageCache:
+    """The images of the runtime at `home`, which may run or not."""
+    return ImageCache(home / "images", cap_bytes=cap_bytes, in_use=lambda: lifecycle.images_of(home / "run"))
+
+
 class EmbeddedRuntime:
     """Runs workloads below `home`, from images that `sources` have.  Implements `port.Runtime`."""
 
-    def __init__(self, home: Path, sources: Sequence[ImageSource], *, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        sources: Sequence[ImageSource],
+        *,
+        backend: Backend | None = None,
+        image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+    ) -> None:
         self._home = home.absolute()
         self._backend = backend
         self._capability: Capability | None = None
         self._uid = sandbox_uid()
-        self._images = ImageStore(self._home / "images", sources, owner=self._uid)
+        cache = open_cache(self._home, image_cache_bytes)
+        self._images = ImageStore(self._home / "images", sources, owner=self._uid, cache=cache)
         self._dialer = Dialer()
         for name in ("run", "logs", "volumes"):
             (self._home / name).mkdir(parents=True, exist_ok=True)
@@ -62,8 +79,8 @@ class EmbeddedRuntime:
         self._backend, self._capability = await probe(backends, self._home, self._uid)
         return self._capability
 
-    async def prepare(self, reference: str) -> Image:
-        return await self._images.prepare(reference)
+    async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
+        return await self._images.prepare(reference, login=login, report=report)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         """Start it; `runtime.start` if the sandbox fails, `workload.exists` if it was not stopped."""
@@ -71,16 +88,17 @@ class EmbeddedRuntime:
             await self.probe()
         assert self._capability is not None, "probe sets it or raises"
         assert self._backend is not None, "chosen by probe"
-        launch = Launch(
-            spec=spec,
-            image=await self.prepare(spec.image),
-            run_dir=self._run_dir(spec.id),
-            log_dir=self._home / "logs" / spec.id,
-            volumes_dir=self._home / "volumes",
-            uid=self._uid,
-            overlay=self._capability.writable_root,
-        )
-        return await lifecycle.launch_workload(launch, self._backend)
+        async with self._images.held(spec.image, spec.login) as image:
+            launch = Launch(
+                spec=spec,
+                image=image,
+                run_dir=self._run_dir(spec.id),
+                log_dir=self._home / "logs" / spec.id,
+                volumes_dir=self._home / "volumes",
+                uid=self._uid,
+                overlay=self._capability.writable_root,
+            )
+            return await lifecycle.launch_workload(launch, self._backend)
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         """Run a command inside; `workload.timeout` if it takes longer than `timeout_ms`."""

@@ -26,6 +26,7 @@ from fondaco.provider.runtimes.shim import boot_id
 from fondaco.provider.runtimes.unpack import remove_tree
 
 SHIM = Path(__file__).with_name("shim.py")
+IMAGE = "image.json"
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
 SETTLE_SECONDS = 0.01
@@ -66,6 +67,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
         _write(launch.run_dir / "exec.json", inside)
         _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+        _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
         persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
         _write(launch.run_dir / "volumes.json", {"persistent": persistent})
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -129,6 +131,12 @@ def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
         started_at=started_at,
         definition=(read_json(run_dir / "definition.json") or {}).get("definition", ""),
     )
+
+
+def images_of(run: Path) -> frozenset[str]:
+    """Names of the unpacked images that workloads below `run` are of, be they ended, until they are stopped."""
+    found = (read_json(path) for path in run.glob(f"*/{IMAGE}"))
+    return frozenset(image["key"] for image in found if image is not None)
 
 
 def _held(lock: Path) -> bool:

@@ -1,62 +1,76 @@
 """Images: found by a source, verified, unpacked once (OCI image spec 1.1: `image-layout.md`, `manifest.md`).
 
-A source answers for references; the store asks its sources in turn, fetches what it needs, checks every digest and
-size, and keeps one unpacked tree for each manifest. A tree appears by rename, so it is whole or not there.
+A source answers for references; the store asks its sources in turn, fetches what it needs, and keeps one unpacked
+tree for each manifest. A tree appears by rename, so it is whole or not there.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
-import platform
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
+from weakref import WeakValueDictionary
 
 import trio
 
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.provider.images import manifests
+from fondaco.provider.images.blobs import PARTIAL, key_of, matches
+from fondaco.provider.images.cache import ImageCache, Record, tree_bytes
+from fondaco.provider.images.manifests import Descriptor
+from fondaco.provider.images.references import Reference, parse_reference
+from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds
-from fondaco.provider.runtimes.port import Image, ImageConfig
+from fondaco.provider.runtimes.port import Image, Report, quiet
 from fondaco.provider.runtimes.unpack import Unpacker, remove_tree
+from fondaco.provider.together import run_all
 
-INDEX_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
 REF_NAME = "org.opencontainers.image.ref.name"
-CHUNK_BYTES = 1 << 20
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+KNOWN = 1_024
+"""Images prepared by this process that it starts again without asking anyone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
-    """What a manifest says of a blob."""
+class Wanted:
+    """An image that somebody asks for."""
 
-    media_type: str
-    digest: str
-    size: int
-    annotations: dict[str, str]
-    platform: dict[str, str]
+    reference: Reference
+    login: Login | None = None
+    """The tenant's."""
+    report: Report = quiet
+
+
+class FoundImage(Protocol):
+    """An image at its source."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Its manifest or index."""
+        ...
+
+    @property
+    def scope(self) -> str:
+        """Empty for what everybody may have; else what has to be shown to a registry for it: see `key_of`."""
+        ...
+
+    async def fetch(self, blob: Descriptor, report: Callable[[int], None]) -> IO[bytes]:
+        """A file with the bytes of `blob`, verified; `report` hears how many of them are here.
+
+        Raises `Refused` `image.*` and `Unreachable` `image.unreachable`.
+        """
+        ...
 
 
 class ImageSource(Protocol):
     """Somewhere images come from."""
 
-    async def find(self, reference: str) -> Descriptor | None:
-        """The manifest or index that `reference` names, or None if this source does not know it."""
-        ...
-
-    async def fetch(self, reference: str, blob: Descriptor) -> Path:
-        """A file with the bytes of `blob`; not yet verified."""
+    def open(self, wanted: Wanted) -> AbstractAsyncContextManager[FoundImage | None]:
+        """What `wanted` names, or None if this source does not know it."""
         ...
 
 
@@ -66,168 +80,216 @@ class LayoutSource:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    async def find(self, reference: str) -> Descriptor | None:
+    @asynccontextmanager
+    async def open(self, wanted: Wanted) -> AsyncIterator[FoundImage | None]:
         index = self._directory / "index.json"
         if not index.is_file():
-            return None
-        _, _, digest = reference.rpartition("@")
-        wanted = digest if _DIGEST.fullmatch(digest) else ""
-        for entry in _descriptors(_json_file(index), "manifests"):
-            named = entry.annotations.get(REF_NAME)
-            if (wanted and entry.digest == wanted) or (not wanted and named == _tagged(reference)):
-                return entry
-        return None
+            yield None
+            return
+        with index.open("rb") as file:
+            content = manifests.document(file.read(bounds.IMAGE_MANIFEST_BYTES + 1), "index.json")
+        for entry in manifests.descriptors(content, "manifests"):
+            if entry.digest == wanted.reference.digest or _named(entry) == wanted.reference:
+                yield _InLayout(self._directory, entry)
+                return
+        yield None
 
-    async def fetch(self, reference: str, blob: Descriptor) -> Path:
-        return self._directory / "blobs" / "sha256" / _hex(blob.digest)
+
+@dataclass(frozen=True, slots=True)
+class _InLayout:
+    directory: Path
+    descriptor: Descriptor
+    scope: str = ""
+
+    async def fetch(self, blob: Descriptor, report: Callable[[int], None]) -> IO[bytes]:
+        path = self.directory / "blobs" / "sha256" / blob.digest.removeprefix("sha256:")
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise Refused("image.not_found", f"blob {blob.digest} is missing") from None
+        if not await trio.to_thread.run_sync(matches, file, blob.digest, blob.size):
+            file.close()
+            raise Refused("image.digest", f"blob {blob.digest} is not what its digest and size say")
+        report(blob.size)
+        return file
 
 
 class ImageStore:
-    """Unpacked images below `directory`, which only this provider writes to."""
+    """Unpacked images below `directory`, from `sources`, in the room that `cache` gives them."""
 
-    def __init__(self, directory: Path, sources: Sequence[ImageSource], *, owner: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        sources: Sequence[ImageSource],
+        *,
+        owner: int | None = None,
+        cache: ImageCache | None = None,
+    ) -> None:
         self._directory = directory
         self._sources = tuple(sources)
         self._owner = owner
+        self._cache = ImageCache(directory) if cache is None else cache
+        self._known: OrderedDict[tuple[str, Login | None], Image] = OrderedDict()
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+        self._sweeping = trio.Lock()
+        self._swept = False
 
-    async def prepare(self, reference: str) -> Image:
-        """Have `reference` here, verified and unpacked.  Raises `Refused` `image.*`."""
+    async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
+        """Have `reference` here, as it is named now, verified and unpacked.
+
+        Where its registry cannot be asked, what it named last will do, if everybody may have it.
+        Raises `Refused` `image.*` and `Unreachable` `image.unreachable`.
+        """
+        wanted = Wanted(reference=parse_reference(reference), login=login, report=report)
+        await self._sweep()
+        try:
+            with trio.fail_after(bounds.IMAGE_PULL_TIMEOUT_S):
+                image = await self._prepare(wanted)
+        except (Unreachable, trio.TooSlowError) as error:
+            record = await trio.to_thread.run_sync(self._cache.find, str(wanted.reference))
+            if record is None and isinstance(error, Unreachable):
+                raise
+            if record is None:
+                limit = f"{bounds.IMAGE_PULL_TIMEOUT_S} seconds"
+                raise Unreachable("image.unreachable", f"{wanted.reference} did not come in {limit}") from None
+            image = record.image(self._directory)
+        self._known[reference, login] = image
+        self._known.move_to_end((reference, login))
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return image
+
+    @asynccontextmanager
+    async def held(self, reference: str, login: Login | None = None) -> AsyncIterator[Image]:
+        """The image, not removed while this lasts; one that was prepared before is not asked for again."""
+        while True:
+            image = self._known.get((reference, login))
+            if image is None or not Path(image.rootfs).is_dir():
+                image = await self.prepare(reference, login=login)
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(self._cache.hold(Path(image.rootfs)))
+                except (FileNotFoundError, BlockingIOError):
+                    await trio.sleep(0)  # it is just being removed
+                    continue
+                yield image
+                return
+
+    async def _sweep(self) -> None:
+        """Once, before the first image comes."""
+        async with self._sweeping:
+            if not self._swept:
+                await trio.to_thread.run_sync(self._cache.sweep)
+                self._swept = True
+
+    async def _prepare(self, wanted: Wanted) -> Image:
         for source in self._sources:
-            descriptor = await source.find(reference)
-            if descriptor is not None:
-                return await self._from(source, reference, descriptor)
+            async with source.open(wanted) as found:
+                if found is not None:
+                    return await self._from(found, wanted)
         raise Refused(
             "image.not_found",
-            f"no source has image {reference!r}",
+            f"no source has image {wanted.reference}",
             hint="put it into the provider's OCI layout, or name a registry the provider pulls from",
         )
 
-    async def _from(self, source: ImageSource, reference: str, descriptor: Descriptor) -> Image:
-        manifest = await _document(source, reference, descriptor)
-        if descriptor.media_type in INDEX_TYPES:
-            descriptor = _for_this_machine(reference, _descriptors(manifest, "manifests"))
-            manifest = await _document(source, reference, descriptor)
-        if descriptor.media_type not in MANIFEST_TYPES:
-            raise Refused("image.unsupported", f"image {reference!r} is a {descriptor.media_type!r}")
-        config = await _document(source, reference, _descriptor(manifest.get("config")))
-        layers = _descriptors(manifest, "layers")
-        diff_ids = config.get("rootfs", {}).get("diff_ids")
-        if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
-            raise Refused("image.manifest", f"image {reference!r}: layers and diff_ids differ in number")
-        root = self._directory / _hex(descriptor.digest)
-        if not root.is_dir():
-            blobs = [await source.fetch(reference, layer) for layer in layers]
-            await trio.to_thread.run_sync(self._unpack, root, blobs, layers, diff_ids)
-        return Image(digest=descriptor.digest, config=_image_config(config), rootfs=str(root))
+    async def _from(self, found: FoundImage, wanted: Wanted) -> Image:
+        reference, descriptor = str(wanted.reference), found.descriptor
+        manifest = await _document(found, descriptor)
+        if descriptor.media_type in manifests.INDEX_TYPES:
+            descriptor = manifests.for_this_machine(reference, manifests.descriptors(manifest, "manifests"))
+            manifest = await _document(found, descriptor)
+        if descriptor.media_type not in manifests.MANIFEST_TYPES:
+            raise Refused("image.unsupported", f"image {reference} is a {descriptor.media_type[:100]!r}")
+        config = await _document(found, manifests.descriptor(manifest.get("config")))
+        layers = manifests.descriptors(manifest, "layers")
+        diff_ids = manifests.diff_ids(config, layers)
+        record = Record(
+            key=key_of(descriptor.digest, found.scope),
+            digest=descriptor.digest,
+            references=(reference,),
+            shared=not found.scope,
+            config=manifests.image_config(config),
+        )
+        lock = self._locks.get(record.key) or self._locks.setdefault(record.key, trio.Lock())
+        async with lock:  # whoever comes second finds it here
+            if not (self._directory / record.key).is_dir():
+                await self._fetch_and_unpack(found, record, layers, diff_ids, wanted.report)
+            await trio.to_thread.run_sync(self._cache.used, record)
+        return record.image(self._directory)
 
-    def _unpack(self, root: Path, blobs: list[Path], layers: list[Descriptor], diff_ids: list[str]) -> None:
+    async def _fetch_and_unpack(
+        self, found: FoundImage, record: Record, layers: list[Descriptor], diff_ids: list[str], report: Report
+    ) -> None:
+        with ExitStack() as stack:
+            needed = {layer.digest: layer.size for layer in layers}
+            await trio.to_thread.run_sync(stack.enter_context, self._cache.room(sum(needed.values())))
+            blobs = await _fetch_all(found, layers, report)
+            for blob in blobs.values():
+                stack.enter_context(blob)
+            ordered = [(blobs[layer.digest], layer.media_type) for layer in layers]
+            await trio.to_thread.run_sync(self._unpack, record, ordered, diff_ids)
+
+    def _unpack(self, record: Record, layers: list[tuple[IO[bytes], str]], diff_ids: list[str]) -> None:
+        root = self._directory / record.key
         with _lock(self._directory / ".lock"):
             if root.is_dir():
                 return  # another process was faster
-            partial = root.with_suffix(".partial")
-            if partial.exists():
-                remove_tree(partial)
-            partial.mkdir(mode=0o755)
+            unfinished = root.with_suffix(PARTIAL)
+            if unfinished.exists():
+                remove_tree(unfinished)
+            unfinished.mkdir(mode=0o755)
             try:
-                unpacker = Unpacker(partial, owner=self._owner)
-                for blob, layer, diff_id in zip(blobs, layers, diff_ids, strict=True):
-                    verify(blob, layer)
-                    unpacker.apply(blob, layer.media_type, diff_id)
+                unpacker = Unpacker(unfinished, owner=self._owner, limit=self._cache.largest())
+                for (blob, media_type), diff_id in zip(layers, diff_ids, strict=True):
+                    blob.seek(0)
+                    unpacker.apply(blob, media_type, diff_id)
                 unpacker.finish()
-                partial.rename(root)
+                self._cache.used(record, tree_bytes(unfinished))
+                unfinished.rename(root)
             except BaseException:
-                remove_tree(partial)
+                remove_tree(unfinished)
                 raise
+        self._cache.make_room(0, keep=record.key)
 
 
-def verify(path: Path, blob: Descriptor) -> None:
-    """Raise `Refused` unless the file at `path` has the size and digest of `blob`."""
-    digest = hashlib.sha256()
+async def _fetch_all(found: FoundImage, layers: list[Descriptor], report: Report) -> dict[str, IO[bytes]]:
+    """Every layer by its digest, several at a time."""
+    files: dict[str, IO[bytes]] = {}
+    wanted = {layer.digest: layer for layer in layers}
+    done = dict.fromkeys(wanted, 0)
+    total = sum(layer.size for layer in wanted.values())
+    streams = trio.CapacityLimiter(bounds.IMAGE_STREAMS)
+
+    def heard(digest: str, here: int) -> None:
+        done[digest] = here
+        report(sum(done.values()), total)
+
+    async def fetch(layer: Descriptor) -> None:
+        async with streams:
+            files[layer.digest] = await found.fetch(layer, lambda here: heard(layer.digest, here))
+
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            while size == blob.size and (data := file.read(CHUNK_BYTES)):
-                digest.update(data)
-    except FileNotFoundError:
-        raise Refused("image.not_found", f"blob {blob.digest} is missing") from None
-    if size != blob.size:
-        raise Refused("image.digest", f"blob {blob.digest} has {size} bytes, its manifest says {blob.size}")
-    if f"sha256:{digest.hexdigest()}" != blob.digest:
-        raise Refused("image.digest", f"blob {blob.digest} has other content than its digest says")
+        await run_all(partial(fetch, layer) for layer in wanted.values())
+    except BaseException:
+        for file in files.values():
+            file.close()
+        raise
+    return files
 
 
-async def _document(source: ImageSource, reference: str, blob: Descriptor) -> dict[str, Any]:
+async def _document(found: FoundImage, blob: Descriptor) -> dict[str, Any]:
     if blob.size > bounds.IMAGE_MANIFEST_BYTES:
-        raise Refused("image.limit", f"image {reference!r}: {blob.media_type} of {blob.size} bytes")
-    path = await source.fetch(reference, blob)
-    verify(path, blob)
-    return _json_file(path)
+        raise Refused("image.limit", f"a {blob.media_type[:100]} of {blob.size} bytes")
+    with await found.fetch(blob, lambda here: None) as file:
+        return manifests.document(file.read(), blob.digest)
 
 
-def _json_file(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        data = file.read(bounds.IMAGE_MANIFEST_BYTES + 1)
+def _named(entry: Descriptor) -> Reference | None:
     try:
-        content = json.loads(data) if len(data) <= bounds.IMAGE_MANIFEST_BYTES else None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise Refused("image.manifest", f"{path.name[:16]} is no JSON object, or too large")
-    return content
-
-
-def _descriptors(document: dict[str, Any], field: str) -> list[Descriptor]:
-    entries = document.get(field)
-    if not isinstance(entries, list) or (field == "layers" and len(entries) > bounds.IMAGE_LAYERS):
-        raise Refused("image.manifest", f"{field} is no list, or too long")
-    return [_descriptor(entry) for entry in entries]
-
-
-def _descriptor(entry: Any) -> Descriptor:
-    match entry:
-        case {"mediaType": str(media_type), "digest": str(digest), "size": int(size)}:
-            annotations, on = entry.get("annotations") or {}, entry.get("platform") or {}
-            if _DIGEST.fullmatch(digest) and isinstance(annotations, dict) and isinstance(on, dict):
-                return Descriptor(
-                    media_type=media_type, digest=digest, size=size, annotations=annotations, platform=on
-                )
-    raise Refused("image.manifest", f"{str(entry)[:100]} describes no blob with a sha256 digest")
-
-
-def _for_this_machine(reference: str, entries: list[Descriptor]) -> Descriptor:
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    for entry in entries:
-        if entry.platform.get("os") == "linux" and entry.platform.get("architecture") == architecture:
-            return entry
-    raise Refused("image.platform", f"image {reference!r} is not built for linux/{architecture}")
-
-
-def _image_config(document: dict[str, Any]) -> ImageConfig:
-    config = document.get("config") or {}
-
-    def words(field: str) -> tuple[str, ...]:
-        value = config.get(field) or []
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            raise Refused("image.manifest", f"config.{field} is no list of text")
-        return tuple(value)
-
-    if not isinstance(config, dict) or not isinstance(config.get("WorkingDir") or "", str):
-        raise Refused("image.manifest", "the image's config is malformed")
-    return ImageConfig(
-        entrypoint=words("Entrypoint"),
-        cmd=words("Cmd"),
-        env=words("Env"),
-        working_dir=config.get("WorkingDir") or "/",
-    )
-
-
-def _tagged(reference: str) -> str:
-    return reference if ":" in reference.rsplit("/", 1)[-1] else f"{reference}:latest"
-
-
-def _hex(digest: str) -> str:
-    assert _DIGEST.fullmatch(digest), "descriptors hold only sha256 digests"
-    return digest.removeprefix("sha256:")
+        return parse_reference(str(entry.annotations.get(REF_NAME, "")))
+    except Refused:
+        return None  # a name for other tools
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -17,13 +17,20 @@ import trio
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId, Millis
+from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds
 
+Report = Callable[[int, int], None]
+"""Hears how many bytes of an image are here, and how many there are."""
 WorkloadId = NewType("WorkloadId", str)
 """`<lease, 64 hex digits>.<service>.<replica>`: safe as a file name, sorts by lease."""
 
 _SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _WORKLOAD = re.compile(r"([0-9a-f]{64})\.([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\.(\d{1,3})")
+
+
+def quiet(done: int, total: int) -> None:
+    """A `Report` for whom it does not interest."""
 
 
 def workload_id(lease: LeaseId, service: str, replica: int = 0) -> WorkloadId:
@@ -68,7 +75,9 @@ class WorkloadSpec:
     service: str
     replica: int = 0
     image: str
-    """`name:tag`, `name@sha256:...` or `sha256:...`."""
+    """A reference, as `provider.images.references` reads it."""
+    login: Login | None = None
+    """The tenant's, at the image's registry."""
     command: tuple[str, ...] = ()
     """Replaces the image's entrypoint AND its command, as in Kubernetes; empty keeps them."""
     args: tuple[str, ...] = ()
@@ -191,18 +200,24 @@ class Stats:
 
 
 class Runtime(Protocol):
-    """What every runtime does.  All methods raise `Refused` with codes `runtime.*`, `image.*`, `workload.*`."""
+    """What every runtime does.  All methods raise `Refused` with codes `runtime.*`, `image.*`, `workload.*`.
+
+    `prepare` and `start` raise `Unreachable` `image.unreachable` too, where a registry does not answer.
+    """
 
     async def probe(self) -> Capability:
         """Run a sandbox and say what holds; `runtime.unavailable` if the isolation asked for does not."""
         ...
 
-    async def prepare(self, reference: str) -> Image:
-        """Have the image here, verified and unpacked; cheap when it already is."""
+    async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
+        """Have the image here, as it is named now, verified and unpacked; cheap when it already is."""
         ...
 
     async def start(self, spec: WorkloadSpec) -> Workload:
-        """Start it and return once it runs; `workload.exists` if one of that id was not stopped yet."""
+        """Start it and return once it runs; `workload.exists` if one of that id was not stopped yet.
+
+        Of the image that `prepare` found last, so that all replicas and restarts are of the same one.
+        """
         ...
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:

@@ -1,27 +1,45 @@
 """Unpacking an image's layers into a directory, when the layers may be hostile (OCI image spec, `layer.md`).
 
 What a layer must not do: write outside the root (`..`, absolute names, links that lead out), leave device nodes
-or setuid programs behind, or fill the disk. Names are resolved inside the root by ourselves, link by link, and
-never handed to the kernel unresolved; nobody else writes there meanwhile.
+or setuid programs behind, or fill the disk or the memory. Names are resolved inside the root by ourselves, link by
+link, and never handed to the kernel unresolved; nobody else writes there meanwhile.
+
+Left out on purpose: owners (all is given to the sandbox's user), extended attributes (capabilities among them),
+devices and pipes. Refused: sparse files, which the specification advises against.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
 import shutil
 import stat
+import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import IO, cast
 
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bounds
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""For which no layer is to blame."""
+BROKEN = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, ValueError, OverflowError)
 COPY_BYTES = 1 << 20
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+EXTENDED = 8
+"""Extended headers of one file."""
+PAX_GLOBALS = 1_000
+ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 MOUNT_POINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var/tmp")
 """Made where an image lacks them: a read-only root cannot grow them later."""
 
@@ -29,30 +47,37 @@ MOUNT_POINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var/tmp")
 class Unpacker:
     """Applies layers, lowest first, to `root`, an empty directory nobody else writes to."""
 
-    def __init__(self, root: Path, *, owner: int | None = None) -> None:
+    def __init__(self, root: Path, *, owner: int | None = None, limit: int | None = None) -> None:
         self._root = root
         self._owner = owner
         """Give every file to this user; None leaves them ours."""
+        self._limit = bounds.IMAGE_UNPACKED_BYTES if limit is None else limit
+        """Bytes that all layers together may come to."""
         self._entries = 0
         self._bytes = 0
+        self._folder: tuple[str, Path] | None = None
+        """The last folder that was looked for, and where it is: most files lie where the one before them does."""
 
-    def apply(self, blob: Path, media_type: str, diff_id: str) -> None:
+    def apply(self, blob: IO[bytes], media_type: str, diff_id: str) -> None:
         """Unpack one layer and check that its uncompressed bytes are those of `diff_id`.
 
-        Raises `Refused` `image.layer`, `image.digest`, `image.limit` or `image.unsupported`.
+        Raises `Refused` `image.layer`, `image.digest`, `image.limit`, `image.disk` or `image.unsupported`.
         """
-        with blob.open("rb") as file:
-            opened = _decompress(file, media_type)
-            reader = _Hashing(opened)
-            made: set[str] = set()
-            try:
-                with tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r|", tarinfo=_Member) as archive:
-                    for member in archive:
-                        self._member(archive, member, made)
-                while reader.read(COPY_BYTES):
-                    pass
-            except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-                raise Refused("image.layer", f"layer {diff_id} is no tar archive: {error}") from None
+        reader = _Hashing(_decompress(blob, media_type), self._limit - self._bytes)
+        made: set[str] = set()
+        try:
+            with _Archive.open(fileobj=cast("IO[bytes]", reader), mode="r|", tarinfo=_Member) as archive:
+                for member in archive:
+                    self._member(archive, member, made)
+                    archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all
+            while reader.read(COPY_BYTES):
+                pass
+        except BROKEN as error:
+            raise Refused("image.layer", f"layer {diff_id} is no tar archive: {error}") from None
+        except OSError as error:
+            code = "image.disk" if error.errno in DISK_ERRORS else "image.layer"
+            raise Refused(code, f"layer {diff_id} cannot be unpacked: {error.strerror}") from None
+        self._bytes += reader.bytes
         found = "sha256:" + reader.digest.hexdigest()
         if found != diff_id:
             raise Refused("image.digest", f"layer unpacks to {found}, the image says {diff_id}")
@@ -70,8 +95,14 @@ class Unpacker:
         if self._entries > bounds.IMAGE_ENTRIES:
             raise Refused("image.limit", f"image has more than {bounds.IMAGE_ENTRIES} files")
         name = _clean(member.name)
+        if member.size < 0:
+            raise tarfile.HeaderError(f"{member.name!r} has {member.size} bytes")
         if not name:
             return  # the root itself
+        if any(part.startswith(WHITEOUT) for part in name.split("/")[:-1]):
+            raise Refused("image.layer", f"{name[:100]!r} lies in a whiteout")
+        if not member.isreg():
+            self._folder = None  # it may change where names lead
         target = self._resolve(name)
         base = target.name
         if base == OPAQUE:
@@ -80,7 +111,7 @@ class Unpacker:
         if base.startswith(WHITEOUT):
             if base[len(WHITEOUT) :] in ("", ".", ".."):
                 raise Refused("image.layer", f"whiteout {member.name!r} names no file")
-            _remove(target.with_name(base[len(WHITEOUT) :]))
+            self._whiten(target.with_name(base[len(WHITEOUT) :]), made)
             return
         if member.isdir():
             self._directory(target, member)
@@ -94,7 +125,7 @@ class Unpacker:
         else:
             return  # device nodes and pipes: the sandbox brings its own /dev
         self._give(target)
-        while target != self._root:
+        while target != self._root and str(target) not in made:
             made.add(str(target))
             target = target.parent
 
@@ -105,9 +136,6 @@ class Unpacker:
         target.chmod(member.mode & 0o1777 | 0o700)
 
     def _file(self, target: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        self._bytes += member.size
-        if self._bytes > bounds.IMAGE_UNPACKED_BYTES:
-            raise Refused("image.limit", f"image unpacks to more than {bounds.IMAGE_UNPACKED_BYTES} bytes")
         _remove(target)
         source = archive.extractfile(member)
         assert source is not None, "a regular file has content"
@@ -115,7 +143,7 @@ class Unpacker:
         with os.fdopen(fd, "wb") as file:
             shutil.copyfileobj(source, file, COPY_BYTES)
             os.fchmod(fd, member.mode & 0o777 | 0o400)  # without setuid, setgid
-        os.utime(target, (member.mtime, member.mtime))
+        os.utime(target, (max(0, member.mtime), max(0, member.mtime)))
 
     def _hard_link(self, target: Path, member: tarfile.TarInfo) -> None:
         source = self._resolve(_clean(member.linkname))
@@ -132,24 +160,38 @@ class Unpacker:
     def _clear(self, directory: Path, made: set[str]) -> None:
         """Remove what lower layers put into `directory`."""
         for child in sorted(directory.iterdir()):
-            if str(child) not in made:
-                _remove(child)
-            elif child.is_dir() and not child.is_symlink():
-                self._clear(child, made)
+            self._whiten(child, made)
+
+    def _whiten(self, target: Path, made: set[str]) -> None:
+        """Remove what lower layers put at `target`: what this one brings stays, wherever in it the whiteout is."""
+        if str(target) not in made:
+            _remove(target)
+        elif target.is_dir() and not target.is_symlink():
+            self._clear(target, made)
 
     def _resolve(self, name: str) -> Path:
         """Where `name` lies: its parents followed inside the root and made where missing, itself not followed."""
-        *parents, base = name.split("/")
-        todo = parents[::-1]
+        folder, _, base = name.rpartition("/")
+        if self._folder is None or self._folder[0] != folder:
+            self._folder = folder, self._resolve_folder(folder)
+        return self._folder[1] / base
+
+    def _resolve_folder(self, name: str) -> Path:
+        todo = name.split("/")[::-1] if name else []
         here = self._root
-        hops = 0
+        hops = depth = 0
         while todo:
             part = todo.pop()
             if part == "..":
                 if here == self._root:
-                    raise Refused("image.layer", f"{name!r} leads out of the image")
-                here = here.parent
+                    raise Refused("image.layer", f"{name[:100]!r} leads out of the image")
+                here, depth = here.parent, depth - 1
                 continue
+            depth += 1
+            if depth > bounds.IMAGE_PATH_DEPTH:
+                raise Refused(
+                    "image.limit", f"{name[:100]!r} lies deeper than {bounds.IMAGE_PATH_DEPTH} directories"
+                )
             step = here / part
             if not step.is_symlink():
                 if not step.is_dir():
@@ -158,50 +200,79 @@ class Unpacker:
                     self._give(step)
                 here = step
                 continue
-            hops += 1
+            hops, depth = hops + 1, depth - 1
             if hops > bounds.IMAGE_SYMLINK_HOPS:
                 raise Refused("image.layer", f"{name!r} goes round in links")
             link = str(step.readlink())
-            here = self._root if link.startswith("/") else here
+            if link.startswith("/"):
+                here, depth = self._root, 0
             todo.extend(reversed([part for part in link.split("/") if part not in ("", ".")]))
-        return here / base
+        return here
 
 
 class _Hashing:
     """Reads through and hashes, up to a bound: a few kilobytes of gzip can stand for gigabytes."""
 
-    def __init__(self, source: IO[bytes]) -> None:
+    def __init__(self, source: IO[bytes], limit: int) -> None:
         self._source = source
-        self._left = bounds.IMAGE_UNPACKED_BYTES
+        self._limit = limit
+        self.bytes = 0
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise Refused("image.limit", f"layer unpacks to more than {bounds.IMAGE_UNPACKED_BYTES} bytes")
+        self.bytes += len(data)
+        if self.bytes > self._limit:
+            raise Refused("image.limit", "the image unpacks to more bytes than this provider has for it")
         self.digest.update(data)
         return data
 
 
-class _Member(tarfile.TarInfo):
-    """Extended headers are read into memory whole: bound them before that."""
+class _Archive(tarfile.TarFile):
+    """Counts the extended headers that come before a member: each is handled within the one before."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = not (self.isreg() or self.isdir() or self.issym() or self.islnk() or self.isdev())
-        if extended and self.size > bounds.IMAGE_HEADER_BYTES:
-            raise Refused("image.limit", f"layer has an extended header of {self.size} bytes")
+    extended = 0
+    extended_bytes = 0
+
+
+class _Member(tarfile.TarInfo):
+    """Bounds what `tarfile` reads into memory before it gives a member back: extended headers, sparse maps."""
+
+    def _proc_member(self, archive: _Archive) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse()
+        if self.isreg() or self.isdir() or self.issym() or self.islnk() or self.isdev():
+            archive.extended = archive.extended_bytes = 0
+        else:
+            archive.extended += 1
+            archive.extended_bytes += abs(self.size)
+            if archive.extended > EXTENDED or archive.extended_bytes > bounds.IMAGE_HEADER_BYTES:
+                raise Refused("image.limit", "a layer has more extended headers than a file needs")
+            if len(archive.pax_headers) > PAX_GLOBALS:
+                raise Refused("image.limit", f"a layer has more than {PAX_GLOBALS} global headers")
         member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
+
+    def _proc_gnusparse_00(self, *_: object) -> None:
+        raise _sparse()
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+def _sparse() -> Refused:
+    return Refused("image.layer", "the layer has a sparse file", hint="build it again without sparse files")
 
 
 def _decompress(file: IO[bytes], media_type: str) -> IO[bytes]:
     if media_type.endswith(("+gzip", ".gzip")):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if media_type.endswith("+zstd"):
+        # A frame may ask for a window of gigabytes: bounded, as the zstd command does.
+        return cast("IO[bytes]", zstd.ZstdFile(file, options=ZSTD_OPTIONS))
     if media_type.endswith(".tar"):
         return file
     raise Refused(
-        "image.unsupported", f"layer of type {media_type!r}", hint="push the image with gzip compression"
+        "image.unsupported", f"layer of type {media_type[:100]!r}", hint="push the image with gzip compression"
     )
 
 
@@ -216,10 +287,14 @@ def _clean(name: str) -> str:
 
 
 def _remove(target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
         remove_tree(target)
     else:
-        target.unlink(missing_ok=True)
+        target.unlink()
 
 
 def remove_tree(top: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +22,19 @@ from tests.support.providers import (
     resources,
     web,
 )
+from tests.support.registries import PASSWORD, USER, docker_registry, image_in, trusting
 
+from fondaco.node.demo import HELLO
 from fondaco.node.image import REFERENCE, build_demo_image
+from fondaco.protocol import sdl
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.messages import Activate
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.provider.gateway import Gateway
+from fondaco.provider.images.blobs import BlobStore
+from fondaco.provider.images.pulling import RegistrySource
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
 
@@ -42,7 +49,12 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def site(tmp_path: Path, layout: Path) -> AsyncIterator[Site]:
     """A site whose workloads are real sandboxes; whatever is left of them is stopped at the end."""
-    runtime = EmbeddedRuntime(tmp_path / "runtime", [LayoutSource(layout)])
+    async with real_site(tmp_path, EmbeddedRuntime(tmp_path / "runtime", [LayoutSource(layout)])) as site:
+        yield site
+
+
+@asynccontextmanager
+async def real_site(tmp_path: Path, runtime: EmbeddedRuntime) -> AsyncIterator[Site]:
     try:
         await runtime.probe()
     except Refused as refused:
@@ -123,3 +135,38 @@ async def test_a_workload_that_was_killed_is_running_again_with_its_provider(sit
             pass
         assert (await client.http_get("web", 8080, "/")).status == 200
         nursery.cancel_scope.cancel()
+
+
+async def test_an_sdl_files_private_image_is_pulled_with_its_credentials_and_restarts_without_its_registry(
+    tmp_path: Path, layout: Path
+) -> None:
+    with docker_registry(tmp_path / "registry", htpasswd=True) as registry:
+        reference = registry.push(image_in(layout), "team/hello", "1")
+        credentials = f'credentials: {{host: "{registry.host}", username: {USER}, password: "{PASSWORD}"}}'
+        text = HELLO.read_text().replace(REFERENCE, f"{reference}\n    {credentials}")
+        (group,) = sdl.parse(text.encode()).manifest
+        home = tmp_path / "runtime"
+        source = RegistrySource(trusting(registry.host), BlobStore(home / "images" / "blobs"))
+        async with real_site(tmp_path, EmbeddedRuntime(home, [source])) as site, site.running() as agent:
+            lease = make_lease(make_order(group), group)
+            site.chain.put(lease)
+            client = site.client(Gateway(agent), lease)
+            told = [
+                one.detail async for one in client.put_manifest(*hand_off(lease, group)) if one.step == "image"
+            ]
+            assert told[0] == reference
+            assert told[-1].endswith(" MiB")
+            assert (await client.http_get("web", 8080, "/")).status == 200
+            registry.process.kill()
+            (workload,) = await site.runtime.list()
+            assert workload.pid is not None
+            os.kill(workload.pid, signal.SIGKILL)
+            with trio.fail_after(30):
+                while (await client.status()).services[0].restarts == 0:
+                    await trio.sleep(0.01)
+                while True:
+                    try:
+                        assert (await client.http_get("web", 8080, "/")).status == 200
+                        return
+                    except Refused:
+                        await trio.sleep(0.01)

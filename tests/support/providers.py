@@ -38,6 +38,7 @@ from fondaco.provider.agent import Agent
 from fondaco.provider.bids import AgentConfig
 from fondaco.provider.capacity import Load, Node
 from fondaco.provider.gateway import Gateway
+from fondaco.provider.images.registries import Login
 from fondaco.provider.pricing import LinearScale
 from fondaco.provider.runtimes.port import (
     Capability,
@@ -46,12 +47,14 @@ from fondaco.provider.runtimes.port import (
     Image,
     ImageConfig,
     LogLine,
+    Report,
     Runtime,
     State,
     Stats,
     Workload,
     WorkloadId,
     WorkloadSpec,
+    quiet,
 )
 
 __all__ = [
@@ -125,6 +128,8 @@ class FakeRuntime:
         self.lines: dict[WorkloadId, list[LogLine]] = {}
         self.starts = 0
         self.images = {"web:1"}
+        self.logins: list[Login | None] = []
+        """With which images were asked for."""
         self.deaf: set[str] = set()
         """Services that accept no connection."""
         self.broken: set[str] = set()
@@ -135,8 +140,11 @@ class FakeRuntime:
     async def probe(self) -> Capability:
         raise NotImplementedError
 
-    async def prepare(self, reference: str) -> Image:
+    async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
         await trio.lowlevel.checkpoint()
+        self.logins.append(login)
+        for done in range(101):
+            report(done * MIB, 100 * MIB)
         if reference not in self.images:
             raise Refused("image.unknown", f"there is no image {reference}")
         config = ImageConfig(entrypoint=(), cmd=(), env=(), working_dir="")

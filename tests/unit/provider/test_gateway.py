@@ -79,8 +79,11 @@ async def test_a_hand_off_runs_and_is_activated_and_every_step_is_told(
     site: Site, gateway: Gateway, lease: Lease
 ) -> None:
     client = site.client(gateway, lease)
-    steps = [progress.step async for progress in client.put_manifest(*hand_off(lease))]
-    assert steps == [*Step]
+    told = [progress async for progress in client.put_manifest(*hand_off(lease))]
+    assert list(dict.fromkeys(progress.step for progress in told)) == [*Step]
+    images = [progress.detail for progress in told if progress.step == Step.IMAGE]
+    assert images[:2] == ["web:1", "web:1: 10.0 of 100.0 MiB"]
+    assert len(images) == 11
     assert site.chain.leases[lease.id].state is LeaseState.ACTIVE
     status = await client.status()
     assert status.phase == "running"

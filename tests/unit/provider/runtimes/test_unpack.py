@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.unpack import MOUNT_POINTS, Unpacker, remove_tree
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -43,6 +49,18 @@ def layer(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def pax(name: str, headers: dict[str, str]) -> bytes:
+    """A file of one byte with extended headers as they are given."""
+    body = b""
+    for key, value in headers.items():
+        record = f" {key}={value}\n".encode()
+        length = len(record) + 1
+        while len(str(length)) + len(record) != length:
+            length += 1
+        body += str(length).encode() + record
+    return layer(entry("pax", tarfile.XHDTYPE, data=body), entry(name, data=b"x"))
+
+
 class Tree:
     def __init__(self, top: Path) -> None:
         self.outside = top / "outside"
@@ -51,12 +69,12 @@ class Tree:
         self.root = top / "root"
         self.root.mkdir()
         self.unpacker = Unpacker(self.root)
-        self._blob = top / "blob"
 
     def apply(self, *entries: tuple[tarfile.TarInfo, bytes]) -> None:
-        raw = layer(*entries)
-        self._blob.write_bytes(gzip.compress(raw))
-        self.unpacker.apply(self._blob, GZIP, f"sha256:{hashlib.sha256(raw).hexdigest()}")
+        self.apply_raw(layer(*entries))
+
+    def apply_raw(self, raw: bytes) -> None:
+        self.unpacker.apply(io.BytesIO(gzip.compress(raw)), GZIP, f"sha256:{hashlib.sha256(raw).hexdigest()}")
 
     def names(self) -> set[str]:
         return {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
@@ -124,6 +142,7 @@ def test_whiteouts_remove_what_lower_layers_brought(tree: Tree) -> None:
         [entry("hard", tarfile.LNKTYPE, linkname="nothing/there")],
         [entry("../.wh.outside")],
         [entry("a/.wh...")],
+        [entry("a/.wh.b/c")],
         [entry("x" * 5_000, data=b"x")],
     ],
 )
@@ -150,37 +169,54 @@ def test_writing_over_a_link_replaces_the_link_and_not_its_target(tree: Tree) ->
 
 
 def test_content_that_differs_from_its_diff_id_is_refused(tree: Tree, tmp_path: Path) -> None:
-    blob = tmp_path / "other"
-    blob.write_bytes(layer(entry("a", data=b"x")))
+    blob = io.BytesIO(layer(entry("a", data=b"x")))
     with pytest.raises(Refused, match=r"image\.digest"):
         tree.unpacker.apply(blob, PLAIN, "sha256:" + "0" * 64)
 
 
 def test_a_compression_nobody_here_reads_is_refused(tree: Tree, tmp_path: Path) -> None:
-    blob = tmp_path / "zstd"
-    blob.write_bytes(b"")
     with pytest.raises(Refused, match=r"image\.unsupported"):
-        tree.unpacker.apply(blob, "application/vnd.oci.image.layer.v1.tar+zstd", "sha256:" + "0" * 64)
+        tree.unpacker.apply(io.BytesIO(), "application/vnd.oci.image.layer.v1.tar+lz4", "sha256:" + "0" * 64)
+
+
+def test_layers_may_be_compressed_with_zstd(tree: Tree) -> None:
+    raw = layer(entry("a", data=b"x" * 100_000))
+    halves = zstd.compress(raw[:5_000]) + zstd.compress(raw[5_000:])
+    tree.unpacker.apply(io.BytesIO(halves), f"{PLAIN}+zstd", f"sha256:{hashlib.sha256(raw).hexdigest()}")
+    assert (tree.root / "a").read_bytes() == b"x" * 100_000
+
+
+def test_a_zstd_frame_that_wants_a_gigabyte_of_memory_is_refused(tree: Tree) -> None:
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 30}
+    compressor = zstd.ZstdCompressor(options=options)
+    blob = compressor.compress(layer(entry("a", data=b"x" * 100_000))) + compressor.flush()
+    with pytest.raises(Refused, match=r"image\.layer"):
+        tree.unpacker.apply(io.BytesIO(blob), f"{PLAIN}+zstd", "sha256:" + "0" * 64)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"no gzip at all", gzip.compress(b"no tar" * 200), gzip.compress(b"x" * 9)[:9]],
-    ids=["no gzip", "no archive inside", "cut off"],
+    [
+        b"no gzip at all",
+        gzip.compress(b"no tar" * 200),
+        gzip.compress(b"x" * 9)[:9],
+        gzip.compress(b"x")[:10] + b"\xff" * 20,
+    ],
+    ids=["no gzip", "no archive inside", "cut off", "damaged inside"],
 )
-def test_bytes_that_are_no_archive_are_refused(tree: Tree, tmp_path: Path, content: bytes) -> None:
-    blob = tmp_path / "broken"
-    blob.write_bytes(content)
+def test_bytes_that_are_no_archive_are_refused(tree: Tree, content: bytes) -> None:
     with pytest.raises(Refused, match=r"image\.layer"):
-        tree.unpacker.apply(blob, GZIP, "sha256:" + "0" * 64)
+        tree.unpacker.apply(io.BytesIO(content), GZIP, "sha256:" + "0" * 64)
 
 
 def test_images_that_are_too_large_or_have_too_many_files_are_refused(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "IMAGE_UNPACKED_BYTES", 100_000)
-    with pytest.raises(Refused, match=r"image\.limit"):
-        tree.apply(entry("a", data=b"x" * 60_000), entry("b", data=b"x" * 60_000))
+    tree.unpacker = Unpacker(tree.root, limit=100_000)
+    tree.apply(entry("a", data=b"x" * 60_000))
+    with pytest.raises(Refused, match=r"image\.limit"):  # both layers together
+        tree.apply(entry("b", data=b"x" * 60_000))
+    tree.unpacker = Unpacker(tree.root)
     monkeypatch.setattr(bounds, "IMAGE_ENTRIES", 3)
     with pytest.raises(Refused, match=r"image\.limit"):
         tree.apply(*(entry(f"f{n}") for n in range(5)))
@@ -189,6 +225,88 @@ def test_images_that_are_too_large_or_have_too_many_files_are_refused(
 def test_an_extended_header_of_megabytes_is_refused_before_it_is_read(tree: Tree) -> None:
     with pytest.raises(Refused, match=r"image\.limit"):
         tree.apply(entry("long", tarfile.GNUTYPE_LONGNAME, data=b"x" * (2 * limits.MIB)), entry("a"))
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [[tarfile.GNUTYPE_LONGNAME] * 2_000, [tarfile.XHDTYPE] * 2_000, [b"V"] * 20, [tarfile.XGLTYPE] * 2_000],
+)
+def test_extended_headers_without_end_are_refused_before_they_fill_memory_or_stack(
+    tree: Tree, kinds: list[bytes]
+) -> None:
+    entries = [entry(f"h{number}", kind, data=b"x") for number, kind in enumerate(kinds)]
+    with pytest.raises(Refused, match=r"image\.limit"):
+        tree.apply(*entries, entry("a"))
+
+
+def test_sparse_files_are_refused_in_every_format(tree: Tree) -> None:
+    old = bytearray(layer(entry("a", tarfile.GNUTYPE_SPARSE)))
+    old[482] = 1  # the map goes on in the next block, and the next, and never ends
+    old[148:156] = b"%06o\0 " % (sum(old[:148]) + 8 * 32 + sum(old[156:512]))
+    with pytest.raises(Refused, match=r"image\.layer.*sparse"):
+        tree.apply_raw(bytes(old))
+    for headers in ({"GNU.sparse.map": "0,1"}, {"GNU.sparse.size": "9"}, {"GNU.sparse.major": "1"}):
+        with pytest.raises(Refused, match=r"image\.layer.*sparse"):
+            tree.apply_raw(pax("a", {**headers, "GNU.sparse.minor": "0"}))
+
+
+@pytest.mark.parametrize("headers", [{"size": "-5"}, {"mtime": "inf"}, {"size": "9" * 30}, {"path": "a\0b"}])
+def test_headers_that_make_no_sense_are_refused(tree: Tree, headers: dict[str, str]) -> None:
+    with pytest.raises(Refused, match=r"image\.(layer|digest)"):
+        tree.apply_raw(pax("a", headers))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("/".join(["x" * 255, "y" * 256, "z"]))],
+        [link("a", "")],
+        [link("a", "x" * 5_000)],
+        [entry("a"), entry("a/b", tarfile.LNKTYPE, linkname="a/b")],
+    ],
+    ids=["long name", "empty link", "long link", "link to itself"],
+)
+def test_what_no_file_system_takes_is_refused(tree: Tree, entries: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    with pytest.raises(Refused, match=r"image\.layer"):
+        tree.apply(*entries)
+
+
+def test_directories_are_not_nested_without_end_not_even_by_links(tree: Tree) -> None:
+    with pytest.raises(Refused, match=r"image\.limit"):
+        tree.apply(entry("/".join("a" * 400), tarfile.DIRTYPE))
+    half = "/".join("b" * 150)
+    with pytest.raises(Refused, match=r"image\.limit"):
+        tree.apply(entry(half, tarfile.DIRTYPE), link("link", half), entry(f"link/{half}/x"))
+
+
+def test_a_whiteout_hides_what_lower_layers_brought_and_nothing_of_its_own(tree: Tree) -> None:
+    tree.apply(entry("dir/old"), entry("file", data=b"old"))
+    tree.apply(entry("dir/new"), entry("file", data=b"new"), entry(".wh.dir"), entry(".wh.file"))
+    assert tree.names() == {"dir", "dir/new", "file"}
+    assert (tree.root / "file").read_bytes() == b"new"
+    tree.apply(entry(".wh.dir"), entry("dir/newer"))
+    assert tree.names() == {"dir", "dir/newer", "file"}
+
+
+def test_whiteouts_and_opaque_directories_reach_through_links_of_the_image_and_no_further(tree: Tree) -> None:
+    tree.apply(entry("real/a"), entry("real/b"), link("link", "real"), link("out", str(tree.outside)))
+    tree.apply(entry("link/.wh.a"), entry("out/.wh..wh..opq"), entry("out/.wh.kept"))
+    assert (tree.outside / "kept").read_text() == "kept"
+    assert {"real/b", "link"} <= tree.names()
+    assert "real/a" not in tree.names()
+
+
+def test_hard_links_stay_links_and_a_later_layer_changes_only_the_name_it_names(tree: Tree) -> None:
+    tree.apply(entry("one", data=b"1"), entry("two", tarfile.LNKTYPE, linkname="one"))
+    assert (tree.root / "one").stat().st_ino == (tree.root / "two").stat().st_ino
+    tree.apply(entry("two", data=b"2"))
+    assert (tree.root / "one").read_bytes() == b"1"
+
+
+def test_a_hard_link_to_a_symbolic_link_is_one_to_the_link_itself(tree: Tree) -> None:
+    tree.apply(link("out", str(tree.outside / "kept")), entry("hard", tarfile.LNKTYPE, linkname="out"))
+    assert (tree.root / "hard").is_symlink()
+    assert (tree.outside / "kept").stat().st_nlink == 1
 
 
 def test_the_mount_points_of_a_sandbox_are_always_there(tree: Tree) -> None:

@@ -1,0 +1,81 @@
+"""From a provider's configuration to the registries it takes images from."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from fondaco.node.provider_config import ProviderConfig
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.limits import MIB
+from fondaco.provider.images.blobs import BlobStore
+from fondaco.provider.images.pulling import RegistrySource
+from fondaco.provider.images.references import registry_host
+from fondaco.provider.images.registries import Login, Registries, check_entry
+from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
+
+RUNTIME = "runtime"
+"""The runtime's folder in a provider's."""
+LOGINS_BYTES = 1 * MIB
+
+
+def registries_of(config: ProviderConfig) -> Registries:
+    """Raises `Refused` `config.field` and `config.credentials`."""
+    if config.image_cache_bytes < 0:
+        raise Refused("config.field", "provider: image_cache_bytes is negative")
+    try:
+        for entry in (*config.allow_registries, *config.deny_registries):
+            check_entry(entry)
+        return Registries(
+            allow=config.allow_registries,
+            deny=config.deny_registries,
+            private=frozenset(map(registry_host, config.private_registries)),
+            insecure=frozenset(map(registry_host, config.insecure_registries)),
+            logins={} if config.registry_credentials is None else read_logins(config.registry_credentials),
+        )
+    except Refused as error:
+        if error.code.startswith("config."):
+            raise
+        raise Refused("config.field", f"provider: registries: {error.message}") from None
+
+
+def read_logins(path: Path) -> dict[str, Login]:
+    """By host, from a TOML file of tables named by hosts, each with a `username` and a `password`.
+
+    Raises `Refused` `config.credentials`, with nothing of the file's content in it; also for a file that others
+    than its owner can read.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise _wrong(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        with path.open("rb") as file:
+            content = tomllib.loads(file.read(LOGINS_BYTES).decode())
+    except OSError as error:
+        raise _wrong(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise _wrong(f"{path} is not TOML") from None
+    logins = {}
+    for host, entry in content.items():
+        match entry:
+            case {"username": str(username), "password": str(password)} if len(entry) == 2:
+                known = registry_host(host)
+                logins[known] = Login(host=known, username=username, password=password)
+            case _:
+                raise _wrong(f"{path}: [{host!r}] needs a username and a password, and nothing else")
+    return logins
+
+
+def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
+    """The provider's runtime below `home`, with every source of images that the configuration names.
+
+    The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.
+    """
+    root = home / RUNTIME
+    sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
+    sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
+    return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes)
+
+
+def _wrong(message: str, *, hint: str = "") -> Refused:
+    return Refused("config.credentials", f"provider: registry credentials: {message}", hint=hint)

@@ -1,0 +1,1 @@
+"""Images from registries: named, allowed, pulled, kept, and removed again."""
