@@ -6,8 +6,9 @@
 | `status` | `StatusRequest` | one `Status` | none |
 | `logs` | `LogsRequest` | `LogItem`, one a frame | none |
 | `forward` | `ForwardRequest` | what the workload sends, as it comes | what it is to receive |
+| `exec` | `ExecRequest` | `Output`, one a frame, then `Exited` | `Input`, `Resize`, `Signal`, `InputEnd` |
 
-Tags 130-149; each is one canonical message.
+Tags 130-149; each is one canonical message. Those of `exec` are in channel_exec.py.
 """
 
 from __future__ import annotations

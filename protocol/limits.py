@@ -269,6 +269,13 @@ CHANNEL_NONCES = 16_384
 CHANNEL_STREAMS = 1_024
 """Calls a provider serves at once, of all peers."""
 CHANNEL_STREAMS_PER_PEER = 64
+EXECS = 64
+"""Commands a provider runs inside workloads at once; each costs a small process beside the command."""
+EXECS_PER_LEASE = 8
+EXEC_ARGUMENTS = 1_024
+EXEC_ARGUMENT_BYTES = 128 * KIB
+EXEC_VARIABLES = 128
+EXEC_VARIABLE_BYTES = 32 * KIB
 HANDOFFS_AT_ONCE = 16
 """Workloads being brought up at once; further ones wait their turn."""
 HANDOFF_FILE_BYTES = 1 * MIB

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import codec, limits
+from fondaco.protocol import channel_exec, codec, limits
 from fondaco.protocol.channel import Called, ServerSession
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.nonces import SeenNonces
@@ -25,18 +25,15 @@ from fondaco.protocol.records import LeaseState
 from fondaco.protocol.scalars import Hash, LeaseId
 from fondaco.provider.agent import Agent
 from fondaco.provider.duplex import Duplex
+from fondaco.provider.executing import Places, carry, tell_exit
 from fondaco.provider.leases import LeaseWork, Phase
 from fondaco.provider.ports import Stream
-from fondaco.provider.runtimes.port import (
-    LogLine,
-    WorkloadId,
-    parse_workload_id,
-    workload_id,
-)
+from fondaco.provider.runtimes.port import Command, LogLine, WorkloadId, parse_workload_id, workload_id
 from fondaco.provider.together import closing, run_all
 
 log = logging.getLogger("fondaco.provider")
 CHUNK_BYTES = 64 * limits.KIB
+KILLED = 137
 LINGER_S = 5.0
 """How long the tenant has to say that it is done as well."""
 Handler = Callable[[LeaseId, Any, Duplex], Awaitable[None]]
@@ -50,11 +47,13 @@ class Gateway:
         self._random = random
         self._seen = SeenNonces()
         self._open: Counter[str] = Counter()
+        self._commands = Places()
         self._handlers: dict[str, tuple[type, Handler]] = {
             calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
             calls.STATUS: (calls.StatusRequest, self._status),
             calls.LOGS: (calls.LogsRequest, self._logs),
             calls.FORWARD: (calls.ForwardRequest, self._forward),
+            channel_exec.EXEC: (channel_exec.ExecRequest, self._exec),
         }
 
     async def serve(self, stream: Stream) -> None:
@@ -165,6 +164,21 @@ class Gateway:
             await duplex.accept()
             await run_all((partial(_to_workload, duplex, socket), partial(_from_workload, duplex, socket)))
 
+    async def _exec(self, lease: LeaseId, params: channel_exec.ExecRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        channel_exec.check(params)
+        if not any(name == params.service and params.replica < count for name, count in work.services()):
+            raise Refused("workload.unknown", f"this lease runs no {params.service!r} {params.replica}")
+        command = Command(argv=params.argv, env=params.env, terminal=params.terminal)
+        workload = workload_id(lease, params.service, params.replica)
+        with self._commands.one(lease):
+            async with self._agent.runtime.execute(workload, command) as execution:
+                await duplex.accept()
+                code = await carry(execution, params, duplex)
+        if code == KILLED:
+            self._work(lease)  # with its lease, perhaps: then that is what the tenant hears
+        await tell_exit(code, duplex)
+
 
 async def _cancel_when_lost(duplex: Duplex, scope: trio.CancelScope) -> None:
     await duplex.lost.wait()
@@ -179,8 +193,9 @@ async def _answer(duplex: Duplex, handle: Callable[[], Awaitable[None]]) -> None
     except (Refused, Unreachable) as error:
         await duplex.fail(error)
         return
-    except PeerFault:
-        return  # the pump has reset the stream
+    except PeerFault as error:
+        await duplex.fail(error)  # unless the pump has reset the stream already
+        return
     with trio.move_on_after(LINGER_S):
         await duplex.finished.wait()
 

@@ -18,8 +18,9 @@ from typing import Generic, NamedTuple, Self, TypeVar
 import h11
 import trio
 
+from fondaco.node.tenant.executing import RunningCommand
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import codec, limits
+from fondaco.protocol import channel_exec, codec, limits
 from fondaco.protocol.channel import ClientSession
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
@@ -198,6 +199,15 @@ class ChannelClient:
     async def forward(self, service: str, port: int) -> ForwardStream:
         """Connect to `port` inside the workload. Raises `Refused` `workload.dial` if nothing listens there."""
         return ForwardStream(await self.call(calls.FORWARD, calls.ForwardRequest(service=service, port=port)))
+
+    async def exec(self, request: channel_exec.ExecRequest) -> RunningCommand:
+        """Run a command inside the workload; close what is returned, by which it is killed if it still runs.
+
+        Raises `Refused` `exec.*`, `workload.unknown`, `workload.gone` or `workload.exec`. A program that is not
+        there is exit code 127.
+        """
+        channel_exec.check(request)  # the provider would say the same, a round trip later
+        return RunningCommand(await self.call(channel_exec.EXEC, request))
 
     async def http_get(self, service: str, port: int, path: str = "/") -> HttpAnswer:
         """One GET through the channel.

@@ -14,20 +14,23 @@ as it lives. A runtime that starts over the same home therefore finds everything
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import lifecycle, processes
-from fondaco.provider.runtimes.commands import run_inside
+from fondaco.provider.runtimes.commands import collect, running_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
 from fondaco.provider.runtimes.logs import LogReader
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
 from fondaco.provider.runtimes.port import (
     Capability,
+    Command,
     ExecResult,
+    Execution,
     Image,
     LogLine,
     State,
@@ -82,12 +85,21 @@ class EmbeddedRuntime:
         )
         return await lifecycle.launch_workload(launch, self._backend)
 
+    @asynccontextmanager
+    async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
+        """Run a command inside; `workload.gone` unless that runs."""
+        async with running_inside(self._run_dir(workload), command) as execution:
+            yield execution
+
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
-        """Run a command inside; `workload.timeout` if it takes longer than `timeout_ms`."""
-        self._alive(workload)
-        run_dir = self._run_dir(workload)
-        target = lifecycle.payload(run_dir)
-        return await run_inside(target or self._alive(workload), run_dir, argv, timeout_ms)
+        """Run a command inside to its end; `workload.timeout` if that takes longer than `timeout_ms`."""
+        if not argv:
+            raise Refused("workload.exec", "no command was given")
+        command = Command(argv=tuple(word.encode("utf-8", "surrogateescape") for word in argv))
+        with trio.move_on_after(timeout_ms / 1000):
+            async with self.execute(workload, command) as execution:
+                return await collect(execution)
+        raise Refused("workload.timeout", f"{argv[0]!r} did not end within {timeout_ms} ms")
 
     def logs(
         self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False

@@ -63,11 +63,20 @@ def process(pid: int) -> Process | None:
 
 
 def children(pid: int) -> tuple[int, ...]:
+    """Of all its threads: each lists its own."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return tuple(int(word) for word in file.read().split())
+        tasks = os.listdir(f"/proc/{pid}/task")
     except (FileNotFoundError, ProcessLookupError):
         return ()
+    return tuple(child for task in tasks for child in _children_of_task(pid, task))
+
+
+def _children_of_task(pid: int, task: str) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def family(pid: int) -> Iterator[int]:

@@ -56,7 +56,9 @@ from fondaco.provider.pricing import LinearScale
 from fondaco.provider.runtimes.port import (
     Capability,
     Channel,
+    Command,
     ExecResult,
+    Execution,
     Image,
     ImageConfig,
     LogLine,
@@ -306,6 +308,9 @@ class FakeRuntime:
         """The workload ends by itself."""
         self.workloads[workload] = replace(self.workloads[workload], state=State.EXITED, exit_code=code, pid=None)
         self._ends[workload].set()
+
+    def execute(self, workload: WorkloadId, command: Command) -> contextlib.AbstractAsyncContextManager[Execution]:
+        raise NotImplementedError
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         raise NotImplementedError
