@@ -26,6 +26,8 @@ COMMANDS = {
     "logs": ("tenant", "logs"),
     "request": ("tenant", "request"),
     "forward": ("tenant", "forward"),
+    "exec": ("inside", "exec_"),
+    "shell": ("inside", "shell"),
     "close": ("tenant", "close"),
     "wallet": ("tenant", "wallet"),
     "grant": ("grant", "grant"),

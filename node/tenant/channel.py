@@ -207,7 +207,7 @@ class ChannelClient:
         there is exit code 127.
         """
         channel_exec.check(request)  # the provider would say the same, a round trip later
-        return RunningCommand(await self.call(channel_exec.EXEC, request))
+        return RunningCommand(await self.call(channel_exec.EXEC, request), request)
 
     async def http_get(self, service: str, port: int, path: str = "/") -> HttpAnswer:
         """One GET through the channel.

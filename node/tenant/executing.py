@@ -10,6 +10,7 @@ from fondaco.protocol import codec
 from fondaco.protocol.channel_exec import (
     CHUNK_BYTES,
     CommandReport,
+    ExecRequest,
     Exited,
     FromTenant,
     Input,
@@ -31,7 +32,8 @@ class RunningCommand:
     All raise what broke the call off: `Unreachable`, or the `Refused` of the provider, as when the lease ends.
     """
 
-    def __init__(self, duplex: Duplex) -> None:
+    def __init__(self, duplex: Duplex, request: ExecRequest) -> None:
+        self.on_terminal = request.terminal is not None
         self._duplex = duplex
         self._report = CommandReport()
         self._input_ended = False
