@@ -282,6 +282,11 @@ HANDOFF_FILE_BYTES = 1 * MIB
 HTTP_BODY_BYTES = 16 * MIB
 """The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8
+"""Of its logs, events and usage together."""
+LEASE_EVENTS = 256
+"""Of one lease, the newest, that its provider keeps."""
+LEASE_EVENT_BYTES = 1 * KIB
+"""The longest one; its detail is cut to a quarter of it."""
 LOG_TAIL_LINES = 10_000
 PROGRESS_ITEMS = 256
 """Progress kept of one lease's hand-off, the newest."""

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from fondaco.provider.leases import LeaseWork, Phase
 from fondaco.provider.ports import Stream
 from fondaco.provider.runtimes.port import Command, LogLine, WorkloadId, parse_workload_id, workload_id
 from fondaco.provider.together import closing, run_all
+from fondaco.provider.usage import USAGE_EVERY_S, Traffic, usages
 
 log = logging.getLogger("fondaco.provider")
 CHUNK_BYTES = 64 * limits.KIB
@@ -52,6 +53,8 @@ class Gateway:
             calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
             calls.STATUS: (calls.StatusRequest, self._status),
             calls.LOGS: (calls.LogsRequest, self._logs),
+            calls.EVENTS: (calls.EventsRequest, self._events),
+            calls.USAGE: (calls.UsageRequest, self._usage),
             calls.FORWARD: (calls.ForwardRequest, self._forward),
             channel_exec.EXEC: (channel_exec.ExecRequest, self._exec),
         }
@@ -136,15 +139,9 @@ class Gateway:
     async def _logs(self, lease: LeaseId, params: calls.LogsRequest, duplex: Duplex) -> None:
         work = self._work(lease)
         workloads = _workloads(work, params.service)
-        if params.follow and work.followers >= limits.LOG_FOLLOWERS_PER_LEASE:
-            raise Refused("logs.followers", f"at most {limits.LOG_FOLLOWERS_PER_LEASE} follow one lease's logs")
         tail = None if params.tail is None else min(params.tail, limits.LOG_TAIL_LINES)
-        sources = [
-            (workload, self._agent.runtime.logs(workload, tail=tail, follow=params.follow))
-            for workload in workloads
-        ]
-        work.followers += params.follow
-        try:
+        sources = self._sources(workloads, tail, params)
+        with _following(work, params.follow):
             await duplex.accept()
             senders = [partial(_send_lines, workload, lines, duplex) for workload, lines in sources]
             if params.follow:
@@ -152,17 +149,63 @@ class Gateway:
             else:
                 for send in senders:
                     await send()
-        finally:
-            work.followers -= params.follow
+
+    def _sources(
+        self, workloads: list[WorkloadId], tail: int | None, params: calls.LogsRequest
+    ) -> list[tuple[WorkloadId, AsyncIterator[LogLine]]]:
+        """The logs asked for; of those that have no previous one only if all have none is that an error."""
+        found: list[tuple[WorkloadId, AsyncIterator[LogLine]]] = []
+        missing: Refused | None = None
+        for workload in workloads:
+            try:
+                lines = self._agent.runtime.logs(
+                    workload, tail=tail, follow=params.follow, previous=params.previous
+                )
+                found.append((workload, lines))
+            except Refused as error:
+                if error.code != "logs.no_previous":
+                    raise
+                missing = error
+        if not found and missing is not None:
+            raise missing
+        return found
+
+    async def _events(self, lease: LeaseId, params: calls.EventsRequest, duplex: Duplex) -> None:
+        work = self._agent.work(lease)
+        if work is None:  # over, and still told of for a while
+            await duplex.accept()
+            await _send_all(self._agent.events.of(lease).after(params.after), duplex)
+            return
+        with _following(work, params.follow):
+            await duplex.accept()
+            if not params.follow:
+                await _send_all(work.events.after(params.after), duplex)
+                return
+            async with closing(work.events.follow(params.after)) as events:
+                async for event in events:
+                    await duplex.send(codec.encode(event))
+
+    async def _usage(self, lease: LeaseId, params: calls.UsageRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        workloads = _workloads(work, params.service)
+        with _following(work, params.follow):
+            await duplex.accept()
+            await _send_all(await usages(self._agent.runtime, workloads, work.traffic), duplex)
+            while params.follow:
+                await trio.sleep(USAGE_EVERY_S)
+                workloads = _workloads(self._work(lease), params.service)
+                await _send_all(await usages(self._agent.runtime, workloads, work.traffic), duplex)
 
     async def _forward(self, lease: LeaseId, params: calls.ForwardRequest, duplex: Duplex) -> None:
         work = self._work(lease)
         if not any(name == params.service for name, _ in work.services()):
             raise Refused("workload.unknown", f"this lease runs no service {params.service!r}")
-        socket = await self._agent.runtime.dial(workload_id(lease, params.service), params.port)
+        workload = workload_id(lease, params.service)
+        socket, traffic = await self._agent.runtime.dial(workload, params.port), work.traffic[workload]
         async with socket:
             await duplex.accept()
-            await run_all((partial(_to_workload, duplex, socket), partial(_from_workload, duplex, socket)))
+            ways = (partial(way, duplex, socket, traffic) for way in (_to_workload, _from_workload))
+            await run_all(ways)
 
     async def _exec(self, lease: LeaseId, params: channel_exec.ExecRequest, duplex: Duplex) -> None:
         work = self._work(lease)
@@ -212,6 +255,23 @@ def _workloads(work: LeaseWork, service: str) -> list[WorkloadId]:
     return found
 
 
+@contextlib.contextmanager
+def _following(work: LeaseWork, follow: bool) -> Iterator[None]:
+    """Hold one of the places that a lease has for those who follow it. Raises `Refused` `lease.followers`."""
+    if follow and work.followers >= limits.LOG_FOLLOWERS_PER_LEASE:
+        raise Refused("lease.followers", f"at most {limits.LOG_FOLLOWERS_PER_LEASE} follow one lease")
+    work.followers += follow
+    try:
+        yield
+    finally:
+        work.followers -= follow
+
+
+async def _send_all(items: Iterable[object], duplex: Duplex) -> None:
+    for item in items:
+        await duplex.send(codec.encode(item))
+
+
 async def _send_lines(workload: WorkloadId, lines: AsyncIterator[LogLine], duplex: Duplex) -> None:
     parsed = parse_workload_id(workload)
     assert parsed is not None, "an id we made"
@@ -229,10 +289,11 @@ async def _send_lines(workload: WorkloadId, lines: AsyncIterator[LogLine], duple
             await duplex.send(codec.encode(item))
 
 
-async def _to_workload(duplex: Duplex, socket: trio.SocketStream) -> None:
+async def _to_workload(duplex: Duplex, socket: trio.SocketStream, traffic: Traffic) -> None:
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while (data := await duplex.receive()) is not None:
             await socket.send_all(data)
+            traffic.received_bytes += len(data)
         await socket.send_eof()
         return
     # The workload takes nothing more; what it sends may still come. Read on, so that the tenant is not held up.
@@ -240,9 +301,10 @@ async def _to_workload(duplex: Duplex, socket: trio.SocketStream) -> None:
         pass
 
 
-async def _from_workload(duplex: Duplex, socket: trio.SocketStream) -> None:
+async def _from_workload(duplex: Duplex, socket: trio.SocketStream, traffic: Traffic) -> None:
     try:
         while data := await socket.receive_some(CHUNK_BYTES):
+            traffic.sent_bytes += len(data)
             await duplex.send(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         raise Unreachable("forward.broken", "the workload broke the connection") from None

@@ -24,6 +24,8 @@ COMMANDS = {
     "replace": ("change", "replace"),
     "status": ("tenant", "status"),
     "logs": ("tenant", "logs"),
+    "usage": ("watch", "usage"),
+    "events": ("watch", "events"),
     "request": ("tenant", "request"),
     "forward": ("tenant", "forward"),
     "exec": ("inside", "exec_"),

@@ -20,7 +20,7 @@ from fondaco.node.tenant.executing import RunningCommand
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import channel, codec, manifest
-from fondaco.protocol.channel_calls import HandOff, LogItem, Status
+from fondaco.protocol.channel_calls import HandOff, LeaseEvent, LogItem, Status, Usage
 from fondaco.protocol.channel_exec import ExecRequest, WindowSize
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
@@ -134,9 +134,22 @@ class LeaseHandle:
     async def status(self) -> Status:
         return await self.channel().status()
 
-    def logs(self, *, service: str = "", tail: int | None = None, follow: bool = False) -> Items[LogItem]:
-        """The workload's output, oldest first; who leaves early does so by `async with`."""
-        return self.channel().logs(service=service, tail=tail, follow=follow)
+    def logs(
+        self, *, service: str = "", tail: int | None = None, follow: bool = False, previous: bool = False
+    ) -> Items[LogItem]:
+        """The workload's output, oldest first; who leaves early does so by `async with`.
+
+        `previous`: of the run before its last start.
+        """
+        return self.channel().logs(service=service, tail=tail, follow=follow, previous=previous)
+
+    def events(self, *, after: int = 0, follow: bool = False) -> Items[LeaseEvent]:
+        """What happened to it at its provider, oldest first; also for a day after it was closed."""
+        return self.channel().events(after, follow)
+
+    def usage(self, *, service: str = "", follow: bool = False) -> Items[Usage]:
+        """What each replica takes now; each second again with `follow`."""
+        return self.channel().usage(service, follow)
 
     @asynccontextmanager
     async def forward(self, service: str, port: int) -> AsyncIterator[Any]:

@@ -18,7 +18,7 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes import logs, processes
 from fondaco.provider.runtimes.launch import Backend, Launch
 from fondaco.provider.runtimes.port import State, VolumeKind, Workload, WorkloadId
 from fondaco.provider.runtimes.processes import Process
@@ -52,6 +52,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
     try:
         launch.log_dir.mkdir(mode=0o700, exist_ok=True)
+        logs.begin_run(launch.log_dir)
         launch.scratch.mkdir(mode=0o700)
         owned = [launch.scratch]
         for volume in launch.spec.volumes:

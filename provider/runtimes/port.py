@@ -227,10 +227,12 @@ class ExecResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     cpu_ms: int
-    """Processor time used by the processes alive now."""
+    """Processor time used by the processes alive now, and by those that they have waited for."""
     memory_bytes: int
     """Resident memory; shared pages count once for each process."""
     processes: int
+    network: tuple[int, int] | None = None
+    """Bytes received and sent over its own interfaces; None if it has none but loopback."""
 
 
 class Runtime(Protocol):
@@ -260,9 +262,11 @@ class Runtime(Protocol):
         ...
 
     def logs(
-        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
     ) -> AsyncIterator[LogLine]:
-        """Its log, oldest first: the last `tail` lines or all kept; `follow` goes on until it ends."""
+        """Its log since its last start, oldest first: the last `tail` lines or all kept; `follow` goes on until it
+        ends.  `previous`: that of the run before, or `logs.no_previous` where there was none.
+        """
         ...
 
     async def stats(self, workload: WorkloadId) -> Stats: ...

@@ -292,6 +292,17 @@ def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> No
     lines = [json.loads(line) for line in shell.text("logs", "web", "--tail", "5", "--json").splitlines()]
     assert set(lines[0]) == {"service", "time_ms", "stream", "line"}
     assert lines[0]["line"] in shell.text("logs", "web")
+    (used,) = [json.loads(line) for line in shell.text("usage", "web", "--json").splitlines()]
+    assert (used["service"], used["memory_leased_bytes"]) == ("web", 128 * 2**20)
+    assert 0 < used["memory_bytes"] < used["memory_leased_bytes"]
+    assert used["sent_bytes"] > len(answer["body"])
+    assert "of 128 MiB, " in shell.text("usage", lease[:12])
+    told = [json.loads(line) for line in shell.text("events", "web", "--json").splitlines()]
+    assert [event["kind"] for event in told][-3:] == ["probing", "activating", "running"]
+    last = told[-1]["number"]
+    assert f"{last}  20" in shell.text("events", "web", "--after", str(last - 1))
+    assert "[logs.no_previous]" in shell.run("logs", "web", "--previous").stderr
+    assert shell.run("logs", "web", "--previous", "--follow").exit_code == 2
     missing = shell.run("status", "nothing")
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert "[lease.not_found]" in missing.stderr
@@ -299,6 +310,8 @@ def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> No
     closed = shell.json("close", "web")
     assert closed["lease"] == lease
     assert closed["refunded_ucredit"] > 0
+    ending = shell.text("events", "web", "--follow").splitlines()
+    assert ending[-1].endswith("closed       closed_by_tenant (0, the tenant)")
     again = shell.run("close", "web")
     assert again.exit_code == 1
     assert shell.json("status", "web")["state"] == "closed"

@@ -316,8 +316,9 @@ class FakeRuntime:
         raise NotImplementedError
 
     async def logs(
-        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
     ) -> AsyncGenerator[LogLine, None]:
+        assert not previous, "nothing is kept of earlier runs here"
         lines = self.lines[workload]
         for line in lines[-tail:] if tail else list(lines):
             yield line
@@ -325,7 +326,11 @@ class FakeRuntime:
             await self._ends[workload].wait()
 
     async def stats(self, workload: WorkloadId) -> Stats:
-        raise NotImplementedError
+        await trio.lowlevel.checkpoint()
+        found = self.workloads.get(workload)
+        if found is None or found.state is not State.RUNNING:
+            raise Refused("workload.gone", "it does not run")
+        return Stats(cpu_ms=20, memory_bytes=MIB, processes=1, network=(100, 1_000))
 
     async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
         await trio.lowlevel.checkpoint()
