@@ -58,14 +58,19 @@ async def attach(command: RunningCommand) -> int:
     async def pass_signals() -> None:
         interrupted = False
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGWINCH, *DEADLY) as signals:
+            await follow_size()  # it may have changed while the call was opened
             async for number in signals:
                 if number in DEADLY or (number == signal.SIGINT and interrupted):
                     leave(128 + number)
                 elif number == signal.SIGINT:
                     interrupted = True
                     await command.signal(number)
-                elif (now := size()) is not None and on_terminal:
-                    await command.resize(now)
+                else:
+                    await follow_size()
+
+    async def follow_size() -> None:
+        if command.on_terminal and (now := size()) is not None:
+            await command.resize(now)
 
     async def write_output() -> None:
         async for output in command:
@@ -75,7 +80,6 @@ async def attach(command: RunningCommand) -> int:
                 leave(BROKEN_PIPE)
         over.cancel()
 
-    on_terminal = command.on_terminal
     with trio.CancelScope() as over:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pass_signals)

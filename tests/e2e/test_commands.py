@@ -251,6 +251,28 @@ def test_a_command_without_a_terminal_is_part_of_a_pipeline(shell: Shell, lease:
     assert piped(shell, "exec", "web", "-e", "nonsense", "--", "python3").returncode == 2
 
 
+def test_a_command_ends_when_nobody_reads_its_output_any_more(shell: Shell, lease: str) -> None:
+    endless = "while True: print('more')"
+    command = [
+        sys.executable,
+        "-m",
+        "fondaco",
+        "exec",
+        "--home",
+        shell.home,
+        lease,
+        "--",
+        "python3",
+        "-c",
+        endless,
+    ]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "more\n"
+        child.stdout.close()
+        assert child.wait(timeout=20) == 128 + signal.SIGPIPE
+
+
 def test_ctrl_c_reaches_a_command_without_a_terminal_and_the_second_ends_it(shell: Shell, lease: str) -> None:
     stubborn = """
 import signal, time

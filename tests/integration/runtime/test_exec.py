@@ -199,6 +199,24 @@ for name, apart in (('marked', False), ('marked-daemon', True)):
     assert left == "marked-daemon"
 
 
+async def test_a_fork_bomb_stays_within_the_workloads_limit_and_is_swept(bench: Bench) -> None:
+    workload = await bench.runtime.start(bench.spec(SLEEP, pids=32))
+    code = """
+import os
+print('ready')
+while True:
+    try: os.fork()
+    except OSError: pass
+"""
+    async with bench.runtime.execute(workload.id, python(code)) as execution:
+        await seen(execution, b"ready")
+        with trio.fail_after(PATIENCE_SECONDS):
+            while (await bench.runtime.stats(workload.id)).processes < 20:
+                await trio.sleep(0.01)
+        assert (await bench.runtime.stats(workload.id)).processes <= 33
+    assert (await bench.runtime.stats(workload.id)).processes <= 2
+
+
 async def test_a_command_is_confined_exactly_as_the_workload_is(bench: Bench, workload: Workload) -> None:
     itself = await bench.runtime.start(bench.spec(BARE, service="bare"))
     await bench.runtime.wait(itself.id)
