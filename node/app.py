@@ -22,19 +22,20 @@ import trio
 from fondaco.consensus.config import EngineConfig
 from fondaco.consensus.engine import Engine
 from fondaco.consensus.ledger.application import Execution
-from fondaco.node import agreement as agreement_module
 from fondaco.node import snapshot_sync
 from fondaco.node import sync as sync_module
+from fondaco.node.agreement import PROTOCOL as AGREEMENT
 from fondaco.node.agreement import Agreement
+from fondaco.node.agreement.evidence_pool import EvidencePool, attack_of, judge_by
+from fondaco.node.agreement.journal import Journal
+from fondaco.node.agreement.sign_state import SignState
 from fondaco.node.book import Book, Reconciler
 from fondaco.node.book import reconcile as reconcile_module
 from fondaco.node.chain import Chain, read_genesis
 from fondaco.node.config import NodeConfig
-from fondaco.node.evidence_pool import EvidencePool, attack_of, judge_by
 from fondaco.node.files import DirectoryLock
 from fondaco.node.genesis_file import state_path
 from fondaco.node.gossip import Gossip, Topic
-from fondaco.node.journal import Journal
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.light_service import LightService
 from fondaco.node.market.service import Market
@@ -49,7 +50,6 @@ from fondaco.node.network.peerstore import PeerStore
 from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.pulse import Pulse
 from fondaco.node.reach import Reach, reach_of
-from fondaco.node.sign_state import SignState
 from fondaco.node.snapshots import SnapshotMaker, Snapshots, SnapshotService
 from fondaco.node.sync import Sync, SyncService
 from fondaco.node.verifying import share_interpreter
@@ -284,7 +284,7 @@ def _serve(node: Node, nursery: trio.Nursery) -> None:
 
     links = Links(
         node.host,
-        agreement_module.PROTOCOL,
+        AGREEMENT,
         node.agreement.on_frame,
         hello=greeting,
         on_up=on_up,

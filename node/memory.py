@@ -8,6 +8,7 @@ anybody may send them, left a node a fifth larger for good (154 MB instead of 12
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import trio
 
@@ -23,21 +24,28 @@ ARENAS = 2
 """Heaps of threads; by default there may be eight for each processor, each with free memory of its own."""
 
 
+def c_function(name: str) -> Callable[..., int] | None:
+    """Of the C library we run on, or None: `mallopt` and `malloc_trim` are glibc's."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found
+
+
 def return_freed_memory() -> bool:
     """Have this process give back what it frees; whether its C library can be told so."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return False  # not glibc
+    mallopt = c_function("mallopt")
+    if mallopt is None:
+        return False
     settings = ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_TRIM_THRESHOLD, SPARE_BYTES), (M_ARENA_MAX, ARENAS))
     return all(mallopt(what, value) == 1 for what, value in settings)
 
 
 async def keep_small() -> None:
     """Every `TRIM_S` give back the free pages between those in use, too; until cancelled."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):
+    trim = c_function("malloc_trim")
+    if trim is None:
         return
     while True:
         await trio.sleep(TRIM_S)

@@ -11,12 +11,23 @@ class News:
     Take `next` before looking at what may have changed, then wait on it: nothing is missed in between.
     """
 
+    __slots__ = ("_next",)
+
     def __init__(self) -> None:
-        self.next = trio.Event()
+        self._next: trio.Event | None = None
+        """None while nobody asked: most orders of a book are watched by no one."""
+
+    @property
+    def next(self) -> trio.Event:
+        """Set at the next ring."""
+        if self._next is None:
+            self._next = trio.Event()
+        return self._next
 
     def ring(self) -> None:
-        rung, self.next = self.next, trio.Event()
-        rung.set()
+        rung, self._next = self._next, None
+        if rung is not None:
+            rung.set()
 
 
 async def any_of(*events: trio.Event) -> None:

@@ -1,18 +1,16 @@
-"""Reference pages that are generated from the code, so that they cannot fall behind it.
+"""docs/reference/parameters.md, generated from the parameters themselves, so that it cannot fall behind them.
 
-    python -m fondaco.node.reference            writes docs/reference/parameters.md
-    python -m fondaco.node.reference --check    says whether the file is current
-
-No command needs this at run time; a test keeps the committed file current.
+python -m fondaco.node.reference            writes the page
+python -m fondaco.node.reference --check    says whether the file is current
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 
 from fondaco.consensus.ledger.params import Params
+from fondaco.node.reference_pages import write_or_check
 
 PARAMETERS = Path("docs/reference/parameters.md")
 COMMAND = "python -m fondaco.node.reference"
@@ -44,14 +42,8 @@ def _row(field: dataclasses.Field[int]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pages below the current folder, or with `--check` compare them; 1 if one is out of date."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Generate reference pages from the code.")
-    parser.add_argument("--check", action="store_true", help="write nothing, only compare")
-    if not parser.parse_args(arguments).check:
-        PARAMETERS.parent.mkdir(parents=True, exist_ok=True)
-        PARAMETERS.write_text(parameters_page(), encoding="utf-8")
-        return 0
-    return 0 if PARAMETERS.exists() and PARAMETERS.read_text(encoding="utf-8") == parameters_page() else 1
+    """Write the page, or with `--check` compare; 1 if out of date."""
+    return write_or_check(COMMAND, {PARAMETERS: parameters_page()}, arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python -m fondaco.node.reference_api --check    says whether the files are curre
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from typing import Any
 
 from fondaco.node.market.queries import QUERIES
 from fondaco.node.market.schema import TABLES
+from fondaco.node.reference_pages import write_or_check
 
 COMMAND = "python -m fondaco.node.reference_api"
 API, MARKET = Path("docs", "reference", "api.md"), Path("docs", "reference", "market.md")
@@ -91,17 +91,8 @@ def market_page() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write or compare the pages, from the top folder of the checkout."""
-    parser = argparse.ArgumentParser(description="generate the reference of the API and of the market database")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is not current")
-    pages = {API: api_page(), MARKET: market_page()}
-    if parser.parse_args(arguments).check:
-        current = all(path.exists() and path.read_text(encoding="utf-8") == page for path, page in pages.items())
-        return 0 if current else 1
-    for path, page in pages.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    return 0
+    """Write the pages, or with `--check` compare; 1 if out of date."""
+    return write_or_check(COMMAND, {API: api_page(), MARKET: market_page()}, arguments)
 
 
 if __name__ == "__main__":

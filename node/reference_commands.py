@@ -6,13 +6,13 @@ python -m fondaco.node.reference_commands --check    says whether the file is cu
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from fondaco.node.cli import cli
+from fondaco.node.reference_pages import write_or_check
 
 COMMANDS = Path("docs", "reference", "commands.md")
 COMMAND = "python -m fondaco.node.reference_commands"
@@ -68,17 +68,8 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write or compare the page, from the top folder of the checkout."""
-    parser = argparse.ArgumentParser(description="generate the reference of commands")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if the file is not current"
-    )
-    page = commands_page()
-    if parser.parse_args(arguments).check:
-        return 0 if COMMANDS.exists() and COMMANDS.read_text(encoding="utf-8") == page else 1
-    COMMANDS.parent.mkdir(parents=True, exist_ok=True)
-    COMMANDS.write_text(page, encoding="utf-8")
-    return 0
+    """Write the page, or with `--check` compare; 1 if out of date."""
+    return write_or_check(COMMAND, {COMMANDS: commands_page()}, arguments)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ python -m fondaco.node.reference_metrics --check    says whether the file is cur
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fondaco.node.metrics.exposition import AREAS, process_collector
 from fondaco.node.metrics.model import Metric
+from fondaco.node.reference_pages import write_or_check
 
 METRICS_PAGE = Path("docs", "reference", "metrics.md")
 COMMAND = "python -m fondaco.node.reference_metrics"
@@ -61,15 +61,8 @@ def _family_name(metric: Metric) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write or compare the page, from the top folder of the checkout."""
-    parser = argparse.ArgumentParser(description="generate the reference of metrics")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it is not current")
-    page = metrics_page()
-    if parser.parse_args(arguments).check:
-        return 0 if METRICS_PAGE.exists() and METRICS_PAGE.read_text(encoding="utf-8") == page else 1
-    METRICS_PAGE.parent.mkdir(parents=True, exist_ok=True)
-    METRICS_PAGE.write_text(page, encoding="utf-8")
-    return 0
+    """Write the page, or with `--check` compare; 1 if out of date."""
+    return write_or_check(COMMAND, {METRICS_PAGE: metrics_page()}, arguments)
 
 
 if __name__ == "__main__":

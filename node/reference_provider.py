@@ -6,7 +6,6 @@ python -m fondaco.node.reference_provider --check    says whether the file is cu
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fondaco.node.provider_config import MachineConfig, ProviderConfig
+from fondaco.node.reference_pages import write_or_check
 
 PAGE = Path("docs/reference/provider.md")
 COMMAND = "python -m fondaco.node.reference_provider"
@@ -85,16 +85,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page below the current folder, or with `--check` compare it; 1 if it is out of date."""
-    parser = argparse.ArgumentParser(
-        prog=COMMAND, description="generate the reference of a provider's configuration"
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing, only compare")
-    if parser.parse_args(arguments).check:
-        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page() else 1
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
+    """Write the page, or with `--check` compare; 1 if out of date."""
+    return write_or_check(COMMAND, {PAGE: page()}, arguments)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from fondaco.consensus.forensics import Finding, Transcript
 from fondaco.consensus.ledger.application import Ledger
 from fondaco.consensus.ledger.genesis import Genesis
 from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.agreement.journal import SUFFIX, Journal
 from fondaco.node.chain import read_genesis
-from fondaco.node.journal import SUFFIX, Journal
 from fondaco.node.storage import ChainStore
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Validator

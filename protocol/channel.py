@@ -24,6 +24,7 @@ with `fail`, then end).
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -127,7 +128,7 @@ _FRAME_LIMIT = {
 }
 
 
-class _Session:
+class _Session(ABC):
     """What both sides share: who they are, and the data once the call is open."""
 
     def __init__(
@@ -203,8 +204,9 @@ class _Session:
             return ()  # sent before it could know
         return self._receive_handshake(frame)
 
+    @abstractmethod
     def _receive_handshake(self, frame: Any) -> tuple[Event, ...]:
-        raise NotImplementedError
+        """Take a frame that comes before the call is open."""
 
     def _receive_open(self, frame: Any) -> tuple[Event, ...]:
         match frame:

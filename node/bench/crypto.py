@@ -10,9 +10,11 @@ import msgpack
 import nacl.bindings
 
 from fondaco.node.bench import Figure, Result
+from fondaco.node.samples import plain_unit
 from fondaco.protocol import codec
+from fondaco.protocol.limits import GIB
 from fondaco.protocol.market import Bid, SignedBid, check_bid
-from fondaco.protocol.resources import Endpoint, EndpointKind, Resources, ResourceUnit
+from fondaco.protocol.resources import Endpoint, EndpointKind
 from fondaco.protocol.scalars import ChainId, GroupIndex, MicroCredits, Millis, OrderId
 from fondaco.protocol.signing import Signer
 
@@ -49,22 +51,13 @@ def measure() -> Result:
 
 
 def _bid(signer: Signer) -> Bid:
-    resources = Resources(
-        cpu_milli=1_000,
-        cpu_attributes=(),
-        memory_bytes=2**30,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(Endpoint(kind=EndpointKind.SHARED_HTTP, sequence_number=0),),
-    )
+    endpoint = Endpoint(kind=EndpointKind.SHARED_HTTP, sequence_number=0)
     return Bid(
         order=OrderId(bytes(32)),
         group=GroupIndex(0),
         provider=signer.public_key,
         price_per_hour=MicroCredits(12_345),
-        units=(ResourceUnit(id=1, resources=resources, count=1),),
+        units=(plain_unit(cpu_milli=1_000, memory_bytes=GIB, endpoints=(endpoint,)),),
         reclamation_window_ms=Millis(0),
         peer="12D3KooWBenchmarkPeer",
         addresses=("/ip4/127.0.0.1/tcp/4001",),

@@ -17,8 +17,10 @@ from fondaco.consensus.ledger.application import Ledger, genesis_writes
 from fondaco.consensus.ledger.genesis import Genesis, GenesisAccount, GenesisValidator
 from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.state import RECORD, MemoryStore, State
+from fondaco.node.samples import plain_unit
 from fondaco.node.storage import ChainStore
 from fondaco.protocol import codec
+from fondaco.protocol.limits import GIB
 from fondaco.protocol.market import (
     Bid,
     Order,
@@ -45,7 +47,7 @@ from fondaco.protocol.records import (
     key_due,
     key_lease,
 )
-from fondaco.protocol.resources import Group, Placement, Resources, ResourceUnit
+from fondaco.protocol.resources import Group, Placement
 from fondaco.protocol.scalars import (
     ChainId,
     DeploymentId,
@@ -73,22 +75,7 @@ PRICE = MicroCredits(3_600_000)
 BATCH = 5_000
 
 VALIDATOR = Signer(sha256(b"bench validator"))
-UNITS = (
-    ResourceUnit(
-        id=1,
-        resources=Resources(
-            cpu_milli=1_000,
-            cpu_attributes=(),
-            memory_bytes=2**30,
-            memory_attributes=(),
-            gpu_units=0,
-            gpu_attributes=(),
-            volumes=(),
-            endpoints=(),
-        ),
-        count=1,
-    ),
-)
+UNITS = (plain_unit(cpu_milli=1_000, memory_bytes=GIB),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

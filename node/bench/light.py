@@ -12,11 +12,12 @@ from fondaco.consensus import merkle
 from fondaco.consensus.proof import HeaderId, step_of, verify_proof
 from fondaco.consensus.validators import ValidatorSet
 from fondaco.node.bench import Figure, Result
+from fondaco.node.samples import plain_unit
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import CommitCertificate, Header, SignedHeader
+from fondaco.protocol.limits import GIB
 from fondaco.protocol.proof import RecordProof
 from fondaco.protocol.records import Lease, LeaseState, key_lease
-from fondaco.protocol.resources import Resources, ResourceUnit
 from fondaco.protocol.scalars import (
     ChainId,
     DeploymentId,
@@ -111,16 +112,6 @@ def _signed(header: Header, validators: ValidatorSet, signers: list[Signer]) -> 
 
 
 def _lease(number: int) -> Lease:
-    resources = Resources(
-        cpu_milli=1_000,
-        cpu_attributes=(),
-        memory_bytes=2**30,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(),
-    )
     name = sha256(f"lease {number}".encode())
     return Lease(
         id=LeaseId(name),
@@ -129,7 +120,7 @@ def _lease(number: int) -> Lease:
         tenant=Signer(bytes(32)).public_key,
         provider=Signer(bytes(32)).public_key,
         price_per_hour=MicroCredits(10_000),
-        units=(ResourceUnit(id=1, resources=resources, count=1),),
+        units=(plain_unit(cpu_milli=1_000, memory_bytes=GIB),),
         commitment=name,
         version=1,
         reclamation_window_ms=Millis(0),

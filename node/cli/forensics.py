@@ -60,7 +60,7 @@ def forensics(
 
 
 def _write(findings: list[Finding], output: Path) -> None:
-    from fondaco.node.evidence_pool import SUFFIX
+    from fondaco.node.agreement.evidence_pool import SUFFIX
     from fondaco.node.files import write_atomically
     from fondaco.protocol import codec
     from fondaco.protocol.evidence import evidence_hash

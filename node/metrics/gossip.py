@@ -59,7 +59,6 @@ OTHER_EVENTS = (
 
 def read(node: Node) -> Iterator[Reading]:
     gossip, router = node.gossip, node.gossip.router
-    _ = gossip.counters  # brings them up to date
     for name, state in gossip.topics.items():
         yield from _topic(node, name, state)
     yield INBOX_LIMIT.at(limits.GOSSIP_QUEUE_BATCHES)
@@ -73,13 +72,13 @@ def read(node: Node) -> Iterator[Reading]:
 
 def _topic(node: Node, name: str, state: TopicState) -> Iterator[Reading]:
     router, topic = node.gossip.router, topic_of(name)
-    counted = router.count(name)
+    counted, shed = router.count(name), node.gossip.counters.of(state.topic)
     for outcome in OUTCOMES:
         yield MESSAGES.at(getattr(counted, outcome), topic, outcome)
     yield DROPPED.at(counted.shed, topic, "pending")
-    yield DROPPED.at(state.counters.shed_slow_handler, topic, "handler")
-    yield DROPPED.at(state.counters.shed_slow_peer, topic, "peer")
-    yield DROPPED.at(state.counters.lost, topic, "lost")
+    yield DROPPED.at(shed.shed_slow_handler, topic, "handler")
+    yield DROPPED.at(shed.shed_slow_peer, topic, "peer")
+    yield DROPPED.at(shed.lost, topic, "lost")
     yield INBOX.at(len(state.inbox), topic)
     yield OUTGOING.at(len(state.batch), topic)
     yield OUTGOING_BYTES.at(state.batch_bytes, topic)

@@ -33,9 +33,8 @@ class Announcer:
         """For ever. Whoever cannot be told in time is not told."""
         from libp2p.identity.identify_push.identify_push import push_identify_to_peer
 
-        at_once = trio.CapacityLimiter(
-            limits.CONNECTIONS
-        )  # or ten that do not answer would keep it from the others
+        # Or ten that do not answer would keep it from the others.
+        at_once = trio.CapacityLimiter(limits.CONNECTIONS)
         while True:
             await self._changed.wait()
             await trio.sleep(PAUSE_S)

@@ -6,9 +6,8 @@ many a second. A socket beyond is closed before a byte of it is read, and whoeve
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from fondaco.node.network.bans import network_of
+from fondaco.node.network.budgets import Budgets
 from fondaco.protocol import limits
 
 BURST = limits.CONNECTIONS_PER_ADDRESS
@@ -22,21 +21,8 @@ class HandshakeBudget:
     """What every network has left; times are seconds of the caller's clock."""
 
     def __init__(self, *, burst: float = BURST, per_s: float = PER_S, networks: int = NETWORKS) -> None:
-        self._burst = burst
-        self._per_s = per_s
-        self._networks = networks
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._budgets = Budgets(burst, per_s, kept=networks)
 
-    def __len__(self) -> int:
-        return len(self._left)
-
-    def spend(self, ip: str, now: float) -> bool:
+    def spend(self, ip: str, now_s: float) -> bool:
         """Whether the network of `ip` may have one more handshake; it is counted then."""
-        name = network_of(ip)
-        left, at = self._left.pop(name, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_s)
-        enough = left >= 1
-        self._left[name] = (left - 1 if enough else left, now)
-        if len(self._left) > self._networks:
-            self._left.popitem(last=False)
-        return enough
+        return self._budgets.spend(network_of(ip), now_s)

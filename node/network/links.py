@@ -21,8 +21,8 @@ import trio
 from fondaco.node.network.framing import LENGTH_PREFIXED, Framing, Payloads, greet
 from fondaco.node.network.host import Host
 from fondaco.node.network.outbox import Outbox
-from fondaco.node.network.pace import LINK_FRAMES, Pace
 from fondaco.node.network.peers import Address, PeerId
+from fondaco.node.network.throttle import LINK_FRAMES, Throttle
 from fondaco.protocol import limits
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import Hello
@@ -228,10 +228,10 @@ class Links:
         if older is not None:
             await older.reset()
         try:
-            pace = Pace(*LINK_FRAMES)
+            throttle = Throttle(*LINK_FRAMES)
             while batch := await payloads.some():
                 for payload in batch:
-                    await pace.turn()
+                    await throttle.turn()
                     self.frames_in += 1
                     self.bytes_in += len(payload)
                     await self._on_frame(peer, payload)

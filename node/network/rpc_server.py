@@ -11,8 +11,8 @@ import trio
 from fondaco.node.network.framing import Payloads, greet
 from fondaco.node.network.host import Host
 from fondaco.node.network.outbox import Outbox
-from fondaco.node.network.pace import REQUESTS, Pace
 from fondaco.node.network.peers import PeerId
+from fondaco.node.network.throttle import REQUESTS, Throttle
 from fondaco.protocol import codec, limits
 from fondaco.protocol.codec import Plain
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
@@ -106,10 +106,10 @@ class _Session:
         """Until the client goes away; then every handler is cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write, nursery.cancel_scope)
-            pace = Pace(*REQUESTS)
+            throttle = Throttle(*REQUESTS)
             while batch := await self._payloads.some():
                 for payload in batch:
-                    await pace.turn()
+                    await throttle.turn()
                     self._take(codec.decode_union(payload, FromClient), nursery)
             nursery.cancel_scope.cancel()
 

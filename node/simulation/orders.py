@@ -7,13 +7,14 @@ from dataclasses import replace
 from random import Random
 
 from fondaco.consensus.ledger.params import CREDIT
+from fondaco.node.samples import UNIT
 from fondaco.node.simulation.identities import Scheme
 from fondaco.node.simulation.trust import Trust
 from fondaco.protocol import limits, reasons
 from fondaco.protocol.market import Bid, Order, Replaced, SignedBid, SignedOrder, order_id
 from fondaco.protocol.messages import OpenLease, ReplaceLease
 from fondaco.protocol.records import Lease
-from fondaco.protocol.resources import Group, Resources, ResourceUnit
+from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import (
     ChainId,
     GroupIndex,
@@ -29,20 +30,6 @@ from fondaco.protocol.signing import sha256
 PRICES = (CREDIT, 30 * CREDIT)
 """An hour. They divide no hour evenly, so that every settlement has something to round."""
 COMMITMENT = sha256(b"a manifest")
-UNIT = ResourceUnit(
-    id=1,
-    resources=Resources(
-        cpu_milli=100,
-        cpu_attributes=(),
-        memory_bytes=2**20,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(),
-    ),
-    count=1,
-)
 
 
 class Orders:

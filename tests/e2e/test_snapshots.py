@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from tests.support.chains import Town
 
 from fondaco.node import clock
+from fondaco.node.agreement.sign_state import SignState
 from fondaco.node.chain import read_genesis
 from fondaco.node.cli import cli
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.sign_state import SignState
 from fondaco.node.storage import ChainStore
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.testnet import Plan, create, running

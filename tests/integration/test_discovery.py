@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from tests.support import discovery as made_up
+from tests.support.discovery import LOCAL
+from tests.support.finding import around_one, finder
 from tests.support.network import HELLO, address, hosts, port, seed, until
 
 from fondaco.node import clock, testnet
@@ -17,80 +18,23 @@ from fondaco.node.app import open_node
 from fondaco.node.config import load
 from fondaco.node.gossip import Gossip, Topic
 from fondaco.node.network import discovery_bounds as bounds
-from fondaco.node.network.address_book import AddressBook
 from fondaco.node.network.discovery import Discovery
-from fondaco.node.network.host import Host, open_host
-from fondaco.node.network.known_peers import Source
-from fondaco.node.network.peer_exchange import PROTOCOL, Exchange
+from fondaco.node.network.host import open_host
+from fondaco.node.network.peer_exchange import PROTOCOL
 from fondaco.node.network.peers import Address, PeerId, endpoint
-from fondaco.node.network.peerstore import PeerStore
-from fondaco.node.network.rpc import RpcClient, RpcServer
+from fondaco.node.network.rpc import RpcServer
 from fondaco.node.network.slots import Slots
 from fondaco.node.network.stream import Stream
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.frames import Hello, hello
+from fondaco.protocol.frames import hello
 from fondaco.protocol.gossip.control import PeerInfo
 from fondaco.protocol.messages import Faucet
-from fondaco.protocol.peer_record import identity_of, open_record, seal
+from fondaco.protocol.peer_record import identity_of, open_record
 from fondaco.protocol.records import Account, key_account
 from fondaco.protocol.scalars import ChainId, MicroCredits, MicroStake, Millis, Salt
 from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import sign_transaction
-
-LOCAL = Source.local("test")
-
-
-@contextlib.asynccontextmanager
-async def finder(
-    number: int,
-    folder: Path,
-    keep: Sequence[Address] = (),
-    *,
-    where: str = "127.0.0.1:0",
-    greeting: Hello = HELLO,
-    least: int = 3,
-    most: int = 8,
-    announce: Sequence[str] = (),
-) -> AsyncIterator[tuple[Host, Discovery]]:
-    """A node that looks for others: its book in `folder`, and those of `keep` kept connected, as a node does."""
-    store = PeerStore.open(folder / f"{number}.db")
-    try:
-        async with open_host(seed(number), where) as host, trio.open_nursery() as nursery:
-            found = Discovery(
-                host,
-                AddressBook(host.peer_id, seed=number),
-                store,
-                Signer(seed(number)),
-                greeting,
-                keep=keep,
-                announce=announce,
-                least=least,
-                most=most,
-                seed=number,
-            )
-            nursery.start_soon(found.run)
-            for one in keep:
-                host.keep_connected(one)
-            yield host, found
-            nursery.cancel_scope.cancel()
-    finally:
-        store.close()
-
-
-@contextlib.asynccontextmanager
-async def around_one(count: int, folder: Path, least: int = 3) -> AsyncIterator[list[tuple[Host, Discovery]]]:
-    """One node, and so many others that know only it."""
-    async with contextlib.AsyncExitStack() as stack:
-        first = await stack.enter_async_context(finder(1, folder))
-        made = [first]
-        for number in range(2, count + 2):
-            made.append(await stack.enter_async_context(finder(number, folder, [address(first[0])], least=least)))
-        yield made
-
-
-def own_record(number: int, at: Address, seq: int = 1) -> bytes:
-    return seal(Signer(seed(number)), seq, [endpoint(at).multiaddr()])
 
 
 @pytest.fixture(autouse=True)
@@ -280,109 +224,6 @@ async def test_validators_that_know_only_one_find_each_other_and_go_on_without_i
         await nodes[0].submit(codec.encode(paid))
         key = key_account(signer.public_key)
         await until(lambda: all(node.chain.ledger.state().get(key, Account) for node in nodes))
-
-
-# Liars
-
-
-@contextlib.asynccontextmanager
-async def liar(answer: object) -> AsyncIterator[tuple[Host, Exchange, Host]]:
-    """Two connected hosts: an honest exchange, and one that answers everything with this."""
-    async with hosts(2) as (honest, bad):
-        exchange = Exchange(honest, AddressBook(honest.peer_id, seed=1), HELLO, lambda: b"")
-
-        async def lie(_peer: PeerId, _params: object) -> object:
-            return answer
-
-        RpcServer(bad, PROTOCOL, {"swap": lie}, hello=HELLO)
-        await honest.connect(address(bad))
-        yield honest, exchange, bad
-
-
-def forged() -> bytes:
-    data = made_up.record(7, "8.8.8.8")
-    return data[:-1] + bytes([data[-1] ^ 1])
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [b"", [forged()]],
-        [forged(), []],
-        [made_up.record(7, "127.0.0.1"), []],
-        [b"", [made_up.record(7, "127.0.0.1"), made_up.record(7, "127.0.0.1", seq=2)]],
-        [b"", [b"garbage"]],
-        [b"", ["text"]],
-        [b"", [made_up.record(number, "127.0.0.1") for number in range(bounds.RECORDS_TOLD + 1)]],
-        [b""],
-        "nothing",
-    ],
-    ids=["forged", "forged-own", "of-another", "twice", "garbage", "text", "too-many", "short", "nothing"],
-)
-async def test_what_no_honest_node_answers_is_refused_and_blamed(answer: object) -> None:
-    async with liar(answer) as (honest, exchange, bad):
-        assert await exchange.ask(bad.peer_id) == 0
-        assert honest.counters.peer_faults == 1
-
-
-async def test_an_older_record_of_the_sender_itself_is_a_replay_and_blamed() -> None:
-    async with hosts(2) as (honest, bad):
-        book = AddressBook(honest.peer_id, seed=1)
-        exchange = Exchange(honest, book, HELLO, lambda: b"")
-        client = RpcClient(bad, PROTOCOL, hello=HELLO)
-        peer = await bad.connect(address(honest))
-        told: list[PeerId] = []
-        exchange.on_record = lambda one, _record: told.append(one)
-        newer, older = own_record(2, address(bad), seq=5), own_record(2, address(bad), seq=4)
-        assert await client.call(peer, "swap", [newer]) == [b"", []]
-        with pytest.raises(Unreachable):
-            await client.call(peer, "swap", [older])
-        assert honest.counters.peer_faults == 1
-        entry = book.get(bad.peer_id)
-        assert entry is not None
-        assert entry.seq == 5
-        assert told == [bad.peer_id]
-
-
-async def test_an_old_record_of_somebody_else_changes_nothing_and_is_nobodys_fault() -> None:
-    async with liar([b"", [made_up.record(7, "127.0.0.1", seq=3)]]) as (honest, exchange, bad):
-        newer = made_up.record(7, "127.0.0.9", seq=4)
-        exchange._book.learn_record(newer, open_record(newer), LOCAL, 0)
-        assert await exchange.ask(bad.peer_id) == 0
-        entry = exchange._book.get(made_up.peer(7))
-        assert entry is not None
-        assert entry.record == newer
-        assert (honest.counters.peer_faults, exchange.stale) == (0, 1)
-
-
-async def test_records_that_are_of_no_use_are_passed_over() -> None:
-    big = bytes(3_000)
-    async with liar([big, [big, made_up.record(7, "127.0.0.1")]]) as (honest, exchange, bad):
-        assert await exchange.ask(bad.peer_id) == 1
-        assert honest.counters.peer_faults == 0
-
-
-@pytest.mark.parametrize("params", [[], [1], [b"", b""], "x"])
-async def test_questions_that_make_no_sense_are_blamed(params: object) -> None:
-    async with hosts(2) as (honest, bad):
-        Exchange(honest, AddressBook(honest.peer_id, seed=1), HELLO, lambda: b"")
-        peer = await bad.connect(address(honest))
-        with pytest.raises(Unreachable):
-            await RpcClient(bad, PROTOCOL, hello=HELLO).call(peer, "swap", params)
-        assert honest.counters.peer_faults == 1
-
-
-async def test_who_asks_too_often_is_refused_and_who_brings_too_much_is_not_read() -> None:
-    flood = [b"", [made_up.record(number, "127.0.0.1") for number in range(1, 33)]]
-    async with liar(flood) as (honest, exchange, bad):
-        for _ in range(10):
-            await exchange.ask(bad.peer_id)
-        assert 0 < exchange.unchecked <= 320 - bounds.RECORDS_PER_SOURCE[0]
-        client = RpcClient(bad, PROTOCOL, hello=HELLO)
-        for _ in range(bounds.ANSWERS_PER_PEER[0]):
-            await client.call(honest.peer_id, "swap", [b""])
-        with pytest.raises(Refused, match=r"peers\.budget"):
-            await client.call(honest.peer_id, "swap", [b""])
 
 
 async def test_an_eclipse_by_one_source_leaves_the_honest_addresses(

@@ -8,7 +8,7 @@ import trio
 from tests.support.network import CHAIN, address, hosts, pair, until
 
 from fondaco.node.gossip import PROTOCOL, Gossip, Topic, topic_name
-from fondaco.node.gossip_topics import CONTROL, LIGHTEST, RANKS, rank_of
+from fondaco.node.gossip.topics import CONTROL, LIGHTEST, RANKS, rank_of
 from fondaco.node.network.framing import Framing
 from fondaco.node.network.host import Host
 from fondaco.node.network.links import Links
@@ -80,7 +80,7 @@ async def test_what_waits_for_a_slow_neighbour_leaves_heaviest_first_and_the_lig
 async def test_what_a_slow_handler_has_no_room_for_is_counted_told_and_comes_again(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, logger="fondaco.node.gossip_counters")
+    caplog.set_level(logging.WARNING, logger="fondaco.node.gossip.counters")
     async with pair() as (one, two):
         ours, theirs = Gossip(one, CHAIN), Gossip(two, CHAIN)
         ready, got = trio.Event(), list[bytes]()
@@ -107,7 +107,7 @@ async def test_what_a_slow_handler_has_no_room_for_is_counted_told_and_comes_aga
         ready.set()
         await until(lambda: len(got) == count)
         assert len(set(got)) == count
-        assert theirs.counters.of(Topic.STATUS).accepted == theirs.items_handled == count
+        assert theirs.router.counters.accepted == theirs.items_handled == count
         assert theirs.router.counters.recovered == 10
         assert theirs.counters.total("lost") == len(theirs.router.missed) == theirs.items_repeated == 0
         nursery.cancel_scope.cancel()

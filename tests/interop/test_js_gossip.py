@@ -12,11 +12,12 @@ import trio
 from tests.support.js_peer import Heard, JsError, JsPeer, js_peer
 from tests.support.network import CHAIN, PATIENCE_S, address, echo, hosts, known_protocols, seed, until
 
-from fondaco.node.gossip import PROTOCOL, Gossip, Topic, decode_batch, item_id, topic_name
+from fondaco.node.gossip import PROTOCOL, Gossip, Topic, decode_batch, topic_name
 from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.peers import PeerId
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import FondacoError
+from fondaco.protocol.gossip.effects import message_id
 from fondaco.protocol.gossip.router import Peer, Verdict
 
 pytestmark = pytest.mark.interop
@@ -186,7 +187,7 @@ async def test_two_thousand_messages_go_each_way_at_once_and_none_is_lost_or_com
 
         assert Counter(js.got(ORDERS)) == Counter(ours)
         assert Counter(codec.pack(items) for items in node.got) == Counter(theirs)
-        assert all(message.identity == item_id(message.data) for message in js.heard)
+        assert all(message.identity == message_id(message.data) for message in js.heard)
         counters = node.gossip.router.counters
         assert (counters.published, counters.received, counters.accepted) == (MANY, MANY, MANY)
         assert (counters.duplicates, counters.shed, counters.rejected) == (0, 0, 0)
@@ -214,7 +215,7 @@ async def test_js_passes_on_between_two_of_ours_that_know_only_it() -> None:
         two.gossip.publish(Topic.ORDERS, b"and back")
         await until(lambda: one.got == [[b"and back"]])
         assert js.heard == [
-            Heard(topic=ORDERS, data=data, source=source.host.peer_id, identity=item_id(data))
+            Heard(topic=ORDERS, data=data, source=source.host.peer_id, identity=message_id(data))
             for source, data in ((one, codec.pack([b"there"])), (two, codec.pack([b"and back"])))
         ]
         assert not one.host.is_connected(two.host.peer_id)

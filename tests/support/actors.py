@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from fondaco.node.samples import UNIT
 from fondaco.protocol.agreement import SignedVote, Vote, VoteKind
 from fondaco.protocol.market import (
     Bid,
@@ -56,7 +57,7 @@ from fondaco.protocol.messages import (
     Withdraw,
 )
 from fondaco.protocol.records import Account, Deployment, key_deployment, template_id
-from fondaco.protocol.resources import Attribute, Group, Placement, Resources, ResourceUnit
+from fondaco.protocol.resources import Attribute, Group, Placement
 from fondaco.protocol.scalars import (
     DeploymentId,
     GroupIndex,
@@ -77,20 +78,6 @@ if TYPE_CHECKING:
     from tests.support.ledger import World
 
 MINUTE, HOUR = 60_000, 3_600_000
-UNIT = ResourceUnit(
-    id=1,
-    resources=Resources(
-        cpu_milli=100,
-        cpu_attributes=(),
-        memory_bytes=2**20,
-        memory_attributes=(),
-        gpu_units=0,
-        gpu_attributes=(),
-        volumes=(),
-        endpoints=(),
-    ),
-    count=1,
-)
 ANYWHERE = Placement(attributes=(), all_of=(), any_of=())
 COMMITMENT = Hash(bytes(range(32)))
 

@@ -121,8 +121,8 @@ async def invalid_flood(targets: list[Target]) -> dict[str, Any]:
 
 
 @attack
-async def valid_flood(targets: list[Target], *, seconds: float, rate: int) -> dict[str, Any]:
-    """Ten times what any quota allows, all of it well made: one tenant, one peer, for each kind.
+async def valid_flood(targets: list[Target], *, count: int, rate: int) -> dict[str, Any]:
+    """So many of each kind, all of it well made, of one tenant and by one peer for each kind; how many went.
 
     Orders by gossip and by request, transactions by both as well, and bids of one who is no provider.
     """
@@ -144,12 +144,12 @@ async def valid_flood(targets: list[Target], *, seconds: float, rate: int) -> di
             await evil.start()
             began, sent = trio.current_time(), 0
             with contextlib.suppress(*GONE):
-                while (passed := trio.current_time() - began) < seconds and host.is_connected(target.peer):
-                    if sent < passed * rate:
+                while sent < count and host.is_connected(target.peer):
+                    if sent < (trio.current_time() - began) * rate:
                         await evil.publish(topic, *[makes[topic]() for _ in range(BATCH)])
                         sent += BATCH
                     await trio.sleep(0.01)
-            seen[f"{topic} by gossip"] = [sent, host.is_connected(target.peer)]
+            seen[f"{topic} by gossip"] = sent
 
     async def by_request(method: str, topic: Topic, number: int) -> None:
         async with peer_at(f"127.7.{number}.1", 5_000 + number) as host:
@@ -168,17 +168,20 @@ async def valid_flood(targets: list[Target], *, seconds: float, rate: int) -> di
                         if not isinstance(error, Refused):
                             await trio.sleep(0.2)
 
-            with trio.move_on_after(seconds):
+            try:
                 async with trio.open_nursery() as nursery:
                     for _ in range(32):
                         nursery.start_soon(ask)
-            seen[f"{topic} by request"] = [taken, refused]
+            finally:
+                seen[f"{topic} by request"] = {"taken": taken, **refused}
 
-    async with trio.open_nursery() as nursery:
-        for number, topic in enumerate(makes):
-            nursery.start_soon(by_gossip, topic, number)
-        nursery.start_soon(by_request, "submit_order", Topic.ORDERS, 10)
-        nursery.start_soon(by_request, "submit_transaction", Topic.TRANSACTIONS, 11)
+    async with trio.open_nursery() as requests:
+        requests.start_soon(by_request, "submit_order", Topic.ORDERS, 10)
+        requests.start_soon(by_request, "submit_transaction", Topic.TRANSACTIONS, 11)
+        async with trio.open_nursery() as nursery:
+            for number, topic in enumerate(makes):
+                nursery.start_soon(by_gossip, topic, number)
+        requests.cancel_scope.cancel()
     return seen
 
 

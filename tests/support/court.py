@@ -19,11 +19,11 @@ from fondaco.consensus.effects import Effect
 from fondaco.consensus.engine import Engine
 from fondaco.node import clock
 from fondaco.node.agreement import Agreement
-from fondaco.node.evidence_pool import EvidencePool, judge_by
-from fondaco.node.journal import Journal
+from fondaco.node.agreement.evidence_pool import EvidencePool, judge_by
+from fondaco.node.agreement.journal import Journal
+from fondaco.node.agreement.sign_state import SignState
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.peers import PeerId, peer_id_of
-from fondaco.node.sign_state import SignState
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import (
     CompactProposal,
@@ -147,6 +147,17 @@ async def living(life: Life) -> AsyncIterator[Life]:
         yield life
         nursery.cancel_scope.cancel()
     life.stop()
+
+
+def alone(**params: Any) -> Town:
+    """A town with one validator."""
+    return Town("alice", "bob", **params)
+
+
+def pay(town: Town, life: Life, amount: int = 1) -> None:
+    """Have a payment of alice to bob wait at `life`."""
+    alice, bob = town.actors("alice", "bob")
+    life.mempool.add(town.sign(alice.pays(bob, amount), at=clock.now()))
 
 
 class Court:

@@ -13,6 +13,8 @@ from fondaco.protocol.signing import Signer
 OWN = peer_id_of(Signer(bytes(32)).public_key)
 FAR = Source.peer(peer_id_of(Signer(b"\xff" * 32).public_key), "9.9.9.9")
 """A source in another network than all peers here."""
+LOCAL = Source.local("test")
+"""As if a user had said it."""
 
 
 def signer(number: int) -> Signer:

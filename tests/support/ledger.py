@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.support.actors import ANYWHERE, COMMITMENT, HOUR, MINUTE, UNIT, Actor, Draft, a_group
+from tests.support.actors import ANYWHERE, COMMITMENT, HOUR, MINUTE, Actor, Draft, a_group
 
 from fondaco.consensus.ledger.application import Execution, Ledger, genesis_writes
 from fondaco.consensus.ledger.genesis import Genesis, GenesisAccount, GenesisValidator
@@ -20,6 +20,7 @@ from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.ledger.stakes import stake_of
 from fondaco.consensus.ledger.state import MemoryStore
 from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.samples import UNIT
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import Block, CommitCertificate
 from fondaco.protocol.events import Burnt, Event, Minted, TransactionApplied

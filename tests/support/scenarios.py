@@ -359,7 +359,7 @@ class Player:
         return None
 
     def _sign(self, statement: Vote | Proposal, block: Block | None) -> Event | None:
-        """As `node.sign_state`: never backwards, and at one place the same words only."""
+        """As `node.agreement.sign_state`: never backwards, and at one place the same words only."""
         step = 0 if isinstance(statement, Proposal) else int(statement.kind)
         place = (statement.height, statement.round, step)
         if any(place < other for other in self.signed) or self.signed.get(place, statement) != statement:

@@ -5,8 +5,8 @@ import logging
 import pytest
 import trio
 
-from fondaco.node.gossip_counters import SAID_EVERY_S, GossipCounters, ShedLog
-from fondaco.node.gossip_inbox import GIVE_WAY_MS, Inbox, Turns
+from fondaco.node.gossip.counters import SAID_EVERY_S, GossipCounters, ShedLog
+from fondaco.node.gossip.inbox import GIVE_WAY_MS, Inbox, Turns
 from fondaco.protocol.gossip.router import Deliver, Peer, message_id
 
 

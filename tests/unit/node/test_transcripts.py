@@ -13,9 +13,9 @@ from tests.support.chains import Town, stored
 
 from fondaco.consensus.journal_entries import HeightEntry, MessageEntry
 from fondaco.consensus.validators import ValidatorSet
+from fondaco.node.agreement.evidence_pool import EvidencePool, judge_by
+from fondaco.node.agreement.journal import Journal
 from fondaco.node.cli import cli
-from fondaco.node.evidence_pool import EvidencePool, judge_by
-from fondaco.node.journal import Journal
 from fondaco.node.storage import ChainStore
 from fondaco.protocol import addresses, codec
 from fondaco.protocol.agreement import (

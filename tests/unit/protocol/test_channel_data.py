@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.channels import CHAIN, TENANT, code_of, nonce, opened, server
+from tests.support.channels import code_of, opened, server
 
 from fondaco.protocol import codec, limits
 from fondaco.protocol.channel import (
@@ -16,11 +16,9 @@ from fondaco.protocol.channel import (
     Failed,
     Received,
     State,
-    _Session,
 )
-from fondaco.protocol.channel_frames import DATA_BYTES, Accepted, Credit, Data
+from fondaco.protocol.channel_frames import DATA_BYTES, Credit, Data
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
-from fondaco.protocol.signing import verify
 
 
 def test_data_flows_both_ways_and_each_direction_ends_by_itself() -> None:
@@ -103,12 +101,6 @@ def test_a_failure_ends_the_call_and_keeps_its_kind() -> None:
     assert len(failed.error.message) == limits.TEXT_BYTES // 4
     assert tenant.state is State.OVER
     assert not tenant.may_send
-
-
-def test_the_base_session_has_no_handshake_of_its_own() -> None:
-    session = _Session(CHAIN, TENANT, tenant_peer="", provider_peer="", nonce=nonce(1), check=verify)
-    with pytest.raises(NotImplementedError):
-        session.receive(codec.encode(Accepted()))
 
 
 @given(st.binary(max_size=300))

@@ -1,16 +1,12 @@
 """Messages there was no room for: not seen, asked for again, and counted if they never come."""
 
-import pytest
 from tests.unit.protocol.gossip.test_router import HELLO, A, B, C, delivered, router, says
 
-from fondaco.protocol.errors import Malformed
-from fondaco.protocol.gossip import wire
 from fondaco.protocol.gossip.control import Control
 from fondaco.protocol.gossip.effects import MessageId, message_id
-from fondaco.protocol.gossip.memo import Memo
 from fondaco.protocol.gossip.missed import Missed
 from fondaco.protocol.gossip.router import SendRpc, Verdict
-from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
+from fondaco.protocol.gossip.wire import Rpc
 from fondaco.protocol.scalars import Millis
 
 ID = message_id(HELLO.data)
@@ -79,26 +75,3 @@ def test_the_oldest_is_lost_where_there_is_no_room() -> None:
         missed.add(identity, "t", (A,), Millis(0))
     assert (len(missed), missed.lost) == (2, {"t": 1})
     assert missed.recall("t", 5, {A}) == {A: [TWO, THREE]}
-
-
-def test_the_same_bytes_are_decoded_once_and_what_carries_nothing_is_not_kept() -> None:
-    memo = Memo()
-    data = wire.encode(says(HELLO))
-    assert memo.decode(data) is memo.decode(bytes(bytearray(data)))
-    assert (memo.hits, len(memo), memo.size) == (1, 1, len(data))
-    hello = wire.encode(Rpc(subscriptions=(Subscription(topic="t", subscribe=True),)))
-    assert memo.decode(hello) == memo.decode(hello)
-    assert len(memo) == 1
-    with pytest.raises(Malformed):
-        memo.decode(b"\xff")
-
-
-def test_the_memo_is_bounded_in_bytes() -> None:
-    memo = Memo(max_bytes=3_000)
-    frames = [wire.encode(says(Message(topic="t", data=bytes([number]) * 1_000))) for number in range(4)]
-    for data in frames:
-        memo.decode(data)
-    assert (len(memo), memo.size) == (2, 2 * len(frames[0]))
-    memo.decode(frames[-1])
-    memo.decode(frames[0])
-    assert memo.hits == 1

@@ -12,6 +12,7 @@ from fondaco.protocol.gossip.router import (
     Verdict,
     message_id,
 )
+from fondaco.protocol.gossip.seen import SPANS
 from fondaco.protocol.gossip.wire import Message, Rpc, Subscription
 from fondaco.protocol.scalars import Millis
 
@@ -189,7 +190,7 @@ def test_ids_are_forgotten_when_their_time_is_over() -> None:
     made.verdict(message_id(b"hello"), Verdict.ACCEPT)
     made.heartbeat(Millis(999))
     assert made.received(B, says(HELLO)) == []
-    made.heartbeat(Millis(1000))
+    made.heartbeat(Millis(1000 + 1000 // SPANS))
     assert delivered(made.received(B, says(HELLO))) == [b"hello"]
 
 

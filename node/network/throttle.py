@@ -14,7 +14,7 @@ REQUESTS = (1_000, 500)
 """Of requests, which cost more."""
 
 
-class Pace:
+class Throttle:
     """Of one stream."""
 
     def __init__(self, burst: float, per_s: float) -> None:

@@ -6,8 +6,8 @@ import trio
 
 from fondaco.consensus.ledger.application import Execution
 from fondaco.node import clock
+from fondaco.node.agreement.evidence_pool import EvidencePool
 from fondaco.node.chain import Chain
-from fondaco.node.evidence_pool import EvidencePool
 from fondaco.node.mempool import Mempool
 from fondaco.node.news import any_of
 from fondaco.protocol import limits

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.support import children
 
-from fondaco.node.sign_state import SignState, SignStateFailed, Statement
+from fondaco.node.agreement.sign_state import SignState, SignStateFailed, Statement
 from fondaco.protocol.agreement import Proposal, Vote, VoteKind
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import ChainId, Hash, Height, Round
@@ -177,7 +177,7 @@ def test_no_signature_leaves_if_the_disk_refuses(tmp_path: Path) -> None:
 VALIDATOR = """
 import sys
 from pathlib import Path
-from fondaco.node.sign_state import SignState
+from fondaco.node.agreement.sign_state import SignState
 from fondaco.protocol.agreement import Vote, VoteKind
 from fondaco.protocol.signing import Signer
 path = Path(sys.argv[1])

@@ -44,17 +44,17 @@ from fondaco.consensus.engine import Engine
 from fondaco.consensus.rebuilding import Announced, Answered, Ask
 from fondaco.consensus.watch import culprit
 from fondaco.node import clock
+from fondaco.node.agreement.evidence_pool import EvidencePool
+from fondaco.node.agreement.finality import Finality
+from fondaco.node.agreement.journal import Journal
+from fondaco.node.agreement.pacing import Pace
+from fondaco.node.agreement.proposals import Proposals
+from fondaco.node.agreement.sign_state import SignState
+from fondaco.node.agreement.voice import Voice
 from fondaco.node.chain import Chain
-from fondaco.node.evidence_pool import EvidencePool
-from fondaco.node.finality import Finality
-from fondaco.node.journal import Journal
 from fondaco.node.mempool import Mempool
 from fondaco.node.network.links import Links
 from fondaco.node.network.peers import PeerId, peer_id_of, public_key_of
-from fondaco.node.pacing import Pace
-from fondaco.node.proposals import Proposals
-from fondaco.node.sign_state import SignState
-from fondaco.node.voice import Voice
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import (
     Block,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fondaco.node.sign_state import SignState
+from fondaco.node.agreement.sign_state import SignState
 from fondaco.protocol.agreement import Block, Proposal, SignedProposal, SignedVote, Vote
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import ChainId, Height, PublicKey

@@ -16,8 +16,8 @@ from tests.support.network import until
 
 from fondaco.consensus.blocks import name_of
 from fondaco.consensus.rebuilding import WHOLE_BYTES, Rebuilder
+from fondaco.node.agreement.proposals import FETCH_MS
 from fondaco.node.network.peers import PeerId, peer_id_of
-from fondaco.node.proposals import FETCH_MS
 from fondaco.protocol import limits
 from fondaco.protocol.agreement import Block, CompactProposal, VoteKind
 from fondaco.protocol.errors import Refused, Unreachable

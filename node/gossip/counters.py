@@ -1,4 +1,4 @@
-"""What gossip counts by topic, for metrics, and what it says in the log about what it drops."""
+"""What gossip counts by topic besides its router, for metrics, and what the log is told of what it drops."""
 
 from __future__ import annotations
 
@@ -18,16 +18,10 @@ class ItemCounters:
 
     published: int = 0
     """Items of ours."""
-    batches_sent: int = 0
-    """Of those; relayed ones are not counted here."""
     handled: int = 0
     """Items of others, each once."""
     repeated: int = 0
     """Items that had come in another batch before."""
-    accepted: int = 0
-    """Batches of others, by verdict."""
-    ignored: int = 0
-    rejected: int = 0
     shed_slow_handler: int = 0
     """Batches that our handler was too slow for, as often as one was turned away; it may come again."""
     shed_slow_peer: int = 0

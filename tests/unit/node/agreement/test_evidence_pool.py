@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.chains import Town
 
+from fondaco.node.agreement.evidence_pool import EvidencePool, attack_of, judge_by
 from fondaco.node.chain import Chain
-from fondaco.node.evidence_pool import EvidencePool, attack_of, judge_by
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import CommitCertificate, Header, SignedHeader, SignedVote, Vote, VoteKind
 from fondaco.protocol.errors import Malformed, PeerFault, Refused

@@ -21,9 +21,10 @@ and declines, then status.
   queue (`limits.SEND_QUEUE_BYTES`) is full the lightest topic there is shed, its oldest message first: status
   first, transactions when there is nothing else but control.
 - *For a handler that is too slow* each topic has an inbox of `limits.GOSSIP_QUEUE_BATCHES`, so that none takes
-  another's place, and a batch of a lighter topic waits for heavier inboxes to empty, though not for ever. Whatever
-  comes to a full inbox is turned away, and asked for again once half of it is empty, for as long as neighbours
-  hold it: four heartbeats. Orders and bids that are lost for all that come with a round of the book.
+  another's place, and a batch of a lighter topic waits for heavier inboxes to empty, though not for ever. One
+  neighbour may fill half of an inbox. Whatever comes to a full one is turned away, and asked for again once half
+  of it is empty, for as long as neighbours hold it: four heartbeats. Orders and bids that are lost for all that
+  come with a round of the book.
 
 Nothing is dropped in silence: `counters` has it by topic and reason, and the log says so, now and then.
 """
@@ -36,16 +37,15 @@ from dataclasses import asdict
 
 import trio
 
-from fondaco.node.gossip_counters import GossipCounters, ItemCounters, ShedLog
-from fondaco.node.gossip_inbox import Inbox, Turns
-from fondaco.node.gossip_topics import (
+from fondaco.node.gossip.counters import GossipCounters, ItemCounters, ShedLog
+from fondaco.node.gossip.inbox import Inbox, Turns
+from fondaco.node.gossip.topics import (
     CONTROL,
     ITEM_OVERHEAD_BYTES,
     LIGHTEST,
     RANKS,
-    Topic,
     decode_batch,
-    item_id,
+    item_key,
     rank_of,
     router_config,
     topic_name,
@@ -75,8 +75,6 @@ from fondaco.protocol.gossip.seen import SeenCache
 from fondaco.protocol.gossip.wire import Rpc
 from fondaco.protocol.scalars import ChainId, Millis
 
-__all__ = ["PROTOCOL", "Gossip", "ItemsHandler", "Topic", "decode_batch", "item_id", "router_config", "topic_name"]
-
 PROTOCOL = "/meshsub/1.1.0"
 ItemsHandler = Callable[[list[bytes], PeerId], Awaitable[Verdict]]
 
@@ -103,7 +101,7 @@ class TopicState:
         self.batch_bytes = 0
         self.filled = trio.Event()
         self.inbox = Inbox(self.rank)
-        self.seen: SeenCache[bytes] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
+        self.seen: SeenCache[int] = SeenCache(limits.SEEN_ITEMS, limits.SEEN_MS)
         self.running = False
         self.took = Timings()
         """The handler's times, a batch each."""
@@ -203,7 +201,7 @@ class Gossip:
                 "gossip.item", f"an item of {len(item)} bytes; 1 to {limits.GOSSIP_ITEM_BYTES} can be sent"
             )
         state = self._topic(topic)
-        if not state.seen.add(item_id(item), self._now()):
+        if not state.seen.add(item_key(item), self._now()):
             return
         size = len(item) + ITEM_OVERHEAD_BYTES
         if state.batch_bytes + size > limits.GOSSIP_BATCH_BYTES or len(state.batch) >= limits.GOSSIP_BATCH_ITEMS:
@@ -262,7 +260,6 @@ class Gossip:
         if state.batch:
             data = codec.pack(state.batch)
             state.batch, state.batch_bytes = [], 0
-            self._counters.of(state.topic).batches_sent += 1
             self._perform(self.router.published(state.name, data, now=self._now()))
 
     # What the neighbours say
@@ -338,25 +335,13 @@ class Gossip:
                 self._perform(self.router.recall(state.name, inbox.room))
 
     async def _judge(self, state: TopicState, delivery: Deliver) -> Verdict:
-        counters = state.counters
-        verdict = await self._ask(state, delivery)
-        match verdict:
-            case Verdict.ACCEPT:
-                counters.accepted += 1
-            case Verdict.IGNORE:
-                counters.ignored += 1
-            case Verdict.REJECT:
-                counters.rejected += 1
-        return verdict
-
-    async def _ask(self, state: TopicState, delivery: Deliver) -> Verdict:
-        """The handler, of what it has not seen."""
+        """What the handler says of the items that it has not seen."""
         try:
             items = decode_batch(delivery.data)
         except Malformed:
             return Verdict.REJECT
         now = self._now()
-        fresh = [item for item in items if state.seen.add(item_id(item), now)]
+        fresh = [item for item in items if state.seen.add(item_key(item), now)]
         state.counters.repeated += len(items) - len(fresh)
         if not fresh:
             self.router.stale(delivery.source)
@@ -369,13 +354,14 @@ class Gossip:
             verdict = Verdict.REJECT
         if verdict is Verdict.REJECT:
             for item in fresh:
-                state.seen.forget(item_id(item))
+                state.seen.forget(item_key(item))
         return verdict
 
     async def _heartbeat(self) -> None:
         while True:
             now = self._now()
             self._perform(self.router.heartbeat(now))
+            self._memo.turn()
             for state in self._topics.values():
                 state.seen.expire(now)
                 if not state.inbox and self.router.missed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Malformed
@@ -52,8 +51,9 @@ def router_config(chain: ChainId) -> RouterConfig:
     return RouterConfig(score=parameters.ScoreConfig(topics=topics, other_topics=None))
 
 
-def item_id(item: bytes) -> bytes:
-    return hashlib.sha256(item).digest()[:20]
+def item_key(item: bytes) -> int:
+    """What an item is remembered by: a hash keyed by this process, of 60 bits, where a number is smallest."""
+    return hash(item) & ((1 << 60) - 1)
 
 
 def decode_batch(data: bytes) -> list[bytes]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.support import children
 
-from fondaco.node import journal as module
-from fondaco.node.journal import FRAME, HEAD, Journal, JournalFailed, Recovered
+from fondaco.node.agreement import journal as module
+from fondaco.node.agreement.journal import FRAME, HEAD, Journal, JournalFailed, Recovered
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Height
@@ -188,7 +188,7 @@ def test_a_full_disk_stops_the_journal_for_good_and_what_was_synced_is_kept(tmp_
     script = """
 import resource, sys
 from pathlib import Path
-from fondaco.node.journal import Journal, JournalFailed
+from fondaco.node.agreement.journal import Journal, JournalFailed
 journal = Journal.open(Path(sys.argv[1]))
 journal.begin(1)
 journal.append(b"kept")
@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_used_stops_the_journal(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from fondaco.node.journal import Journal
+from fondaco.node.agreement.journal import Journal
 journal = Journal.open(Path(sys.argv[1]))
 if journal.height is None:
     journal.begin(1)
