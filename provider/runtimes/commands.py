@@ -69,8 +69,8 @@ async def running_inside(run_dir: Path, command: Command) -> AsyncIterator[Enter
 
 def _request(run_dir: Path, command: Command) -> bytes:
     """What `enter` is told: the command, and how the workload it goes to is confined."""
-    inside, recipe = read_json(run_dir / "exec.json"), read_json(run_dir / "recipe.json")
-    if inside is None or recipe is None:
+    inside = read_json(run_dir / "exec.json")
+    if inside is None:
         raise _gone()
     env: dict[str, str] = dict(inside["env"])
     for entry in command.env:
@@ -78,12 +78,9 @@ def _request(run_dir: Path, command: Command) -> bytes:
         env[name] = value
     size = command.terminal
     request: dict[str, Any] = {
+        **inside,
         "argv": [_text(word) for word in command.argv],
         "env": env,
-        "cwd": inside["cwd"],
-        "pids": inside["pids"],
-        "limits": recipe["limits"],
-        "cgroups": recipe["cgroups"],
         "seccomp": seccomp.program(seccomp.machine()).hex(),
         "terminal": None if size is None else [size.rows, size.columns],
     }

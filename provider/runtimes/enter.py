@@ -6,11 +6,11 @@ everything up again, and only then runs the command. Run by path, standard libra
     enter.py PID INIT CONTROL_FD
 
 PID is entered; INIT is the first process in there, to which orphans go. CONTROL_FD is a stream socket, on which
-one line of JSON comes first: {"argv": [...], "env": {...}, "cwd": ..., "pids": n, "limits": {...},
-"cgroups": [...], "seccomp": hex, "terminal": [rows, columns] | null}. The answer is `ok` once the command runs,
-with the terminal's other end where one was asked for, or else what is in the way. Then `signal N` lines may come.
-When the socket closes, or the command has ended, whatever it started is killed: all its descendants, and all of
-its session. What is to stay must have left the session by then (setsid).
+one line of JSON comes first: {"argv": [...], "env": {...}, "cwd": ..., "limits": {...}, "cgroups": [...],
+"seccomp": hex, "terminal": [rows, columns] | null}. The answer is `ok` once the command runs, with the terminal's
+other end where one was asked for, or else what is in the way. Then `signal N` lines may come. When the socket
+closes, or the command has ended, whatever it started is killed: all its descendants, and all of its session. What
+is to stay must have left the session by then (setsid).
 
 Exit code: the command's, or 128 plus the signal that killed it; 127 if there is no such command, 126 if it cannot
 run.
@@ -69,7 +69,8 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     started, running = os.pipe()
     try:
-        groups = [os.open(path, os.O_WRONLY) for path in request["cgroups"]]
+        # Opened from here, where they can be seen; written to by the child alone, so that only it is counted.
+        groups = [os.open(f"{group}/cgroup.procs", os.O_WRONLY) for group in request["cgroups"]]
         outside = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         join(libc, target)
         master, slave = open_terminal(request["terminal"]) if request["terminal"] else (-1, -1)
@@ -170,7 +171,7 @@ def become(libc: Any, request: dict[str, Any], groups: Sequence[int], standard: 
         check(libc.prctl(PR_SET_SECUREBITS, NO_ROOT_LOCKED, 0, 0, 0), "securebits")
         check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
         drop_capabilities(libc)
-        limit_resources({**request["limits"], "NPROC": request["pids"]})
+        limit_resources(request["limits"])
         filter_calls(libc, bytes.fromhex(request["seccomp"]))
         run(argv, env)
     except OSError as error:
@@ -186,6 +187,7 @@ def as_bytes(text: str) -> bytes:
 
 
 def limit_resources(limits: dict[str, int]) -> None:
+    """Those of the workload: a command that runs inside gets no more than it."""
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]

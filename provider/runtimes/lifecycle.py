@@ -63,8 +63,10 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         if launch.uid is not None:
             for path in owned:
                 shutil.chown(path, launch.uid, launch.uid)
-        _write(launch.run_dir / "recipe.json", backend.recipe(launch))
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
+        recipe = backend.recipe(launch)
+        _write(launch.run_dir / "recipe.json", recipe)
+        limits = {**recipe["limits"], "NPROC": launch.spec.pids}
+        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": launch.cgroups}
         _write(launch.run_dir / "exec.json", inside)
         _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
         persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
