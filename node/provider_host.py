@@ -58,7 +58,7 @@ BIDS_WAITING = 256
 """Of others, to be looked at by a provider that undercuts them."""
 LEASES_SCANNED = 100_000
 LOG_RETENTION_MS = 24 * 3_600_000
-"""How long output outlives its lease."""
+"""How long output and events outlive their lease."""
 FORGET_EVERY_S = 600
 
 
@@ -292,7 +292,7 @@ async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: Embedd
     await ensure_registered(node, chain, agent.signer.public_key)
     async with trio.open_nursery() as nursery:
         log.info("reconciled: %s", await nursery.start(agent.run))
-        nursery.start_soon(_forget_old_logs, chain, runtime)
+        nursery.start_soon(_forget, chain, agent, runtime)
         nursery.start_soon(_tell_of_retirement, chain, agent.signer.public_key)
         node.ready.set()
 
@@ -306,19 +306,23 @@ async def _tell_of_retirement(chain: ProviderChain, key: PublicKey) -> None:
     log.info("retired: the bond is back, and this node may be stopped")
 
 
-async def _forget_old_logs(chain: ProviderChain, runtime: EmbeddedRuntime) -> None:
-    """Delete what ended workloads left once their lease has been closed for the retention period."""
+async def _forget(chain: ProviderChain, agent: Agent, runtime: EmbeddedRuntime) -> None:
+    """Delete what ended workloads and leases left, once the lease has been closed for the retention period."""
     while True:
         running = {workload.id for workload in await runtime.list()}
         for identity in runtime.kept():
             named = parse_workload_id(identity)
-            lease = None if named is None else chain.lease(named[0])
-            ended = lease is None or (
-                lease.closed_at is not None and lease.closed_at + LOG_RETENTION_MS < chain.now()
-            )
-            if ended and identity not in running:
+            if identity not in running and (named is None or _is_long_over(chain, named[0])):
                 await runtime.forget(identity)
+        for lease in agent.events.kept():
+            if _is_long_over(chain, lease):
+                agent.events.forget(lease)
         await trio.sleep(FORGET_EVERY_S)
+
+
+def _is_long_over(chain: ProviderChain, lease: LeaseId) -> bool:
+    found = chain.lease(lease)
+    return found is None or (found.closed_at is not None and found.closed_at + LOG_RETENTION_MS < chain.now())
 
 
 def _settings(node: Node) -> ProviderConfig:

@@ -5,9 +5,12 @@
 | `put_manifest` | `PutManifest` | `Progress`, one a frame, until it runs or is refused | none |
 | `status` | `StatusRequest` | one `Status` | none |
 | `logs` | `LogsRequest` | `LogItem`, one a frame | none |
+| `events` | `EventsRequest` | `LeaseEvent`, one a frame | none |
+| `usage` | `UsageRequest` | `Usage`, one a frame for each replica that runs | none |
 | `forward` | `ForwardRequest` | what the workload sends, as it comes | what it is to receive |
+| `exec` | `ExecRequest` | `Output`, one a frame, then `Exited` | `Input`, `Resize`, `Signal`, `InputEnd` |
 
-Tags 130-149; each is one canonical message.
+Tags 130-149; each is one canonical message. Those of `exec` are in channel_exec.py.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from fondaco.protocol.scalars import BlindingSalt, LeaseId, Millis
 PUT_MANIFEST = "put_manifest"
 STATUS = "status"
 LOGS = "logs"
+EVENTS = "events"
+USAGE = "usage"
 FORWARD = "forward"
 
 
@@ -105,6 +110,8 @@ class LogsRequest:
     """The last so many lines of each replica; None for all that is kept."""
     follow: bool
     """Go on as lines come, until the workload ends."""
+    previous: bool
+    """What it said before it was started again last, instead; nothing can follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +137,82 @@ class ForwardRequest:
     TAG: ClassVar[int] = 138
     service: str
     port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRequest:
+    TAG: ClassVar[int] = 146
+    service: str
+    """Empty for all of them."""
+    follow: bool
+    """Again each second, until the lease ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one replica takes now."""
+
+    TAG: ClassVar[int] = 147
+    service: str
+    replica: int
+    time: Millis
+    """When the provider looked, by its own clock."""
+    cpu_ms: int
+    """Processor time since its start, as far as it can be told: a difference of two is what was used between."""
+    memory_bytes: int
+    processes: int
+    received_bytes: int
+    """Over forwards, and over interfaces of its own where it has any besides loopback."""
+    sent_bytes: int
+
+
+class Happening(enum.StrEnum):
+    """What may happen to a lease at its provider; `LeaseEvent.kind` is one of these."""
+
+    HANDED_OVER = "handed_over"
+    UPDATED = "updated"
+    ADOPTED = "adopted"
+    """The provider was started again, and goes on with what it was handed before."""
+    IMAGE = "image"
+    STARTED = "started"
+    PROBING = "probing"
+    ACTIVATING = "activating"
+    RUNNING = "running"
+    """Probed, and active on the ledger."""
+    FAILED = "failed"
+    EXITED = "exited"
+    LOST = "lost"
+    """It is gone, and left no exit code."""
+    PAUSED = "paused"
+    """It is started again after a while."""
+    STOPPED = "stopped"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRequest:
+    TAG: ClassVar[int] = 148
+    after: int
+    """Only those with a higher number; 0 for all that are kept."""
+    follow: bool
+    """Go on as things happen, until the lease ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseEvent:
+    """Something that its provider did with a lease, or saw of it."""
+
+    TAG: ClassVar[int] = 149
+    number: int
+    """From 1, without gaps but for the oldest that were dropped."""
+    time: Millis
+    """By the provider's own clock."""
+    kind: str
+    """A `Happening`; text, so that older tenants read those of newer providers."""
+    service: str
+    """Empty where it is about the whole lease."""
+    replica: int
+    code: int | None
+    """Of an exit, where one is known."""
+    detail: str
+    """For people."""

@@ -269,12 +269,24 @@ CHANNEL_NONCES = 16_384
 CHANNEL_STREAMS = 1_024
 """Calls a provider serves at once, of all peers."""
 CHANNEL_STREAMS_PER_PEER = 64
+EXECS = 64
+"""Commands a provider runs inside workloads at once; each costs a small process beside the command."""
+EXECS_PER_LEASE = 8
+EXEC_ARGUMENTS = 1_024
+EXEC_ARGUMENT_BYTES = 128 * KIB
+EXEC_VARIABLES = 128
+EXEC_VARIABLE_BYTES = 32 * KIB
 HANDOFFS_AT_ONCE = 16
 """Workloads being brought up at once; further ones wait their turn."""
 HANDOFF_FILE_BYTES = 1 * MIB
 HTTP_BODY_BYTES = 16 * MIB
 """The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8
+"""Of its logs, events and usage together."""
+LEASE_EVENTS = 256
+"""Of one lease, the newest, that its provider keeps."""
+LEASE_EVENT_BYTES = 1 * KIB
+"""The longest one; its detail is cut to a quarter of it."""
 LOG_TAIL_LINES = 10_000
 PROGRESS_ITEMS = 256
 """Progress kept of one lease's hand-off, the newest."""

@@ -24,6 +24,7 @@ from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
+from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
@@ -64,11 +65,13 @@ class Agent:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._store = HandOffStore(home / "handoffs")
         self._bidder = Bidder(config, signer, chain, market, self.inventory)
+        self.events = EventStore(home / "events")
         self._services = Services(
             chain=chain,
             runtime=runtime,
             sealer=sealer,
             store=self._store,
+            events=self.events,
             slots=trio.CapacityLimiter(limits.HANDOFFS_AT_ONCE),
         )
         self._works: dict[LeaseId, LeaseWork] = {}

@@ -20,7 +20,7 @@ from functools import partial
 import trio
 
 from fondaco.protocol import reasons
-from fondaco.protocol.channel_calls import PutManifest, ServiceStatus, Status, Step
+from fondaco.protocol.channel_calls import Happening, PutManifest, ServiceStatus, Status, Step
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
 from fondaco.protocol.messages import Activate, CloseLease, Reclaim
@@ -28,6 +28,7 @@ from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.attempts import Attempt
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff
+from fondaco.provider.lease_events import EventStore
 from fondaco.provider.ports import ChainView, Sealer
 from fondaco.provider.probes import Restarts, probe_all, watch_all
 from fondaco.provider.runtimes.port import (
@@ -39,6 +40,7 @@ from fondaco.provider.runtimes.port import (
     parse_workload_id,
 )
 from fondaco.provider.together import run_all
+from fondaco.provider.usage import Traffic, TrafficOf
 from fondaco.provider.workloads import open_hand_off, specs_of
 
 log = logging.getLogger("fondaco.provider")
@@ -65,6 +67,7 @@ class Services:
     runtime: Runtime
     sealer: Sealer
     store: HandOffStore
+    events: EventStore
     slots: trio.CapacityLimiter
     """Hand-offs being brought up at once."""
 
@@ -84,8 +87,10 @@ class LeaseWork:
         self._open = trio.CancelScope()
         self._over = False
         self._restarts = Restarts()
+        self.events = services.events.of(lease)
+        self.traffic = TrafficOf(Traffic)
         self.followers = 0
-        """Log subscriptions open now."""
+        """Subscriptions to logs, events and usage open now."""
 
     # --- From outside
 
@@ -115,6 +120,8 @@ class LeaseWork:
         if before is not None:
             before.finish(Refused("manifest.superseded", f"version {attempt.version} takes its place"))
             self._round.cancel()
+        what = Happening.HANDED_OVER if before is None else Happening.UPDATED
+        self.events.add(what, f"version {attempt.version}")
         self._accept(attempt)
         return attempt
 
@@ -203,9 +210,9 @@ class LeaseWork:
                 continue
             failures = 0
             self._set_phase(Phase.RUNNING)
-            attempt.say(Step.RUNNING, f"{len(specs)} replicas run, and the lease is active")
+            self._say(attempt, Step.RUNNING, f"{len(specs)} replicas run, and the lease is active")
             attempt.finish()
-            await watch_all(self._services.runtime, specs, self._restarts)
+            await watch_all(self._services.runtime, specs, self._restarts, self.events)
 
     def _resume(self, stored: StoredHandOff) -> None:
         """Go on with what the provider before us was handed."""
@@ -216,6 +223,7 @@ class LeaseWork:
             log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
             return
         self._attempt = attempt
+        self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
         self._accept(attempt)
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
@@ -225,21 +233,22 @@ class LeaseWork:
         there = {workload.id: workload for workload, _, _ in await self._workloads()}
         missing = [spec for spec in specs if not _runs(there.get(spec.id), spec)]
         for image, login in dict.fromkeys((spec.image, spec.login) for spec in missing):
-            attempt.say(Step.IMAGE, image)
+            self._say(attempt, Step.IMAGE, image)
             await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
         await self._stop(tuple(workload for workload in there if workload not in wanted))
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
             await runtime.start(spec)
-        attempt.say(Step.PROBING, f"{len(specs)} replicas")
+            self.events.add(Happening.STARTED, spec.image, service=spec.service, replica=spec.replica)
+        self._say(attempt, Step.PROBING, f"{len(specs)} replicas")
         await probe_all(runtime, specs, attempt.group)
 
     async def _activate(self, attempt: Attempt) -> None:
         """Have the ledger start the lease; again until it has, for nobody pays before."""
         self._set_phase(Phase.ACTIVATING)
         chain = self._services.chain
-        attempt.say(Step.ACTIVATING, "the ledger is told")
+        self._say(attempt, Step.ACTIVATING, "the ledger is told")
         while True:
             record = self._record()
             if record is None or record.state is LeaseState.CLOSED:
@@ -263,6 +272,7 @@ class LeaseWork:
         self, attempt: Attempt, specs: tuple[WorkloadSpec, ...], error: FondacoError, failures: int
     ) -> None:
         self._log(f"attempt failed: {error.message}", code=error.code)
+        self.events.add(Happening.FAILED, f"{error.message} [{error.code}]")
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
@@ -303,11 +313,24 @@ class LeaseWork:
                 pause = min(RETRY_S[1], 2 * pause)
         await trio.to_thread.run_sync(self._services.store.remove, self.id)
         self._set_phase(Phase.CLOSED)
+        record = self._record()
+        reason = None if record is None else record.reason
+        self.events.add(Happening.CLOSED, "" if reason is None else reasons.describe(reason))
+        self.events.close()
 
     async def _stop(self, workloads: tuple[WorkloadId, ...]) -> None:
-        await run_all(partial(self._services.runtime.stop, workload) for workload in workloads)
+        await run_all(partial(self._stop_one, workload) for workload in workloads)
+
+    async def _stop_one(self, workload: WorkloadId) -> None:
+        ended, named = await self._services.runtime.stop(workload), parse_workload_id(workload)
+        if ended is not None and named is not None:
+            self.events.add(Happening.STOPPED, service=named[1], replica=named[2], code=ended.exit_code)
 
     # --- Small things
+
+    def _say(self, attempt: Attempt, step: Step, detail: str) -> None:
+        attempt.say(step, detail)
+        self.events.add(Happening(step.value), detail)
 
     def _record(self) -> Lease | None:
         return self._services.chain.lease(self.id)

@@ -7,13 +7,16 @@ would ask first, a connection to the first TCP port exposed. The tenant's probe 
 from __future__ import annotations
 
 import logging
+import signal
 from functools import partial
 
 import trio
 
 from fondaco.protocol import limits
+from fondaco.protocol.channel_calls import Happening
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
+from fondaco.provider.lease_events import LeaseEvents
 from fondaco.provider.runtimes.port import Runtime, State, Workload, WorkloadId, WorkloadSpec
 from fondaco.provider.together import run_all
 from fondaco.provider.workloads import probe_port
@@ -22,6 +25,7 @@ log = logging.getLogger("fondaco.provider")
 SETTLE_S = 0.3
 """What exposes nothing must still run after this."""
 BACK_OFF_S = (0.01, 0.5)
+KILLED = 137
 RESTART_S = (1.0, 60.0)
 STEADY_S = 60.0
 """Having run for so long, a workload is given a fresh start at its next end."""
@@ -81,16 +85,18 @@ async def _still_runs(runtime: Runtime, workload: WorkloadId, seconds: float) ->
         raise Refused("workload.exited", f"{_name(workload)} ended with {_code(ended)} before it served")
 
 
-async def watch_all(runtime: Runtime, specs: tuple[WorkloadSpec, ...], restarts: Restarts) -> None:
+async def watch_all(
+    runtime: Runtime, specs: tuple[WorkloadSpec, ...], restarts: Restarts, events: LeaseEvents
+) -> None:
     """Start again whatever ends, with a growing pause; returns only when cancelled."""
     async with trio.open_nursery() as nursery:
         for spec in specs:
-            nursery.start_soon(_watch, runtime, spec, restarts)
+            nursery.start_soon(_watch, runtime, spec, restarts, events)
         await trio.sleep_forever()
 
 
-async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> None:
-    pause = RESTART_S[0]
+async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, events: LeaseEvents) -> None:
+    pause, add = RESTART_S[0], partial(events.add, service=spec.service, replica=spec.replica)
     while True:
         since = trio.current_time()
         try:
@@ -98,29 +104,43 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> No
             log.info(
                 "workload ended", extra={"lease": spec.lease.hex(), "workload": spec.id, "exit": _code(ended)}
             )
+            lost = ended.exit_code is None
+            add(Happening.LOST if lost else Happening.EXITED, _why(ended), code=ended.exit_code)
         except Refused as error:
             log.warning(
                 "workload lost", extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code}
             )
+            add(Happening.LOST, error.message)
         if trio.current_time() - since > STEADY_S:
             pause = RESTART_S[0]
+        add(Happening.PAUSED, f"started again in {pause:.0f} s")
         await trio.sleep(pause)
         pause = min(RESTART_S[1], 2 * pause)
         restarts.add(spec.id)
         try:
             await runtime.stop(spec.id)
             await runtime.start(spec)
+            add(Happening.STARTED, f"again: {restarts.count(spec.id)} times now")
         except (Refused, Unreachable) as error:
             log.warning(
                 "workload did not start again",
                 extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code},
             )
+            add(Happening.FAILED, f"{error.message} [{error.code}]")
 
 
 def _code(workload: Workload) -> str:
     if workload.state is State.LOST or workload.exit_code is None:
         return "no exit code"
     return f"exit code {workload.exit_code}"
+
+
+def _why(workload: Workload) -> str:
+    """What people should know of an end besides its code."""
+    code = workload.exit_code
+    if code == KILLED:
+        return "killed, as what takes more memory than it has"
+    return signal.Signals(code - 128).name if code and code - 128 in set(signal.Signals) else ""
 
 
 def _name(workload: WorkloadId) -> str:

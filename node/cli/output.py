@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,3 +60,18 @@ def progress(what: str) -> Callable[[int, int], None]:
 def credits(amount: int) -> str:
     """Micro-credits as a person reads them."""
     return f"{amount / 1_000_000:.6f}".rstrip("0").rstrip(".") + " credits"
+
+
+def moment(time_ms: int) -> str:
+    """A time as a date, in UTC."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def size(amount: int) -> str:
+    """Bytes as a person reads them: `23.4 MiB`."""
+    value, unit = float(amount), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1_024:
+            break
+        value, unit = value / 1_024, larger
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"

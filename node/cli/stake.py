@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.output import json_option, print_json
+from fondaco.node.cli.output import json_option, moment, print_json
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.staking import Standing
@@ -132,9 +131,7 @@ def _plain(found: Standing) -> dict[str, Any]:
 
 def _moment(time_ms: int | None) -> str | None:
     """Block time as a date, in UTC."""
-    if time_ms is None:
-        return None
-    return datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if time_ms is None else moment(time_ms)
 
 
 def _tell(told: dict[str, Any]) -> None:

@@ -253,18 +253,25 @@ async def _status_one(text: str, home: Path, as_json: bool) -> None:
 @click.option("--service", default="", help="One service only.")
 @click.option("--tail", type=click.IntRange(0, 10_000), help="The last so many lines.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as lines come.")
+@click.option("--previous", is_flag=True, help="Of the run before the last start.")
 @json_option
-def logs(lease: str, home: Path, service: str, tail: int | None, follow: bool, as_json: bool) -> None:
-    """Show the workload's output. With --json, one object a line."""
-    run(_logs, lease, home, service, tail, follow, as_json)
+def logs(
+    lease: str, home: Path, service: str, tail: int | None, follow: bool, previous: bool, as_json: bool
+) -> None:
+    """Show the workload's output since its last start. With --json, one object a line."""
+    if follow and previous:
+        raise click.UsageError("a run that is over cannot be followed")
+    run(_logs, lease, home, service, tail, follow, previous, as_json)
 
 
-async def _logs(text: str, home: Path, service: str, tail: int | None, follow: bool, as_json: bool) -> None:
+async def _logs(
+    text: str, home: Path, service: str, tail: int | None, follow: bool, previous: bool, as_json: bool
+) -> None:
     import json
 
     async with (
         connected(home) as tenant,
-        tenant.find(text).logs(service=service, tail=tail, follow=follow) as items,
+        tenant.find(text).logs(service=service, tail=tail, follow=follow, previous=previous) as items,
     ):
         async for item in items:
             row = {"service": item.service, "time_ms": item.time, "stream": item.stream, "line": item.line}

@@ -18,8 +18,9 @@ from typing import Generic, NamedTuple, Self, TypeVar
 import h11
 import trio
 
+from fondaco.node.tenant.executing import RunningCommand
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import codec, limits
+from fondaco.protocol import channel_exec, codec, limits
 from fondaco.protocol.channel import ClientSession
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
@@ -191,13 +192,36 @@ class ChannelClient:
                 return item
         raise PeerFault("channel.empty", "the provider told no status")
 
-    def logs(self, service: str = "", tail: int | None = None, follow: bool = False) -> Items[calls.LogItem]:
-        """The workload's output, oldest first; all services where none is named."""
-        return self._items(calls.LOGS, calls.LogsRequest(service=service, tail=tail, follow=follow), calls.LogItem)
+    def logs(
+        self, service: str = "", tail: int | None = None, follow: bool = False, previous: bool = False
+    ) -> Items[calls.LogItem]:
+        """The workload's output since its last start, oldest first; all services where none is named.
+
+        `previous`: that of the run before; `Refused` `logs.no_previous` where there was none.
+        """
+        request = calls.LogsRequest(service=service, tail=tail, follow=follow, previous=previous)
+        return self._items(calls.LOGS, request, calls.LogItem)
+
+    def events(self, after: int = 0, follow: bool = False) -> Items[calls.LeaseEvent]:
+        """What its provider did with the lease and saw of it, oldest first, from after the number `after`."""
+        return self._items(calls.EVENTS, calls.EventsRequest(after=after, follow=follow), calls.LeaseEvent)
+
+    def usage(self, service: str = "", follow: bool = False) -> Items[calls.Usage]:
+        """What each replica that runs takes now; each second again with `follow`."""
+        return self._items(calls.USAGE, calls.UsageRequest(service=service, follow=follow), calls.Usage)
 
     async def forward(self, service: str, port: int) -> ForwardStream:
         """Connect to `port` inside the workload. Raises `Refused` `workload.dial` if nothing listens there."""
         return ForwardStream(await self.call(calls.FORWARD, calls.ForwardRequest(service=service, port=port)))
+
+    async def exec(self, request: channel_exec.ExecRequest) -> RunningCommand:
+        """Run a command inside the workload; close what is returned, by which it is killed if it still runs.
+
+        Raises `Refused` `exec.*`, `workload.unknown`, `workload.gone` or `workload.exec`. A program that is not
+        there is exit code 127.
+        """
+        channel_exec.check(request)  # the provider would say the same, a round trip later
+        return RunningCommand(await self.call(channel_exec.EXEC, request), request)
 
     async def http_get(self, service: str, port: int, path: str = "/") -> HttpAnswer:
         """One GET through the channel.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from fondaco.node.keys.sealing import seal
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.stream import Stream
 from fondaco.node.tenant.channel import ChannelClient, Items
+from fondaco.node.tenant.executing import RunningCommand
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import channel, codec, manifest
-from fondaco.protocol.channel_calls import HandOff, LogItem, Status
+from fondaco.protocol.channel_calls import HandOff, LeaseEvent, LogItem, Status, Usage
+from fondaco.protocol.channel_exec import ExecRequest, WindowSize
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
 from fondaco.protocol.messages import CloseLease
@@ -79,6 +82,11 @@ class LeaseHandle:
         service, expose = next((pair for pair in exposed if pair[1].is_global), exposed[0])
         return service.name, expose.port
 
+    def main_service(self) -> str:
+        """The service that people mean: the one with the main port, else the first one."""
+        services = self.group.services
+        return self.main_port()[0] if any(one.expose for one in services) else services[0].name
+
     async def record(self, *, at_least: int = 0) -> Lease | None:
         """What the ledger holds, proven."""
         return await self._tenant.light.record(key_lease(self.file.lease), Lease, at_least=at_least)
@@ -126,9 +134,22 @@ class LeaseHandle:
     async def status(self) -> Status:
         return await self.channel().status()
 
-    def logs(self, *, service: str = "", tail: int | None = None, follow: bool = False) -> Items[LogItem]:
-        """The workload's output, oldest first; who leaves early does so by `async with`."""
-        return self.channel().logs(service=service, tail=tail, follow=follow)
+    def logs(
+        self, *, service: str = "", tail: int | None = None, follow: bool = False, previous: bool = False
+    ) -> Items[LogItem]:
+        """The workload's output, oldest first; who leaves early does so by `async with`.
+
+        `previous`: of the run before its last start.
+        """
+        return self.channel().logs(service=service, tail=tail, follow=follow, previous=previous)
+
+    def events(self, *, after: int = 0, follow: bool = False) -> Items[LeaseEvent]:
+        """What happened to it at its provider, oldest first; also for a day after it was closed."""
+        return self.channel().events(after, follow)
+
+    def usage(self, *, service: str = "", follow: bool = False) -> Items[Usage]:
+        """What each replica takes now; each second again with `follow`."""
+        return self.channel().usage(service, follow)
 
     @asynccontextmanager
     async def forward(self, service: str, port: int) -> AsyncIterator[Any]:
@@ -139,6 +160,40 @@ class LeaseHandle:
         finally:
             with trio.CancelScope(shield=True):
                 await stream.aclose()
+
+    @asynccontextmanager
+    async def exec(
+        self,
+        argv: Sequence[str | bytes],
+        *,
+        service: str = "",
+        replica: int = 0,
+        env: Mapping[str, str] | None = None,
+        terminal: WindowSize | None = None,
+    ) -> AsyncIterator[RunningCommand]:
+        """Run a command inside a replica, confined as that is; leaving the block kills whatever is left of it.
+
+            async with lease.exec(["python3", "-c", code]) as command:
+                await command.end_input()
+                async for output in command:
+                    print(output.stream, output.data)
+            print(command.exit_code)
+
+        `service`: the one with the main port, unless given. `env` goes over the workload's. With a `terminal` of
+        some size it is run on one. Raises what `ChannelClient.exec` does.
+        """
+        request = ExecRequest(
+            service=service or self.main_service(),
+            replica=replica,
+            argv=tuple(os.fsencode(word) for word in argv),
+            env=tuple(os.fsencode(f"{name}={value}") for name, value in (env or {}).items()),
+            terminal=terminal,
+        )
+        command = await self.channel().exec(request)
+        try:
+            yield command
+        finally:
+            await command.aclose()
 
     async def request(self, path: str = "/", *, service: str = "", port: int = 0) -> tuple[int, bytes]:
         """HTTP GET through the channel; (status, body)."""

@@ -14,6 +14,7 @@ as it lives. A runtime that starts over the same home therefore finds everything
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -22,14 +23,16 @@ from fondaco.protocol.errors import Refused
 from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds, lifecycle, processes
-from fondaco.provider.runtimes.commands import run_inside
+from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
-from fondaco.provider.runtimes.logs import LogReader
+from fondaco.provider.runtimes.logs import PREVIOUS, LogReader
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
 from fondaco.provider.runtimes.port import (
     Capability,
+    Command,
     ExecResult,
+    Execution,
     Image,
     LogLine,
     Report,
@@ -69,6 +72,8 @@ class EmbeddedRuntime:
         cache = open_cache(self._home, image_cache_bytes)
         self._images = ImageStore(self._home / "images", sources, owner=self._uid, cache=cache)
         self._dialer = Dialer()
+        self._commands: dict[WorkloadId, set[EnteredCommand]] = {}
+        """Under way: no descendants of the workload's first process, and yet part of it."""
         for name in ("run", "logs", "volumes"):
             (self._home / name).mkdir(parents=True, exist_ok=True)
         self._home.chmod(0o700)
@@ -100,20 +105,40 @@ class EmbeddedRuntime:
             )
             return await lifecycle.launch_workload(launch, self._backend)
 
+    @asynccontextmanager
+    async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
+        """Run a command inside; `workload.gone` unless that runs."""
+        async with running_inside(self._run_dir(workload), command) as execution:
+            beside = self._commands.setdefault(workload, set())
+            beside.add(execution)
+            try:
+                yield execution
+            finally:
+                beside.discard(execution)
+                if not beside:
+                    self._commands.pop(workload, None)
+
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
-        """Run a command inside; `workload.timeout` if it takes longer than `timeout_ms`."""
-        self._alive(workload)
-        run_dir = self._run_dir(workload)
-        target = lifecycle.payload(run_dir)
-        return await run_inside(target or self._alive(workload), run_dir, argv, timeout_ms)
+        """Run a command inside to its end; `workload.timeout` if that takes longer than `timeout_ms`."""
+        if not argv:
+            raise Refused("workload.exec", "no command was given")
+        command = Command(argv=tuple(word.encode("utf-8", "surrogateescape") for word in argv))
+        with trio.move_on_after(timeout_ms / 1000):
+            async with self.execute(workload, command) as execution:
+                return await collect(execution)
+        raise Refused("workload.timeout", f"{argv[0]!r} did not end within {timeout_ms} ms")
 
     def logs(
-        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
     ) -> AsyncIterator[LogLine]:
-        """Its log, also after it was stopped; `workload.unknown` if it never ran here."""
+        """Its log, also after it was stopped; `workload.unknown` if it never ran here, or `logs.no_previous`."""
         directory = self._home / "logs" / self._checked(workload)
         if not directory.is_dir():
             raise Refused("workload.unknown", f"there is no log of workload {workload}")
+        if previous and not (directory / PREVIOUS).is_dir():
+            raise Refused("logs.no_previous", "it was not started again, or said nothing before")
+        if previous:
+            return LogReader(directory / PREVIOUS, tail=tail, follow=False, running=lambda: False)
 
         def running() -> bool:
             return self._read(workload).state in (State.STARTING, State.RUNNING)
@@ -122,11 +147,14 @@ class EmbeddedRuntime:
 
     async def stats(self, workload: WorkloadId) -> Stats:
         first = self._alive(workload)
-        usages = [usage for pid in processes.family(first.pid) if (usage := processes.usage(pid)) is not None]
+        beside = [child for one in self._commands.get(workload, ()) for child in processes.children(one.pid)]
+        pids = {pid for start in (first.pid, *beside) for pid in processes.family(start)}
+        usages = [usage for pid in pids if (usage := processes.usage(pid)) is not None]
         return Stats(
             cpu_ms=sum(cpu for cpu, _ in usages),
             memory_bytes=sum(memory for _, memory in usages),
             processes=len(usages),
+            network=processes.network(first.pid),
         )
 
     async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:

@@ -18,7 +18,7 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes import logs, processes
 from fondaco.provider.runtimes.launch import Backend, Launch
 from fondaco.provider.runtimes.port import State, VolumeKind, Workload, WorkloadId
 from fondaco.provider.runtimes.processes import Process
@@ -53,6 +53,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
     try:
         launch.log_dir.mkdir(mode=0o700, exist_ok=True)
+        logs.begin_run(launch.log_dir)
         launch.scratch.mkdir(mode=0o700)
         owned = [launch.scratch]
         for volume in launch.spec.volumes:
@@ -63,8 +64,10 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         if launch.uid is not None:
             for path in owned:
                 shutil.chown(path, launch.uid, launch.uid)
-        _write(launch.run_dir / "recipe.json", backend.recipe(launch))
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
+        recipe = backend.recipe(launch)
+        _write(launch.run_dir / "recipe.json", recipe)
+        limits = {**recipe["limits"], "NPROC": launch.spec.pids}
+        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": launch.cgroups}
         _write(launch.run_dir / "exec.json", inside)
         _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
         _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})

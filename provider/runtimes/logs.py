@@ -1,9 +1,10 @@
-"""Reading the log that a shim writes; it may rotate, or end, meanwhile."""
+"""The log that a shim writes, and that of the run before: it may rotate, or end, while it is read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,25 @@ from fondaco.provider.runtimes.port import Channel, LogLine
 
 POLL_SECONDS = 0.05
 """How long a follower waits before it looks again."""
+PREVIOUS = "previous"
+"""The folder of the run before, within that of the log."""
 _CHANNELS = {b"o": Channel.OUT, b"e": Channel.ERR}
+
+
+def begin_run(directory: Path) -> None:
+    """Put the log of the run that is over where that of the one before it was.
+
+    A run that wrote nothing takes no place: what failed to start leaves the log that says why.
+    """
+    written = [path for path in directory.glob("log*") if path.stat().st_size]
+    if not written:
+        return
+    previous = directory / PREVIOUS
+    if previous.is_dir():
+        shutil.rmtree(previous)
+    previous.mkdir(mode=0o700)
+    for path in written:
+        path.rename(previous / path.name)
 
 
 def parse(record: bytes) -> LogLine | None:

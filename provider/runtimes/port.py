@@ -9,12 +9,14 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
 import trio
 
 from fondaco.protocol import limits
+from fondaco.protocol.channel_exec import WindowSize
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId, Millis
 from fondaco.provider.images.registries import Login
@@ -182,6 +184,47 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is run inside a workload beside what it runs itself."""
+
+    argv: tuple[bytes, ...]
+    """The first is looked up in the workload's PATH."""
+    env: tuple[bytes, ...] = ()
+    """`NAME=value`; wins over the workload's."""
+    terminal: WindowSize | None = None
+    """None: pipes, and output and errors come apart."""
+
+
+class Execution(Protocol):
+    """A command under way.  Nothing is kept of it: pipes and terminals hold either side to the other's pace."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Those that output comes on: one if it has a terminal."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """To its standard input, at its pace; what it does not want any more is dropped."""
+        ...
+
+    async def end_input(self) -> None: ...
+
+    async def signal(self, number: int) -> None:
+        """To its process group."""
+        ...
+
+    def resize(self, size: WindowSize) -> None: ...
+
+    async def receive(self, channel: Channel) -> bytes:
+        """The next output; empty once it has ended."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code once it has ended: 0..255, or 128 plus the signal that killed it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecResult:
     exit_code: int
     out: bytes
@@ -193,10 +236,12 @@ class ExecResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     cpu_ms: int
-    """Processor time used by the processes alive now."""
+    """Processor time used by the processes alive now, and by those that they have waited for."""
     memory_bytes: int
     """Resident memory; shared pages count once for each process."""
     processes: int
+    network: tuple[int, int] | None = None
+    """Bytes received and sent over its own interfaces; None if it has none but loopback."""
 
 
 class Runtime(Protocol):
@@ -220,14 +265,23 @@ class Runtime(Protocol):
         """
         ...
 
+    def execute(self, workload: WorkloadId, command: Command) -> AbstractAsyncContextManager[Execution]:
+        """Run a command inside it, confined as it is; leaving the block kills the command's whole session.
+
+        Entering raises `workload.gone` or `workload.exec`. A program that is not there is exit code 127.
+        """
+        ...
+
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
-        """Run a command inside it, confined as it is."""
+        """Run a command inside it to its end, without input; `workload.timeout` if that takes longer."""
         ...
 
     def logs(
-        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
     ) -> AsyncIterator[LogLine]:
-        """Its log, oldest first: the last `tail` lines or all kept; `follow` goes on until it ends."""
+        """Its log since its last start, oldest first: the last `tail` lines or all kept; `follow` goes on until it
+        ends.  `previous`: that of the run before, or `logs.no_previous` where there was none.
+        """
         ...
 
     async def stats(self, workload: WorkloadId) -> Stats: ...

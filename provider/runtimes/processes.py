@@ -63,11 +63,20 @@ def process(pid: int) -> Process | None:
 
 
 def children(pid: int) -> tuple[int, ...]:
+    """Of all its threads: each lists its own."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return tuple(int(word) for word in file.read().split())
+        tasks = os.listdir(f"/proc/{pid}/task")
     except (FileNotFoundError, ProcessLookupError):
         return ()
+    return tuple(child for task in tasks for child in _children_of_task(pid, task))
+
+
+def _children_of_task(pid: int, task: str) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def family(pid: int) -> Iterator[int]:
@@ -80,11 +89,22 @@ def family(pid: int) -> Iterator[int]:
 
 
 def usage(pid: int) -> tuple[int, int] | None:
-    """Processor milliseconds and resident bytes of one process, or None if it is gone."""
+    """Processor milliseconds, those of children waited for included, and resident bytes; None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    ticks = int(fields[11]) + int(fields[12])
+    ticks = sum(int(field) for field in fields[11:15])
     return ticks * 1000 // TICKS_PER_SECOND, int(fields[21]) * PAGE_BYTES
+
+
+def network(pid: int) -> tuple[int, int] | None:
+    """Bytes received and sent by the interfaces that it sees, loopback apart; None if there are no others."""
+    try:
+        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+            lines = [line.split(":", 1) for line in file if ":" in line]
+    except (OSError, ValueError):
+        return None
+    counts = [counted.split() for name, counted in lines if name.strip() != "lo"]
+    return (sum(int(one[0]) for one in counts), sum(int(one[8]) for one in counts)) if counts else None

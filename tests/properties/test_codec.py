@@ -27,7 +27,9 @@ PLAIN = st.recursive(
 )
 
 
-NEVER_SIGNED = {"fondaco.protocol.frames", "fondaco.protocol.light", "fondaco.protocol.rpc"}
+NEVER_SIGNED = {
+    *("fondaco.protocol.channel_exec", "fondaco.protocol.frames", "fondaco.protocol.light", "fondaco.protocol.rpc")
+}
 """Modules whose messages only frame or carry others on one stream; their tags are their own."""
 
 

@@ -31,7 +31,7 @@ from tests.support.hand_offs import (
 
 from fondaco.node.tenant.channel import ChannelClient
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.limits import GIB
+from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.records import Lease
 from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
@@ -43,7 +43,9 @@ from fondaco.provider.pricing import LinearScale
 from fondaco.provider.runtimes.port import (
     Capability,
     Channel,
+    Command,
     ExecResult,
+    Execution,
     Image,
     ImageConfig,
     LogLine,
@@ -178,12 +180,16 @@ class FakeRuntime:
         self.workloads[workload] = replace(self.workloads[workload], state=State.EXITED, exit_code=code, pid=None)
         self._ends[workload].set()
 
+    def execute(self, workload: WorkloadId, command: Command) -> contextlib.AbstractAsyncContextManager[Execution]:
+        raise NotImplementedError
+
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         raise NotImplementedError
 
     async def logs(
-        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False
+        self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
     ) -> AsyncGenerator[LogLine, None]:
+        assert not previous, "nothing is kept of earlier runs here"
         lines = self.lines[workload]
         for line in lines[-tail:] if tail else list(lines):
             yield line
@@ -191,7 +197,11 @@ class FakeRuntime:
             await self._ends[workload].wait()
 
     async def stats(self, workload: WorkloadId) -> Stats:
-        raise NotImplementedError
+        await trio.lowlevel.checkpoint()
+        found = self.workloads.get(workload)
+        if found is None or found.state is not State.RUNNING:
+            raise Refused("workload.gone", "it does not run")
+        return Stats(cpu_ms=20, memory_bytes=MIB, processes=1, network=(100, 1_000))
 
     async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
         await trio.lowlevel.checkpoint()

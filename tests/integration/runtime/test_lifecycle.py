@@ -21,6 +21,7 @@ from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import (
     Channel,
+    Command,
     State,
     VolumeKind,
     VolumeMount,
@@ -109,6 +110,24 @@ sys.stdout.write('no newline')
     assert [line async for line in bench.runtime.logs(workload.id, tail=2)] == lines[-2:]
 
 
+async def test_the_log_of_the_run_before_is_kept_until_there_is_another(bench: Bench) -> None:
+    lease = LeaseId(b"\2" * 32)
+    identity = workload_id(lease, "web")
+    for number in range(3):
+        await bench.run(f"print('run', {number})", lease=lease)
+        if not number:
+            with pytest.raises(Refused, match=r"logs\.no_previous"):
+                bench.runtime.logs(identity, previous=True)
+    with pytest.raises(Refused, match=r"runtime\.start"):
+        await bench.runtime.start(bench.spec(lease=lease, command=("/no/such/program",)))
+    with pytest.raises(Refused, match=r"runtime\.start"):  # a second one must not push out what the crash said
+        await bench.runtime.start(bench.spec(lease=lease, command=("/no/such/program",)))
+    assert [line.text async for line in bench.runtime.logs(identity)] == []
+    assert [line.text async for line in bench.runtime.logs(identity, previous=True)] == ["run 2"]
+    await bench.runtime.forget(identity)
+    assert list((bench.home / "logs").iterdir()) == []
+
+
 async def test_a_flood_of_output_is_kept_within_bounds(bench: Bench) -> None:
     code, lines = await bench.run("for n in range(200_000): print('x' * 60, n)")
     assert code == 0
@@ -170,6 +189,30 @@ async def test_stats_count_the_processes_of_the_workload(bench: Bench) -> None:
     stats = await bench.runtime.stats(workload.id)
     assert 1 <= stats.processes <= 3
     assert 4 * MIB < stats.memory_bytes < 200 * MIB
+    assert stats.network is None, "it has nothing but loopback"
+
+
+async def test_stats_count_commands_beside_it_and_time_that_children_took(bench: Bench) -> None:
+    code = """
+import os, time
+if os.fork() == 0:
+    while time.process_time() < 0.3: pass
+    os._exit(0)
+os.wait()
+print('ready')
+time.sleep(600)
+"""
+    workload = await bench.runtime.start(bench.spec(code))
+    await bench.line(workload, "ready")
+    alone = await bench.runtime.stats(workload.id)
+    assert alone.cpu_ms >= 300
+    hold = "x = b'x' * (50 << 20); print('held', flush=True); import time; time.sleep(600)"
+    async with bench.runtime.execute(workload.id, Command(argv=(b"python3", b"-c", hold.encode()))) as execution:
+        assert await execution.receive(Channel.OUT) == b"held\n"
+        beside = await bench.runtime.stats(workload.id)
+    assert beside.processes == alone.processes + 1
+    assert beside.memory_bytes > alone.memory_bytes + 50 * MIB
+    assert (await bench.runtime.stats(workload.id)).processes == alone.processes
 
 
 async def test_stop_leaves_no_process_no_mount_and_no_file_but_the_log(bench: Bench) -> None:

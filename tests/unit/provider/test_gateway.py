@@ -431,6 +431,78 @@ async def test_what_ends_is_started_again_and_counted(
     assert (service.state, service.restarts) == ("running", 1)
 
 
+async def test_everything_that_happens_to_a_lease_is_told_also_after_a_restart_and_its_end(
+    site: Site, lease: Lease, jumping: object
+) -> None:
+    async with site.running() as agent:
+        client = site.client(Gateway(agent), lease)
+        async for _ in client.put_manifest(*hand_off(lease)):
+            pass
+        machine(site).end(workload_id(lease.id, "web"), 137)
+        await trio.sleep(5)
+        machine(site).end(workload_id(lease.id, "web"), 0)
+        await trio.sleep(5)
+    heard: list[tuple[str, str, int | None]] = []
+    async with site.running() as agent:
+        gateway = Gateway(agent)
+        client = site.client(gateway, lease)
+
+        async def follow() -> None:
+            heard.extend([(one.kind, one.service, one.code) async for one in client.events(follow=True)])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.sleep(1)
+            site.chain.close(lease.id)
+        told = [one async for one in client.events()]
+        later = [one.number async for one in client.events(after=told[-1].number - 2)]
+    assert [(one.kind, one.service, one.code) for one in told] == heard
+    assert later == [told[-2].number, told[-1].number]
+    assert heard == [
+        *[(kind, "", None) for kind in ("handed_over", "image")],
+        ("started", "web", None),
+        *[(kind, "", None) for kind in ("probing", "activating", "running")],
+        *(("exited", "web", 137), ("paused", "web", None), ("started", "web", None)),
+        *(("exited", "web", 0), ("paused", "web", None), ("started", "web", None)),
+        *[(kind, "", None) for kind in ("adopted", "probing", "activating", "running")],
+        ("stopped", "web", None),
+        ("closed", "", None),
+    ]
+    details = {one.kind: one.detail for one in told}
+    assert details["paused"] == "started again in 2 s"
+    assert details["closed"] == "closed_by_tenant (0, the tenant)"
+    assert next(one for one in told if one.code == 137).detail.startswith("killed")
+
+
+async def test_a_hand_off_that_fails_says_why_among_the_events(site: Site, gateway: Gateway, lease: Lease) -> None:
+    machine(site).broken = {"web"}
+    await put(site, gateway, lease, *hand_off(lease))
+    told = [(one.kind, one.detail) async for one in site.client(gateway, lease).events()]
+    assert told[-1] == ("failed", "the sandbox failed [runtime.start]")
+
+
+async def test_usage_counts_what_runs_and_what_was_carried_and_follows(
+    site: Site, gateway: Gateway, lease: Lease, jumping: object
+) -> None:
+    client = site.client(gateway, lease)
+    async for _ in client.put_manifest(*hand_off(lease)):
+        pass
+    (before,) = [one async for one in client.usage()]
+    answer = await client.http_get("web", 80, "/path")
+    async with client.usage("web", follow=True) as items:
+        first, second = [await anext(items) for _ in range(2)]
+        machine(site).end(workload_id(lease.id, "web"), 0)
+        third = await anext(items)  # once it runs again
+    assert (first.service, first.cpu_ms, first.processes) == ("web", 20, 1)
+    assert second.time >= first.time
+    assert third.sent_bytes == first.sent_bytes
+    assert (before.received_bytes, before.sent_bytes) == (100, 1_000)
+    assert first.sent_bytes > before.sent_bytes + len(answer.body)
+    assert first.received_bytes > before.received_bytes + len("GET /path")
+    with pytest.raises(Refused, match=r"workload\.unknown"):
+        await anext(client.usage("db"))
+
+
 async def test_what_does_not_start_again_is_tried_again(
     site: Site, gateway: Gateway, lease: Lease, jumping: object
 ) -> None:
@@ -471,7 +543,7 @@ async def test_followers_of_one_lease_are_bounded(
         await anext(lines)
         with pytest.raises(Refused) as error:
             await anext(client.logs(follow=True))
-    assert error.value.code == "logs.followers"
+    assert error.value.code == "lease.followers"
 
 
 async def test_what_is_not_there_is_refused_by_name(site: Site, gateway: Gateway, lease: Lease) -> None:

@@ -76,8 +76,11 @@ async def test_only_what_the_update_changes_is_started_anew(site: Site, lease: L
         assert machine(site).workloads[workload_id(lease.id, "web")] is kept
         assert machine(site).specs[workload_id(lease.id, "api")].env == ("GREETING=goodbye",)
         assert machine(site).starts == 3
-        status = await site.client(Gateway(agent), newer).status()
-        assert status.phase == "running"
+        client = site.client(Gateway(agent), newer)
+        assert (await client.status()).phase == "running"
+        told = [(one.kind, one.service) async for one in client.events()]
+        update = told[told.index(("updated", "")) + 1 :]
+        assert update[:3] == [("image", ""), ("stopped", "api"), ("started", "api")]
         assert sum(type(message).__name__ == "Activate" for message in site.chain.submitted) == 1
 
 
