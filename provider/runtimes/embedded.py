@@ -19,9 +19,10 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import lifecycle, processes
+from fondaco.provider.runtimes import disk, lifecycle, processes
 from fondaco.provider.runtimes.commands import run_inside
 from fondaco.provider.runtimes.dialer import Dialer
+from fondaco.provider.runtimes.disk import Ceiling, Target
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
 from fondaco.provider.runtimes.logs import LogReader
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
@@ -30,6 +31,7 @@ from fondaco.provider.runtimes.port import (
     ExecResult,
     Image,
     LogLine,
+    Reason,
     State,
     Stats,
     Workload,
@@ -151,6 +153,28 @@ class EmbeddedRuntime:
         for path in doomed:
             if path.is_dir():
                 await trio.to_thread.run_sync(remove_tree, path)
+
+    async def watch(self) -> None:
+        """Kill workloads that take more disk than they were let; returns only when cancelled."""
+        await disk.watch(self._targets)
+
+    def _targets(self) -> tuple[Target, ...]:
+        return tuple(
+            self._target(run_dir, ceilings)
+            for run_dir in (self._home / "run").iterdir()
+            # In this order: once it runs, all about it is written down.
+            if lifecycle.first_process(run_dir) is not None and (ceilings := lifecycle.ceilings(run_dir))
+        )
+
+    def _target(self, run_dir: Path, ceilings: tuple[Ceiling, ...]) -> Target:
+        def pids() -> tuple[int, ...]:
+            first = lifecycle.first_process(run_dir)
+            return () if first is None else tuple(processes.family(first.pid))
+
+        async def kill() -> None:
+            await trio.to_thread.run_sync(lifecycle.kill, run_dir, Reason.DISK)
+
+        return Target(id=run_dir.name, ceilings=ceilings, pids=pids, kill=kill)
 
     async def aclose(self) -> None:
         await self._dialer.aclose()

@@ -5,8 +5,8 @@ everything up again, and only then runs the command. Run by path, standard libra
 
     enter.py PID
 
-with JSON on standard input: {"argv": [...], "env": {...}, "cwd": ..., "pids": n, "seccomp": hex}. Exit code: the
-command's, 128 plus the signal that killed it, 127 if there is no such command, 126 if it cannot be entered.
+with JSON on standard input: {"argv": [...], "env": {...}, "cwd": ..., "limits": {...}, "seccomp": hex}. Exit code:
+the command's, 128 plus the signal that killed it, 127 if there is no such command, 126 if it cannot be entered.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ def become(libc: Any, request: dict[str, Any]) -> NoReturn:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that would be inherited
         os.chdir(request["cwd"])
-        resource.setrlimit(resource.RLIMIT_NPROC, (request["pids"], request["pids"]))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit_resources(request["limits"])
         for capability in range(CAPABILITIES):
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         check(libc.prctl(PR_SET_SECUREBITS, NO_ROOT_LOCKED, 0, 0, 0), "securebits")
@@ -102,6 +101,15 @@ def become(libc: Any, request: dict[str, Any]) -> NoReturn:
     except OSError as error:
         os.write(2, f"{request['argv'][0]}: {error.strerror or error}\n".encode())
         os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+def limit_resources(limits: dict[str, int]) -> None:
+    """Those of the workload: a command that is executed in it gets no more than it."""
+    for name, value in limits.items():
+        which = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
 
 
 def drop_capabilities(libc: Any) -> None:

@@ -84,6 +84,25 @@ class Launch:
             if volume.kind is VolumeKind.DISK
         )
 
+    @property
+    def rlimits(self) -> dict[str, int]:
+        """Of each process, those of executed commands included: names without RLIMIT_."""
+        found = {"CORE": 0, "NOFILE": bounds.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
+        if self.spec.ephemeral_bytes:
+            found["FSIZE"] = max(size for _, size in self.ceilings)
+        if not self.hard_memory:
+            found["DATA"] = self.spec.memory_bytes
+        return found
+
+    @property
+    def ceilings(self) -> tuple[tuple[Path, int], ...]:
+        """(folder outside, bytes) of what the workload may write to the disk; RAM volumes bound themselves."""
+        root = [(self.scratch, self.spec.ephemeral_bytes)] if self.spec.ephemeral_bytes else []
+        volumes = [
+            volume for volume in self.spec.volumes if volume.kind is VolumeKind.DISK and not volume.read_only
+        ]
+        return (*root, *((self.volume_path(volume.name), volume.size_bytes) for volume in volumes))
+
 
 class Backend(Protocol):
     """A program that makes sandboxes."""
@@ -126,11 +145,6 @@ class Stage:
 
 def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str], pid_file: str = "") -> Recipe:
     """The part of a recipe that is the same for all backends."""
-    rlimits = {"CORE": 0, "NOFILE": bounds.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
-    if launch.spec.ephemeral_bytes:
-        rlimits["FSIZE"] = launch.spec.ephemeral_bytes
-    if not launch.hard_memory:
-        rlimits["DATA"] = launch.spec.memory_bytes
     return Recipe(
         executable=executable,
         argv=list(argv),
@@ -140,7 +154,7 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         uid=launch.uid,
         stage=stage.entries,
         stage_folder=stage.folder,
-        limits=rlimits,
+        limits=launch.rlimits,
         pids=launch.spec.pids,
         cgroups=list(launch.cgroups),
         log_dir=str(launch.log_dir),

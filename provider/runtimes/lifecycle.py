@@ -19,8 +19,9 @@ import trio
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
 from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
-from fondaco.provider.runtimes.port import State, VolumeKind, Workload, WorkloadId
+from fondaco.provider.runtimes.port import Reason, State, VolumeKind, Workload, WorkloadId
 from fondaco.provider.runtimes.processes import Process
 from fondaco.provider.runtimes.shim import boot_id
 from fondaco.provider.runtimes.unpack import remove_tree
@@ -63,9 +64,12 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
             for path in owned:
                 shutil.chown(path, launch.uid, launch.uid)
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "pids": launch.spec.pids}
+        limits = {**launch.rlimits, "NPROC": launch.spec.pids}
+        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits}
         _write(launch.run_dir / "exec.json", inside)
         _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+        ceilings = [[str(folder), size] for folder, size in launch.ceilings]
+        _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
         persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
         _write(launch.run_dir / "volumes.json", {"persistent": persistent})
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -128,7 +132,15 @@ def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
         exit_code=code,
         started_at=started_at,
         definition=(read_json(run_dir / "definition.json") or {}).get("definition", ""),
+        reason=_reason(run_dir, code),
     )
+
+
+def _reason(run_dir: Path, code: int | None) -> Reason | None:
+    if code is None:
+        return None
+    told = (read_json(run_dir / "reason.json") or {}).get("reason")
+    return None if told is None else Reason(told)
 
 
 def _held(lock: Path) -> bool:
@@ -199,6 +211,20 @@ async def _settled(run_dir: Path) -> dict[str, Any] | None:
     while (state := read_json(run_dir / "state.json")) is None and _held(run_dir / "lock"):
         await trio.sleep(SETTLE_SECONDS)
     return state if state is not None else read_json(run_dir / "state.json")
+
+
+def ceilings(run_dir: Path) -> tuple[Ceiling, ...]:
+    """What the workload may take of the disk."""
+    told = (read_json(run_dir / "ceilings.json") or {}).get("ceilings", [])
+    return tuple(Ceiling(folder=Path(folder), bytes=size) for folder, size in told)
+
+
+def kill(run_dir: Path, reason: Reason) -> None:
+    """End the workload at once, and write down why."""
+    first = first_process(run_dir)
+    if first is not None:
+        _write(run_dir / "reason.json", {"reason": reason})
+        first.send(signal.SIGKILL)
 
 
 async def ended(run_dir: Path) -> None:
