@@ -32,9 +32,15 @@ class Restarts:
 
     def __init__(self) -> None:
         self._counts: dict[WorkloadId, int] = {}
+        self._last: dict[WorkloadId, str] = {}
 
-    def add(self, workload: WorkloadId) -> None:
+    def add(self, workload: WorkloadId, last: str) -> None:
         self._counts[workload] = self.count(workload) + 1
+        self._last[workload] = last
+
+    def last(self, workload: WorkloadId) -> str:
+        """How it ended the last time; empty if it never did."""
+        return self._last.get(workload, "")
 
     def count(self, workload: WorkloadId) -> int:
         return self._counts.get(workload, 0)
@@ -94,11 +100,10 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> No
     while True:
         since = trio.current_time()
         try:
-            ended = await runtime.wait(spec.id)
-            log.info(
-                "workload ended", extra={"lease": spec.lease.hex(), "workload": spec.id, "exit": _code(ended)}
-            )
+            last = _code(await runtime.wait(spec.id))
+            log.info("workload ended", extra={"lease": spec.lease.hex(), "workload": spec.id, "exit": last})
         except Refused as error:
+            last = error.code
             log.warning(
                 "workload lost", extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code}
             )
@@ -106,7 +111,7 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> No
             pause = RESTART_S[0]
         await trio.sleep(pause)
         pause = min(RESTART_S[1], 2 * pause)
-        restarts.add(spec.id)
+        restarts.add(spec.id, last)
         try:
             await runtime.stop(spec.id)
             await runtime.start(spec)
@@ -120,7 +125,7 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts) -> No
 def _code(workload: Workload) -> str:
     if workload.state is State.LOST or workload.exit_code is None:
         return "no exit code"
-    return f"exit code {workload.exit_code}"
+    return f"exit code {workload.exit_code}" + (f", {workload.reason}" if workload.reason else "")
 
 
 def _name(workload: WorkloadId) -> str:

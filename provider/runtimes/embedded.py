@@ -19,7 +19,8 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import disk, lifecycle, processes
+from fondaco.provider.runtimes import cgroups, disk, lifecycle, processes
+from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.commands import run_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.disk import Ceiling, Target
@@ -51,6 +52,7 @@ class EmbeddedRuntime:
         self._home = home.absolute()
         self._backend = backend
         self._capability: Capability | None = None
+        self._groups: Cgroups | None = None
         self._uid = sandbox_uid()
         self._images = ImageStore(self._home / "images", sources, owner=self._uid)
         self._dialer = Dialer()
@@ -61,7 +63,9 @@ class EmbeddedRuntime:
     async def probe(self) -> Capability:
         """Run a sandbox and say what holds.  Raises `Refused` `runtime.unavailable`."""
         backends = choose_backend() if self._backend is None else [self._backend]
-        self._backend, self._capability = await probe(backends, self._home, self._uid)
+        groups, reason = cgroups.find(self._home)
+        self._backend, self._capability = await probe(backends, self._home, self._uid, groups, reason)
+        self._groups = groups if self._capability.hard_limits else None
         return self._capability
 
     async def prepare(self, reference: str) -> Image:
@@ -82,7 +86,7 @@ class EmbeddedRuntime:
             uid=self._uid,
             overlay=self._capability.writable_root,
         )
-        return await lifecycle.launch_workload(launch, self._backend)
+        return await lifecycle.launch_workload(launch, self._backend, self._groups)
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         """Run a command inside; `workload.timeout` if it takes longer than `timeout_ms`."""
@@ -208,4 +212,4 @@ class EmbeddedRuntime:
         for path in (self._home / "volumes").glob(f"{prefix}*"):
             if path.name.removeprefix(prefix) not in kept:
                 remove_tree(path)
-        remove_tree(self._run_dir(workload))
+        lifecycle.remove(self._run_dir(workload))

@@ -5,8 +5,9 @@ everything up again, and only then runs the command. Run by path, standard libra
 
     enter.py PID
 
-with JSON on standard input: {"argv": [...], "env": {...}, "cwd": ..., "limits": {...}, "seccomp": hex}. Exit code:
-the command's, 128 plus the signal that killed it, 127 if there is no such command, 126 if it cannot be entered.
+with JSON on standard input: {"argv": [...], "env": {...}, "cwd": ..., "limits": {...}, "cgroups": [...],
+"seccomp": hex}. Exit code: the command's, 128 plus the signal that killed it, 127 if there is no such command, 126
+if it cannot be entered.
 """
 
 from __future__ import annotations
@@ -47,12 +48,17 @@ class _Program(ctypes.Structure):
 def main() -> None:
     request = json.load(sys.stdin)
     libc = ctypes.CDLL(None, use_errno=True)
+    # Opened from here, where they can be seen; written to by the child alone, so that only it is counted.
+    groups = [os.open(f"{group}/cgroup.procs", os.O_WRONLY) for group in request["cgroups"]]
     try:
         join(libc, int(sys.argv[1]))
     except OSError as error:
         sys.exit(f"cannot enter the workload: {error}")
     child = os.fork()  # only children are in the pid namespace that was joined
     if not child:
+        for group in groups:
+            os.write(group, b"0")
+            os.close(group)
         become(libc, request)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

@@ -39,6 +39,7 @@ class Launch:
     overlay: bool
     """The kernel lets a user namespace mount overlays: the root can be written to."""
     cgroups: tuple[str, ...] = ()
+    """Folders of the groups made for it."""
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
 
@@ -156,7 +157,7 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         stage_folder=stage.folder,
         limits=launch.rlimits,
         pids=launch.spec.pids,
-        cgroups=list(launch.cgroups),
+        cgroups=[f"{group}/cgroup.procs" for group in launch.cgroups],
         log_dir=str(launch.log_dir),
         log_file_bytes=bounds.WORKLOAD_LOG_FILE_BYTES,
         log_files=bounds.WORKLOAD_LOG_FILES,

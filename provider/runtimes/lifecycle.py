@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import processes
+from fondaco.provider.runtimes import cgroups, processes
+from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
 from fondaco.provider.runtimes.port import Reason, State, VolumeKind, Workload, WorkloadId
@@ -30,28 +32,33 @@ SHIM = Path(__file__).with_name("shim.py")
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
 SETTLE_SECONDS = 0.01
+KILLED = 137
 
 
-async def launch_workload(launch: Launch, backend: Backend) -> Workload:
-    """Make the workload's directories, start its shim, and return once it runs."""
-    lock = await trio.to_thread.run_sync(_lay_out, launch, backend)
+async def launch_workload(launch: Launch, backend: Backend, groups: Cgroups | None) -> Workload:
+    """Make the workload's directories and control groups, start its shim, and return once it runs."""
+    lock = await trio.to_thread.run_sync(_lay_out, launch, backend, groups)
     try:
         report = await _start_shim(launch.run_dir, lock)
     finally:
         os.close(lock)
     if "error" in report:
-        await trio.to_thread.run_sync(remove_tree, launch.run_dir)
+        await trio.to_thread.run_sync(remove, launch.run_dir)
         raise Refused("runtime.start", f"{launch.spec.id}: {report['error']}")
     return read_workload(launch.run_dir, launch.spec.id)
 
 
-def _lay_out(launch: Launch, backend: Backend) -> int:
+def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
     """Write all the shim needs; the descriptor returned holds the workload's lock."""
     try:
         launch.run_dir.mkdir(mode=0o700)
     except FileExistsError:
         raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
+    made: tuple[str, ...] = ()
     try:
+        if groups is not None:
+            made = groups.make(launch.spec)
+            launch = replace(launch, cgroups=made, hard_memory="memory" in groups.controllers)
         launch.log_dir.mkdir(mode=0o700, exist_ok=True)
         launch.scratch.mkdir(mode=0o700)
         owned = [launch.scratch]
@@ -65,7 +72,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
                 shutil.chown(path, launch.uid, launch.uid)
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
         limits = {**launch.rlimits, "NPROC": launch.spec.pids}
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits}
+        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": made}
         _write(launch.run_dir / "exec.json", inside)
         _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
         ceilings = [[str(folder), size] for folder, size in launch.ceilings]
@@ -74,6 +81,7 @@ def _lay_out(launch: Launch, backend: Backend) -> int:
         _write(launch.run_dir / "volumes.json", {"persistent": persistent})
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except BaseException:
+        cgroups.remove(made)
         remove_tree(launch.run_dir)
         raise
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -140,7 +148,20 @@ def _reason(run_dir: Path, code: int | None) -> Reason | None:
     if code is None:
         return None
     told = (read_json(run_dir / "reason.json") or {}).get("reason")
-    return None if told is None else Reason(told)
+    if told is not None:
+        return Reason(told)
+    return Reason.MEMORY if code == KILLED and cgroups.ran_out(groups_of(run_dir)) else None
+
+
+def groups_of(run_dir: Path) -> tuple[str, ...]:
+    """The control groups made for the workload."""
+    return tuple((read_json(run_dir / "exec.json") or {}).get("cgroups", ()))
+
+
+def remove(run_dir: Path) -> None:
+    """Remove what a workload that has ended leaves here and in the kernel."""
+    cgroups.remove(groups_of(run_dir))
+    remove_tree(run_dir)
 
 
 def _held(lock: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Bench:
             service="web",
             image=self.image.reference,
             command=("python3", "-u", "-c", code) if code else (),
-            cpu_milli=100,
+            cpu_milli=1_000,
             memory_bytes=256 * MIB,
         )
         return replace(spec, **changes)  # type: ignore[arg-type]
@@ -94,12 +95,12 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory, demo_layout: tuple[Path, 
     home = tmp_path_factory.mktemp("cache")
 
     async def prepare() -> None:
-        runtime = EmbeddedRuntime(home, [LayoutSource(layout)])
-        try:
-            await runtime.probe()
-        except Refused as refused:
-            pytest.skip(str(refused))
-        await runtime.prepare(image.reference)
+        async with aclosing(EmbeddedRuntime(home, [LayoutSource(layout)])) as runtime:
+            try:
+                await runtime.probe()
+            except Refused as refused:
+                pytest.skip(str(refused))
+            await runtime.prepare(image.reference)
 
     trio.run(prepare)
     return home / "images"

@@ -35,7 +35,7 @@ from fondaco.provider.runtimes.port import WorkloadSpec
 async def main():
     runtime = EmbeddedRuntime(Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))])
     workload = await runtime.start(WorkloadSpec(
-        lease=bytes(32), service="web", image=sys.argv[3], cpu_milli=100, memory_bytes=1 << 28,
+        lease=bytes(32), service="web", image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28,
         command=("python3", "-u", "-c", "import os, sys, time; print(os.getuid()); time.sleep(600)"),
     ))
     inside = await runtime.exec(workload.id, ["python3", "-c", "import os; print(os.getuid())"])
