@@ -29,6 +29,8 @@ LEAST_QUOTA_US = 1_000
 RUNNER_PIDS = 8
 """Of bwrap or crun, and of those who enter: beside what the workload itself may have."""
 REMOVE_S = 2.0
+NO_LIMIT_BYTES = 1 << 60
+"""Version 1 has a number for none that depends on the size of a page."""
 MAKE_TIMES = 10
 PROCESSES = "cgroup.procs"
 
@@ -176,6 +178,30 @@ def _folder(hierarchy: tuple[str, Path] | None, group: str | None) -> Path | Non
         return None
     folder = point / Path(group).relative_to(root)
     return folder if folder.is_dir() else None
+
+
+def of(pid: int) -> tuple[str, ...]:
+    """The groups of `pid` in the hierarchies that limit something, as this process sees them."""
+    hierarchies, groups = _hierarchies(Path("/proc/self/mountinfo")), _own(Path(f"/proc/{pid}/cgroup"))
+    wanted = ("",) if "memory" not in hierarchies else CONTROLLERS
+    folders = [_folder(hierarchies.get(one), groups.get(one)) for one in wanted]
+    return tuple(str(folder) for folder in folders if folder is not None)
+
+
+def limited(groups: Sequence[str]) -> tuple[str, ...]:
+    """Of `CONTROLLERS` those that have a limit in one of `groups`."""
+    unlimited = {"cpu.max": "max", "cpu.cfs_quota_us": "-1", "memory.max": "max", "pids.max": "max"}
+    found = {
+        file.split(".")[0]
+        for group in groups
+        for file, none in unlimited.items()
+        if _words(Path(group) / file)[:1] not in ([], [none])
+    }
+    for group in groups:
+        bytes_ = _words(Path(group) / "memory.limit_in_bytes")
+        if bytes_ and int(bytes_[0]) < NO_LIMIT_BYTES:
+            found.add("memory")
+    return tuple(one for one in CONTROLLERS if one in found)
 
 
 def ran_out(groups: Sequence[str]) -> bool:

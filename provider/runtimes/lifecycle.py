@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,35 +51,14 @@ async def launch_workload(launch: Launch, backend: Backend, groups: Cgroups | No
 
 def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
     """Write all the shim needs; the descriptor returned holds the workload's lock."""
-    try:
-        launch.run_dir.mkdir(mode=0o700)
-    except FileExistsError:
-        raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
+    claim(launch)
     made: tuple[str, ...] = ()
     try:
         if groups is not None:
             made = groups.make(launch.spec)
             launch = replace(launch, cgroups=made, hard_memory="memory" in groups.controllers)
-        launch.log_dir.mkdir(mode=0o700, exist_ok=True)
-        launch.scratch.mkdir(mode=0o700)
-        owned = [launch.scratch]
-        for volume in launch.spec.volumes:
-            path = launch.volume_path(volume.name)
-            if volume.kind is VolumeKind.DISK and not path.is_dir():
-                path.mkdir(mode=0o700)
-                owned.append(path)
-        if launch.uid is not None:
-            for path in owned:
-                shutil.chown(path, launch.uid, launch.uid)
+        describe(launch)
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
-        limits = {**launch.rlimits, "NPROC": launch.spec.pids}
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": made}
-        _write(launch.run_dir / "exec.json", inside)
-        _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
-        ceilings = [[str(folder), size] for folder, size in launch.ceilings]
-        _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
-        persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
-        _write(launch.run_dir / "volumes.json", {"persistent": persistent})
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except BaseException:
         cgroups.remove(made)
@@ -86,6 +66,42 @@ def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
         raise
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+def claim(launch: Launch) -> None:
+    """Make the workload's directory.  Raises `Refused` `workload.exists` if it was not stopped."""
+    try:
+        launch.run_dir.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
+
+
+def describe(launch: Launch) -> None:
+    """Make its other directories, and write down what outlives the provider."""
+    launch.log_dir.mkdir(mode=0o700, exist_ok=True)
+    launch.scratch.mkdir(mode=0o700)
+    owned = [launch.scratch]
+    for volume in launch.spec.volumes:
+        path = launch.volume_path(volume.name)
+        if volume.kind is VolumeKind.DISK and not path.is_dir():
+            path.mkdir(mode=0o700)
+            owned.append(path)
+    if launch.uid is not None:
+        for path in owned:
+            shutil.chown(path, launch.uid, launch.uid)
+    enterable(launch, launch.cgroups)
+    _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+    ceilings = [[str(folder), size] for folder, size in launch.ceilings]
+    _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
+    persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
+    _write(launch.run_dir / "volumes.json", {"persistent": persistent})
+
+
+def enterable(launch: Launch, groups: Sequence[str]) -> None:
+    """Write down how commands are to run inside."""
+    limits = {**launch.rlimits, "NPROC": launch.spec.pids}
+    inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": list(groups)}
+    _write(launch.run_dir / "exec.json", inside)
 
 
 async def _start_shim(run_dir: Path, lock: int) -> dict[str, Any]:
@@ -117,12 +133,12 @@ async def _start_shim(run_dir: Path, lock: int) -> dict[str, Any]:
     return answer
 
 
-def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
-    """What the files a shim leaves say of its workload.
+def read_workload(run_dir: Path, workload: WorkloadId, *, alive: bool | None = None) -> Workload:
+    """What the files a shim leaves say of its workload; `alive` where there is no shim to hold the lock.
 
     The lock is asked first: a shim that ends between two questions has left its exit code before it let go.
     """
-    held = _held(run_dir / "lock")
+    held = _held(run_dir / "lock") if alive is None else alive
     state, ended = read_json(run_dir / "state.json"), read_json(run_dir / "exit.json")
     started_at = Millis(state["started_at"]) if state is not None else None
     if ended is not None:
@@ -203,6 +219,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all, for readers that come meanwhile."""
+    fresh = path.with_name(path.name + ".new")
+    _write(fresh, content)
+    fresh.replace(path)
+
+
 def _write(path: Path, content: object) -> None:
     path.touch(mode=0o600)
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -218,7 +241,8 @@ def first_process(run_dir: Path) -> Process | None:
 def payload(run_dir: Path) -> Process | None:
     """What the tenant's command became: bwrap keeps a reaper of its own as the first process."""
     first = first_process(run_dir)
-    if first is None or (read_json(run_dir / "recipe.json") or {}).get("pid_file"):
+    recipe = read_json(run_dir / "recipe.json")
+    if first is None or recipe is None or recipe.get("pid_file"):
         return first
     inner = processes.children(first.pid)
     return (processes.process(inner[0]) if inner else None) or first
@@ -255,17 +279,22 @@ async def ended(run_dir: Path) -> None:
         await gone(recorded(state, "shim"))
 
 
+async def ask(run_dir: Path, grace_ms: int) -> None:
+    """Ask the workload to end, and return once it has, or `grace_ms` later."""
+    first, asked = first_process(run_dir), payload(run_dir)
+    if first is not None and asked is not None and grace_ms:
+        asked.send(signal.SIGTERM)
+        with trio.move_on_after(grace_ms / 1000):
+            await gone(first)
+
+
 async def end(run_dir: Path, grace_ms: int) -> None:
     """Ask the workload to end, then make it; its shim ends with it."""
     state = await _settled(run_dir)
     if state is None:
         return
     first, shim = recorded(state, "pid"), recorded(state, "shim")
-    asked = payload(run_dir)
-    if asked is not None and grace_ms:
-        asked.send(signal.SIGTERM)
-        with trio.move_on_after(grace_ms / 1000):
-            await gone(first)
+    await ask(run_dir, grace_ms)
     first.send(signal.SIGKILL)
     # The shim still drains the output and writes down how it ended.
     with trio.move_on_after(KILL_TIMEOUT_SECONDS):

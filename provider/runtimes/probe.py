@@ -118,7 +118,7 @@ async def _examine(
 ) -> Capability:
     top = home / f"probe-{secrets.token_hex(4)}"
     try:
-        image = _image(top / "image", uid)
+        image = image_of(top / "image", uid)
         for name in ("run", "logs", "volumes"):
             (top / name).mkdir()
         trial = _Trial(backend=backend, top=top, image=image, uid=uid, overlay=overlay)
@@ -131,12 +131,13 @@ async def _examine(
         bounded = groups is not None or (await trial.outcome(None, "eat", "more")).exit_code == ENOMEM
         refused = (await trial.outcome(groups, "ask")).exit_code == EPERM
         async with trial.running(groups) as run_dir:
-            found = await _look(run_dir)
+            found = await look(run_dir)
     finally:
         remove_tree(top)
     note = "" if groups is not None else f"no hard limits: {no_groups}; {BOUNDED if bounded else UNBOUNDED}"
-    return _judge(
-        backend,
+    return judge(
+        backend.name,
+        backend.version(),
         found,
         refused=refused,
         overlay=overlay,
@@ -191,7 +192,8 @@ class _Trial:
             return lifecycle.read_workload(run_dir, WorkloadId(run_dir.name))
 
 
-def _image(root: Path, uid: int | None) -> Image:
+def image_of(root: Path, uid: int | None) -> Image:
+    """An image below `root` that has only the program."""
     for name in MOUNT_POINTS:
         (root / name).mkdir(parents=True)
     (root / "probe").write_bytes(program())
@@ -203,7 +205,7 @@ def _image(root: Path, uid: int | None) -> Image:
     return Image(digest="", config=config, rootfs=str(root))
 
 
-async def _look(run_dir: Path) -> dict[str, str]:
+async def look(run_dir: Path) -> dict[str, str]:
     """The lines of the program's /proc status and, under `ns:<kind>`, its namespaces."""
     with trio.move_on_after(bounds.WORKLOAD_START_TIMEOUT_MS / 1000):
         while (target := lifecycle.payload(run_dir)) is not None:
@@ -215,13 +217,21 @@ async def _look(run_dir: Path) -> dict[str, str]:
     raise Refused("runtime.start", "the sandbox started but its program did not")
 
 
-def _judge(
-    backend: Backend, found: dict[str, str], *, refused: bool, overlay: bool, hard: tuple[str, ...], note: str
+def judge(
+    name: str,
+    version: str,
+    found: dict[str, str],
+    *,
+    refused: bool,
+    overlay: bool,
+    hard: tuple[str, ...],
+    note: str,
 ) -> Capability:
+    """From what was seen of the program.  Raises `Refused` `runtime.unavailable` unless it was isolated."""
     own = tuple(kind for kind in NAMESPACES if found[f"ns:{kind}"] != os.readlink(f"/proc/self/ns/{kind}"))
     capability = Capability(
-        backend=backend.name,
-        version=backend.version(),
+        backend=name,
+        version=version,
         namespaces=own,
         seccomp=found["Seccomp"].strip() == "2",
         no_capabilities=all(int(found[f"Cap{kind}"], 16) == 0 for kind in ("Prm", "Eff", "Bnd", "Amb")),
