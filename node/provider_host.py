@@ -293,6 +293,7 @@ async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: Embedd
     async with trio.open_nursery() as nursery:
         log.info("reconciled: %s", await nursery.start(agent.run))
         nursery.start_soon(_forget, chain, agent, runtime)
+        nursery.start_soon(runtime.watch)
         nursery.start_soon(_tell_of_retirement, chain, agent.signer.public_key)
         node.ready.set()
 

@@ -89,6 +89,8 @@ class ServiceStatus:
     started_at: Millis | None
     restarts: int
     """How often it has ended and was started again."""
+    last_end: str
+    """How it ended the last time: `exit code 137, out of memory`; empty if it never did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,6 +165,7 @@ class LeaseWork:
                     exit_code=workload.exit_code,
                     started_at=workload.started_at,
                     restarts=self._restarts.count(workload.id),
+                    last_end=self._restarts.last(workload.id),
                 )
                 for workload, service, replica in found
             ),

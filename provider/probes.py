@@ -36,9 +36,15 @@ class Restarts:
 
     def __init__(self) -> None:
         self._counts: dict[WorkloadId, int] = {}
+        self._last: dict[WorkloadId, str] = {}
 
-    def add(self, workload: WorkloadId) -> None:
+    def add(self, workload: WorkloadId, last: str) -> None:
         self._counts[workload] = self.count(workload) + 1
+        self._last[workload] = last
+
+    def last(self, workload: WorkloadId) -> str:
+        """How it ended the last time; empty if it never did."""
+        return self._last.get(workload, "")
 
     def count(self, workload: WorkloadId) -> int:
         return self._counts.get(workload, 0)
@@ -101,12 +107,12 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, event
         since = trio.current_time()
         try:
             ended = await runtime.wait(spec.id)
-            log.info(
-                "workload ended", extra={"lease": spec.lease.hex(), "workload": spec.id, "exit": _code(ended)}
-            )
+            last = _code(ended)
+            log.info("workload ended", extra={"lease": spec.lease.hex(), "workload": spec.id, "exit": last})
             lost = ended.exit_code is None
             add(Happening.LOST if lost else Happening.EXITED, _why(ended), code=ended.exit_code)
         except Refused as error:
+            last = error.code
             log.warning(
                 "workload lost", extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code}
             )
@@ -116,7 +122,7 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, event
         add(Happening.PAUSED, f"started again in {pause:.0f} s")
         await trio.sleep(pause)
         pause = min(RESTART_S[1], 2 * pause)
-        restarts.add(spec.id)
+        restarts.add(spec.id, last)
         try:
             await runtime.stop(spec.id)
             await runtime.start(spec)
@@ -132,12 +138,14 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, event
 def _code(workload: Workload) -> str:
     if workload.state is State.LOST or workload.exit_code is None:
         return "no exit code"
-    return f"exit code {workload.exit_code}"
+    return f"exit code {workload.exit_code}" + (f", {workload.reason}" if workload.reason else "")
 
 
 def _why(workload: Workload) -> str:
     """What people should know of an end besides its code."""
     code = workload.exit_code
+    if workload.reason is not None:
+        return workload.reason
     if code == KILLED:
         return "killed, as what takes more memory than it has"
     return signal.Signals(code - 128).name if code and code - 128 in set(signal.Signals) else ""

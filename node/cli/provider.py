@@ -11,6 +11,7 @@ import click
 
 from fondaco.node.cli.output import json_option, print_json, say
 from fondaco.node.cli.provider_home import init, run, status
+from fondaco.node.cli.provider_probe import probe
 from fondaco.node.cli.provider_trial import inventory, pricing
 
 if TYPE_CHECKING:
@@ -175,5 +176,6 @@ def _tell(told: dict[str, Any]) -> None:
 provider.add_command(init)
 provider.add_command(run)
 provider.add_command(status)
+provider.add_command(probe)
 provider.add_command(pricing)
 provider.add_command(inventory)

@@ -233,7 +233,14 @@ async def _status_one(text: str, home: Path, as_json: bool) -> None:
             said = await lease.status()
             result["provider_says"] = said.phase
             result["services"] = [
-                {"service": one.service, "state": one.state, "exit_code": one.exit_code} for one in said.services
+                {
+                    "service": one.service,
+                    "state": one.state,
+                    "exit_code": one.exit_code,
+                    "restarts": one.restarts,
+                    "last_end": one.last_end or None,
+                }
+                for one in said.services
             ]
         except FondacoError as error:
             result["provider_says"] = str(error)
@@ -244,7 +251,8 @@ async def _status_one(text: str, home: Path, as_json: bool) -> None:
         if key != "services":
             click.echo(f"{key:<24} {value}")
     for service in result.get("services", []):
-        click.echo(f"  {service['service']:<22} {service['state']}")
+        ended = f", ended {service['restarts']} times: {service['last_end']}" if service["last_end"] else ""
+        click.echo(f"  {service['service']:<22} {service['state']}{ended}")
 
 
 @click.command()

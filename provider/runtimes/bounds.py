@@ -31,6 +31,8 @@ WORKLOAD_LOG_LINE_BYTES = 16 * KIB
 """A longer line is cut into parts."""
 WORKLOAD_EXEC_OUTPUT_BYTES = 1 * MIB
 """Kept of each stream of an executed command; the rest is read and dropped."""
+WORKLOAD_BOUND_PATHS = 512
+"""Of an image, one by one, where a runner cannot add a mount point to the whole of it."""
 WORKLOAD_ENV_BYTES = 128 * KIB
 WORKLOAD_START_TIMEOUT_MS = 10_000
 WORKLOAD_DIAL_TIMEOUT_MS = 2_000

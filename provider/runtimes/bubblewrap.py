@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes import launch as launching
+from fondaco.provider.runtimes.inside import Inside
 from fondaco.provider.runtimes.launch import Launch, Stage
 from fondaco.provider.runtimes.port import VolumeKind
 from fondaco.provider.runtimes.shim import Recipe
@@ -74,16 +75,23 @@ def _root(launch: Launch, stage: Stage) -> list[str]:
 
 
 def _mounts(launch: Launch, stage: Stage) -> list[str]:
+    inside = Inside(Path(launch.image.rootfs))
     size = str(bounds.WORKLOAD_TMPFS_BYTES)
-    mounts = ["--proc", "/proc", "--dev", "/dev"]
-    mounts += ["--size", size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    mounts += ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
-    mounts += ["--size", size, "--perms", "0755", "--tmpfs", "/run"]
+
+    def tmpfs(path: str, perms: str, size: str = size) -> list[str]:
+        return ["--size", size, "--perms", perms, "--tmpfs", inside.mount(path)]
+
+    proc, dev = inside.mount("/proc"), inside.mount("/dev")
+    # Settings of its own namespaces would be its to write: shared memory could then grow beyond all limits.
+    mounts = ["--proc", proc, "--ro-bind", "/proc/sys", f"{proc}/sys"]
+    mounts += ["--dev", dev, *tmpfs("/dev/shm", "1777"), "--remount-ro", dev]
+    mounts += [*tmpfs("/tmp", "1777"), *tmpfs("/run", "0755")]
     for path, outside, read_only in launch.disk_volumes():
-        mounts += ["--ro-bind" if read_only else "--bind", stage.at(outside), path]
+        bind = "--ro-bind" if read_only else "--bind"
+        mounts += [bind, stage.at(outside), inside.mount(path, outside)]
     for volume in launch.spec.volumes:
         if volume.kind is VolumeKind.RAM:
-            mounts += ["--size", str(volume.size_bytes), "--perms", "1777", "--tmpfs", volume.path]
+            mounts += tmpfs(volume.path, "1777", str(volume.size_bytes))
     if launch.overlay and launch.spec.read_only_root:
         mounts += ["--remount-ro", "/"]
     return mounts

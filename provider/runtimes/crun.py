@@ -10,11 +10,13 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fondaco.protocol import limits
 from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes import launch as launching
+from fondaco.provider.runtimes.inside import Grown, Inside
 from fondaco.provider.runtimes.launch import Launch, Stage
 from fondaco.provider.runtimes.port import VolumeKind
 from fondaco.provider.runtimes.shim import Recipe
@@ -55,7 +57,7 @@ class Crun:
             (launch.scratch / name).mkdir()
             os.chown(launch.scratch / name, owner, owner if launch.uid is not None else os.getegid())
         config = launch.scratch / "bundle" / "config.json"
-        config.write_text(json.dumps(_config(launch, stage, scratch, owner)), encoding="utf-8")
+        config.write_text(json.dumps(_config(launch, stage, owner)), encoding="utf-8")
         config.chmod(0o600)
         os.chown(config, owner, -1)
         argv = [
@@ -66,12 +68,15 @@ class Crun:
         return launching.recipe(launch, stage, executable=self._executable, argv=argv, pid_file=pid_file)
 
 
-def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str, Any]:
+def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
     group = owner if launch.uid is not None else os.getegid()
+    inside = Inside(Path(launch.image.rootfs))
+    mounts = _mounts(launch, stage, inside)
+    root, bound = _root(launch, stage, owner, inside.points())
     pids = {"type": "RLIMIT_NPROC", "soft": launch.spec.pids, "hard": launch.spec.pids}
     return {
         "ociVersion": "1.0.2",
-        "root": {"path": stage.at(launch.image.rootfs), "readonly": True},
+        "root": {"path": root, "readonly": True},
         "hostname": launch.spec.service,
         "process": {
             "terminal": False,
@@ -85,7 +90,7 @@ def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str,
             },
             "rlimits": [pids],
         },
-        "mounts": _mounts(launch, stage, scratch),
+        "mounts": [*bound, *mounts],
         "linux": {
             "namespaces": [{"type": kind} for kind in NAMESPACES],
             "uidMappings": [{"containerID": 0, "hostID": owner, "size": 1}],
@@ -98,20 +103,39 @@ def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str,
     }
 
 
-def _mounts(launch: Launch, stage: Stage, scratch: str) -> list[dict[str, Any]]:
+def _root(
+    launch: Launch, stage: Stage, owner: int, points: list[PurePosixPath]
+) -> tuple[str, list[dict[str, Any]]]:
+    """The image; or, where it lacks mount points, a tree that has them, and what of the image goes into it."""
+    there = Path(launch.image.rootfs)
+    image = stage.at(there)
+    if all((there / point.relative_to("/")).is_dir() for point in points):
+        return image, []
+    top = launch.scratch / "root"
+    top.mkdir()
+    os.chown(top, owner, -1)
+    options = ["bind", "ro", "nosuid", "nodev"]
+    grown = Grown(top, there, points, owner)
+    return stage.at(top), [
+        {"destination": str(path), "type": "bind", "source": f"{image}{path}", "options": options}
+        for path in grown.bound
+    ]
+
+
+def _mounts(launch: Launch, stage: Stage, inside: Inside) -> list[dict[str, Any]]:
     quiet = ["nosuid", "nodev"]
 
     def tmpfs(path: str, size: int, mode: str) -> dict[str, Any]:
         options = [*quiet, f"mode={mode}", f"size={size}"]
-        return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
+        return {"destination": inside.mount(path), "type": "tmpfs", "source": "tmpfs", "options": options}
 
     size = bounds.WORKLOAD_TMPFS_BYTES
     mounts: list[dict[str, Any]] = []
     mounts += [
-        {"destination": "/proc", "type": "proc", "source": "proc", "options": [*quiet, "noexec"]},
+        {"destination": inside.mount("/proc"), "type": "proc", "source": "proc", "options": [*quiet, "noexec"]},
         tmpfs("/dev", 64 * limits.KIB, "755"),
         {
-            "destination": "/dev/pts",
+            "destination": inside.mount("/dev/pts"),
             "type": "devpts",
             "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
@@ -122,7 +146,8 @@ def _mounts(launch: Launch, stage: Stage, scratch: str) -> list[dict[str, Any]]:
     ]
     for path, outside, read_only in launch.disk_volumes():
         options = ["bind", *quiet, *(["ro"] if read_only else [])]
-        mounts.append({"destination": path, "type": "bind", "source": stage.at(outside), "options": options})
+        where = inside.mount(path, outside)
+        mounts.append({"destination": where, "type": "bind", "source": stage.at(outside), "options": options})
     mounts += [
         tmpfs(volume.path, volume.size_bytes, "1777")
         for volume in launch.spec.volumes

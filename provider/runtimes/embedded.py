@@ -22,9 +22,11 @@ import trio
 from fondaco.protocol.errors import Refused
 from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
-from fondaco.provider.runtimes import bounds, lifecycle, processes
+from fondaco.provider.runtimes import bounds, cgroups, disk, lifecycle, processes
+from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_inside
 from fondaco.provider.runtimes.dialer import Dialer
+from fondaco.provider.runtimes.disk import Ceiling, Target
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
 from fondaco.provider.runtimes.logs import PREVIOUS, LogReader
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
@@ -35,6 +37,7 @@ from fondaco.provider.runtimes.port import (
     Execution,
     Image,
     LogLine,
+    Reason,
     Report,
     State,
     Stats,
@@ -68,6 +71,7 @@ class EmbeddedRuntime:
         self._home = home.absolute()
         self._backend = backend
         self._capability: Capability | None = None
+        self._groups: Cgroups | None = None
         self._uid = sandbox_uid()
         cache = open_cache(self._home, image_cache_bytes)
         self._images = ImageStore(self._home / "images", sources, owner=self._uid, cache=cache)
@@ -81,7 +85,9 @@ class EmbeddedRuntime:
     async def probe(self) -> Capability:
         """Run a sandbox and say what holds.  Raises `Refused` `runtime.unavailable`."""
         backends = choose_backend() if self._backend is None else [self._backend]
-        self._backend, self._capability = await probe(backends, self._home, self._uid)
+        groups, reason = cgroups.find(self._home)
+        self._backend, self._capability = await probe(backends, self._home, self._uid, groups, reason)
+        self._groups = groups if self._capability.hard_limits else None
         return self._capability
 
     async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
@@ -103,7 +109,7 @@ class EmbeddedRuntime:
                 uid=self._uid,
                 overlay=self._capability.writable_root,
             )
-            return await lifecycle.launch_workload(launch, self._backend)
+            return await lifecycle.launch_workload(launch, self._backend, self._groups)
 
     @asynccontextmanager
     async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
@@ -198,6 +204,28 @@ class EmbeddedRuntime:
             if path.is_dir():
                 await trio.to_thread.run_sync(remove_tree, path)
 
+    async def watch(self) -> None:
+        """Kill workloads that take more disk than they were let; returns only when cancelled."""
+        await disk.watch(self._targets)
+
+    def _targets(self) -> tuple[Target, ...]:
+        return tuple(
+            self._target(run_dir, ceilings)
+            for run_dir in (self._home / "run").iterdir()
+            # In this order: once it runs, all about it is written down.
+            if lifecycle.first_process(run_dir) is not None and (ceilings := lifecycle.ceilings(run_dir))
+        )
+
+    def _target(self, run_dir: Path, ceilings: tuple[Ceiling, ...]) -> Target:
+        def pids() -> tuple[int, ...]:
+            first = lifecycle.first_process(run_dir)
+            return () if first is None else tuple(processes.family(first.pid))
+
+        async def kill() -> None:
+            await trio.to_thread.run_sync(lifecycle.kill, run_dir, Reason.DISK)
+
+        return Target(id=run_dir.name, ceilings=ceilings, pids=pids, kill=kill)
+
     async def aclose(self) -> None:
         await self._dialer.aclose()
 
@@ -230,4 +258,4 @@ class EmbeddedRuntime:
         for path in (self._home / "volumes").glob(f"{prefix}*"):
             if path.name.removeprefix(prefix) not in kept:
                 remove_tree(path)
-        remove_tree(self._run_dir(workload))
+        lifecycle.remove(self._run_dir(workload))

@@ -39,6 +39,7 @@ class Launch:
     overlay: bool
     """The kernel lets a user namespace mount overlays: the root can be written to."""
     cgroups: tuple[str, ...] = ()
+    """Folders of the groups made for it."""
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
 
@@ -84,6 +85,25 @@ class Launch:
             if volume.kind is VolumeKind.DISK
         )
 
+    @property
+    def rlimits(self) -> dict[str, int]:
+        """Of each process, those of executed commands included: names without RLIMIT_."""
+        found = {"CORE": 0, "NOFILE": bounds.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
+        if self.spec.ephemeral_bytes:
+            found["FSIZE"] = max(size for _, size in self.ceilings)
+        if not self.hard_memory:
+            found["DATA"] = self.spec.memory_bytes
+        return found
+
+    @property
+    def ceilings(self) -> tuple[tuple[Path, int], ...]:
+        """(folder outside, bytes) of what the workload may write to the disk; RAM volumes bound themselves."""
+        root = [(self.scratch, self.spec.ephemeral_bytes)] if self.spec.ephemeral_bytes else []
+        volumes = [
+            volume for volume in self.spec.volumes if volume.kind is VolumeKind.DISK and not volume.read_only
+        ]
+        return (*root, *((self.volume_path(volume.name), volume.size_bytes) for volume in volumes))
+
 
 class Backend(Protocol):
     """A program that makes sandboxes."""
@@ -126,11 +146,6 @@ class Stage:
 
 def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str], pid_file: str = "") -> Recipe:
     """The part of a recipe that is the same for all backends."""
-    rlimits = {"CORE": 0, "NOFILE": bounds.WORKLOAD_OPEN_FILES, "MEMLOCK": 64 * limits.KIB}
-    if launch.spec.ephemeral_bytes:
-        rlimits["FSIZE"] = launch.spec.ephemeral_bytes
-    if not launch.hard_memory:
-        rlimits["DATA"] = launch.spec.memory_bytes
     return Recipe(
         executable=executable,
         argv=list(argv),
@@ -140,9 +155,9 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         uid=launch.uid,
         stage=stage.entries,
         stage_folder=stage.folder,
-        limits=rlimits,
+        limits=launch.rlimits,
         pids=launch.spec.pids,
-        cgroups=list(launch.cgroups),
+        cgroups=[f"{group}/cgroup.procs" for group in launch.cgroups],
         log_dir=str(launch.log_dir),
         log_file_bytes=bounds.WORKLOAD_LOG_FILE_BYTES,
         log_files=bounds.WORKLOAD_LOG_FILES,

@@ -11,6 +11,8 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import logs, processes
+from fondaco.provider.runtimes import cgroups, logs, processes
+from fondaco.provider.runtimes.cgroups import Cgroups
+from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
-from fondaco.provider.runtimes.port import State, VolumeKind, Workload, WorkloadId
+from fondaco.provider.runtimes.port import Reason, State, VolumeKind, Workload, WorkloadId
 from fondaco.provider.runtimes.processes import Process
 from fondaco.provider.runtimes.shim import boot_id
 from fondaco.provider.runtimes.unpack import remove_tree
@@ -30,55 +34,77 @@ IMAGE = "image.json"
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
 SETTLE_SECONDS = 0.01
+KILLED = 137
 
 
-async def launch_workload(launch: Launch, backend: Backend) -> Workload:
-    """Make the workload's directories, start its shim, and return once it runs."""
-    lock = await trio.to_thread.run_sync(_lay_out, launch, backend)
+async def launch_workload(launch: Launch, backend: Backend, groups: Cgroups | None) -> Workload:
+    """Make the workload's directories and control groups, start its shim, and return once it runs."""
+    lock = await trio.to_thread.run_sync(_lay_out, launch, backend, groups)
     try:
         report = await _start_shim(launch.run_dir, lock)
     finally:
         os.close(lock)
     if "error" in report:
-        await trio.to_thread.run_sync(remove_tree, launch.run_dir)
+        await trio.to_thread.run_sync(remove, launch.run_dir)
         raise Refused("runtime.start", f"{launch.spec.id}: {report['error']}")
     return read_workload(launch.run_dir, launch.spec.id)
 
 
-def _lay_out(launch: Launch, backend: Backend) -> int:
+def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
     """Write all the shim needs; the descriptor returned holds the workload's lock."""
+    claim(launch)
+    made: tuple[str, ...] = ()
     try:
-        launch.run_dir.mkdir(mode=0o700)
-    except FileExistsError:
-        raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
-    try:
-        launch.log_dir.mkdir(mode=0o700, exist_ok=True)
-        logs.begin_run(launch.log_dir)
-        launch.scratch.mkdir(mode=0o700)
-        owned = [launch.scratch]
-        for volume in launch.spec.volumes:
-            path = launch.volume_path(volume.name)
-            if volume.kind is VolumeKind.DISK and not path.is_dir():
-                path.mkdir(mode=0o700)
-                owned.append(path)
-        if launch.uid is not None:
-            for path in owned:
-                shutil.chown(path, launch.uid, launch.uid)
-        recipe = backend.recipe(launch)
-        _write(launch.run_dir / "recipe.json", recipe)
-        limits = {**recipe["limits"], "NPROC": launch.spec.pids}
-        inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": launch.cgroups}
-        _write(launch.run_dir / "exec.json", inside)
-        _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+        if groups is not None:
+            made = groups.make(launch.spec)
+            launch = replace(launch, cgroups=made, hard_memory="memory" in groups.controllers)
+        describe(launch)
         _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
-        persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
-        _write(launch.run_dir / "volumes.json", {"persistent": persistent})
+        _write(launch.run_dir / "recipe.json", backend.recipe(launch))
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except BaseException:
+        cgroups.remove(made)
         remove_tree(launch.run_dir)
         raise
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+def claim(launch: Launch) -> None:
+    """Make the workload's directory.  Raises `Refused` `workload.exists` if it was not stopped."""
+    try:
+        launch.run_dir.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Refused("workload.exists", f"workload {launch.spec.id} exists", hint="stop it first") from None
+
+
+def describe(launch: Launch) -> None:
+    """Make its other directories, and write down what outlives the provider."""
+    launch.log_dir.mkdir(mode=0o700, exist_ok=True)
+    logs.begin_run(launch.log_dir)
+    launch.scratch.mkdir(mode=0o700)
+    owned = [launch.scratch]
+    for volume in launch.spec.volumes:
+        path = launch.volume_path(volume.name)
+        if volume.kind is VolumeKind.DISK and not path.is_dir():
+            path.mkdir(mode=0o700)
+            owned.append(path)
+    if launch.uid is not None:
+        for path in owned:
+            shutil.chown(path, launch.uid, launch.uid)
+    enterable(launch, launch.cgroups)
+    _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+    ceilings = [[str(folder), size] for folder, size in launch.ceilings]
+    _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
+    persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
+    _write(launch.run_dir / "volumes.json", {"persistent": persistent})
+
+
+def enterable(launch: Launch, groups: Sequence[str]) -> None:
+    """Write down how commands are to run inside."""
+    limits = {**launch.rlimits, "NPROC": launch.spec.pids}
+    inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": list(groups)}
+    _write(launch.run_dir / "exec.json", inside)
 
 
 async def _start_shim(run_dir: Path, lock: int) -> dict[str, Any]:
@@ -110,12 +136,12 @@ async def _start_shim(run_dir: Path, lock: int) -> dict[str, Any]:
     return answer
 
 
-def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
-    """What the files a shim leaves say of its workload.
+def read_workload(run_dir: Path, workload: WorkloadId, *, alive: bool | None = None) -> Workload:
+    """What the files a shim leaves say of its workload; `alive` where there is no shim to hold the lock.
 
     The lock is asked first: a shim that ends between two questions has left its exit code before it let go.
     """
-    held = _held(run_dir / "lock")
+    held = _held(run_dir / "lock") if alive is None else alive
     state, ended = read_json(run_dir / "state.json"), read_json(run_dir / "exit.json")
     started_at = Millis(state["started_at"]) if state is not None else None
     if ended is not None:
@@ -133,6 +159,7 @@ def read_workload(run_dir: Path, workload: WorkloadId) -> Workload:
         exit_code=code,
         started_at=started_at,
         definition=(read_json(run_dir / "definition.json") or {}).get("definition", ""),
+        reason=_reason(run_dir, code),
     )
 
 
@@ -140,6 +167,26 @@ def images_of(run: Path) -> frozenset[str]:
     """Names of the unpacked images that workloads below `run` are of, be they ended, until they are stopped."""
     found = (read_json(path) for path in run.glob(f"*/{IMAGE}"))
     return frozenset(image["key"] for image in found if image is not None)
+
+
+def _reason(run_dir: Path, code: int | None) -> Reason | None:
+    if code is None:
+        return None
+    told = (read_json(run_dir / "reason.json") or {}).get("reason")
+    if told is not None:
+        return Reason(told)
+    return Reason.MEMORY if code == KILLED and cgroups.ran_out(groups_of(run_dir)) else None
+
+
+def groups_of(run_dir: Path) -> tuple[str, ...]:
+    """The control groups made for the workload."""
+    return tuple((read_json(run_dir / "exec.json") or {}).get("cgroups", ()))
+
+
+def remove(run_dir: Path) -> None:
+    """Remove what a workload that has ended leaves here and in the kernel."""
+    cgroups.remove(groups_of(run_dir))
+    remove_tree(run_dir)
 
 
 def _held(lock: Path) -> bool:
@@ -181,6 +228,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all, for readers that come meanwhile."""
+    fresh = path.with_name(path.name + ".new")
+    _write(fresh, content)
+    fresh.replace(path)
+
+
 def _write(path: Path, content: object) -> None:
     path.touch(mode=0o600)
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -196,7 +250,8 @@ def first_process(run_dir: Path) -> Process | None:
 def payload(run_dir: Path) -> Process | None:
     """What the tenant's command became: bwrap keeps a reaper of its own as the first process."""
     first = first_process(run_dir)
-    if first is None or (read_json(run_dir / "recipe.json") or {}).get("pid_file"):
+    recipe = read_json(run_dir / "recipe.json")
+    if first is None or recipe is None or recipe.get("pid_file"):
         return first
     inner = processes.children(first.pid)
     return (processes.process(inner[0]) if inner else None) or first
@@ -212,11 +267,34 @@ async def _settled(run_dir: Path) -> dict[str, Any] | None:
     return state if state is not None else read_json(run_dir / "state.json")
 
 
+def ceilings(run_dir: Path) -> tuple[Ceiling, ...]:
+    """What the workload may take of the disk."""
+    told = (read_json(run_dir / "ceilings.json") or {}).get("ceilings", [])
+    return tuple(Ceiling(folder=Path(folder), bytes=size) for folder, size in told)
+
+
+def kill(run_dir: Path, reason: Reason) -> None:
+    """End the workload at once, and write down why."""
+    first = first_process(run_dir)
+    if first is not None:
+        _write(run_dir / "reason.json", {"reason": reason})
+        first.send(signal.SIGKILL)
+
+
 async def ended(run_dir: Path) -> None:
     """Return once the workload no longer runs and its exit code is written down."""
     state = await _settled(run_dir)
     if state is not None:
         await gone(recorded(state, "shim"))
+
+
+async def ask(run_dir: Path, grace_ms: int) -> None:
+    """Ask the workload to end, and return once it has, or `grace_ms` later."""
+    first, asked = first_process(run_dir), payload(run_dir)
+    if first is not None and asked is not None and grace_ms:
+        asked.send(signal.SIGTERM)
+        with trio.move_on_after(grace_ms / 1000):
+            await gone(first)
 
 
 async def end(run_dir: Path, grace_ms: int) -> None:
@@ -225,11 +303,7 @@ async def end(run_dir: Path, grace_ms: int) -> None:
     if state is None:
         return
     first, shim = recorded(state, "pid"), recorded(state, "shim")
-    asked = payload(run_dir)
-    if asked is not None and grace_ms:
-        asked.send(signal.SIGTERM)
-        with trio.move_on_after(grace_ms / 1000):
-            await gone(first)
+    await ask(run_dir, grace_ms)
     first.send(signal.SIGKILL)
     # The shim still drains the output and writes down how it ended.
     with trio.move_on_after(KILL_TIMEOUT_SECONDS):

@@ -7,6 +7,8 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,8 +42,18 @@ def begin_run(directory: Path) -> None:
 
 
 def parse(record: bytes) -> LogLine | None:
-    """One record of `shim.Log`, or None for one cut short by a crash."""
+    """One record of `shim.Log` or of conmon (Kubernetes' format), or None for one cut short by a crash."""
     match record.split(b" ", 3):
+        case [stamp, (b"stdout" | b"stderr") as stream, (b"F" | b"P") as kind, text]:
+            at = moment(stamp.decode("ascii", "replace"))
+            if at is None:
+                return None
+            return LogLine(
+                at=at,
+                channel=Channel.OUT if stream == b"stdout" else Channel.ERR,
+                text=text.decode("utf-8", "replace"),
+                partial=kind == b"P",
+            )
         case [at, (b"o" | b"e") as channel, (b"F" | b"P") as kind, text] if at.isdigit():
             return LogLine(
                 at=Millis(int(at)),
@@ -50,6 +62,14 @@ def parse(record: bytes) -> LogLine | None:
                 partial=kind == b"P",
             )
     return None
+
+
+def moment(text: str) -> Millis | None:
+    """A time as podman and conmon write it (RFC 3339, nanoseconds), or None for what is none."""
+    try:
+        return Millis(int(datetime.fromisoformat(text).timestamp() * 1_000))
+    except ValueError:
+        return None
 
 
 class LogReader:
@@ -67,6 +87,8 @@ class LogReader:
         self._place: tuple[int, int] | None = None
         """Inode of the file read last, and how many bytes of it were."""
         self._over = False
+        self._begun: dict[Channel, LogLine] = {}
+        """The beginnings of lines whose ends were not read yet."""
 
     def __aiter__(self) -> LogReader:
         return self
@@ -103,11 +125,26 @@ class LogReader:
                 offset += len(record)
                 line = parse(record[:-1])
                 if line is not None:
-                    yield line
+                    yield from self._joined(line)
             self._place = (inode, offset)
             offset = 0
+        if self._over:
+            yield from self._begun.values()
         for file in files:
             file.close()
+
+    def _joined(self, line: LogLine) -> Iterator[LogLine]:
+        """Put together what was cut: conmon cuts wherever a write ended, and not only lines that are too long."""
+        begun = self._begun.pop(line.channel, None)
+        if begun is not None and len(begun.text) + len(line.text) > bounds.WORKLOAD_LOG_LINE_BYTES:
+            yield begun
+            begun = None
+        if begun is not None:
+            line = replace(line, at=begun.at, text=begun.text + line.text)
+        if line.partial:
+            self._begun[line.channel] = line
+        else:
+            yield line
 
     def _files(self) -> list[BinaryIO]:
         """All files of the log, oldest first.

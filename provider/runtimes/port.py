@@ -92,7 +92,7 @@ class WorkloadSpec:
     memory_bytes: int
     pids: int = bounds.WORKLOAD_PIDS
     ephemeral_bytes: int = 0
-    """Largest file the workload may write; 0 sets no limit."""
+    """What it may write outside of volumes, and its largest file; 0 sets no limit."""
     volumes: tuple[VolumeMount, ...] = ()
     read_only_root: bool = False
     definition: str = ""
@@ -111,6 +111,13 @@ class State(enum.StrEnum):
     """Gone without an exit code: the machine restarted, or its shim was killed."""
 
 
+class Reason(enum.StrEnum):
+    """Why a workload was made to end, where it was not asked to."""
+
+    MEMORY = "out of memory"
+    DISK = "out of disk"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """What is known of a workload now."""
@@ -124,6 +131,8 @@ class Workload:
     started_at: Millis | None
     definition: str
     """As its specification had it; empty if that is not known."""
+    reason: Reason | None = None
+    """Why it was killed, if it was and that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

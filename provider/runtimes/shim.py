@@ -34,6 +34,7 @@ NS_GET_USERNS = 0xB701
 PR_SET_PDEATHSIG = 1
 READ_BYTES = 65_536
 KEEP_ERROR_BYTES = 2_048
+HYBRID = "/sys/fs/cgroup/unified"
 
 
 class Recipe(TypedDict):
@@ -252,7 +253,8 @@ class Run:
             for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)  # Python ignores some, and that would be inherited
             os.set_inheritable(executable, True)
-            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": "/nonexistent"}
+            # No PATH: crun would find newuidmap, which only complains, into the workload's log.
+            environment = {"PATH": "/nonexistent", "XDG_RUNTIME_DIR": "/nonexistent"}
             # By descriptor: the path may lie where the user this now is cannot walk.
             os.execve(f"/proc/self/fd/{executable}", argv, environment)
         except OSError as error:
@@ -272,6 +274,9 @@ class Run:
             os.mkdir(target)
             self._check(self._libc.mount(f"/proc/self/fd/{fd}".encode(), target.encode(), None, MS_BIND, None))
             os.close(fd)
+        if self._recipe["pid_file"] and os.path.isdir(HYBRID):
+            # crun refuses a hybrid of both cgroup versions even where it is to leave them alone: hide it.
+            self._check(self._libc.mount(b"tmpfs", b"/sys/fs/cgroup", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k"))
 
     def _await_pid(self) -> int:
         deadline = time.monotonic() + self._recipe["timeout_ms"] / 1000

@@ -49,6 +49,7 @@ from fondaco.provider.runtimes.port import (
     Image,
     ImageConfig,
     LogLine,
+    Reason,
     Report,
     Runtime,
     State,
@@ -175,9 +176,11 @@ class FakeRuntime:
         line = LogLine(at=START, channel=Channel.OUT, text=text)
         self.lines.setdefault(workload, []).append(line)
 
-    def end(self, workload: WorkloadId, code: int) -> None:
-        """The workload ends by itself."""
-        self.workloads[workload] = replace(self.workloads[workload], state=State.EXITED, exit_code=code, pid=None)
+    def end(self, workload: WorkloadId, code: int, reason: Reason | None = None) -> None:
+        """The workload ends by itself, or is killed for a reason."""
+        self.workloads[workload] = replace(
+            self.workloads[workload], state=State.EXITED, exit_code=code, pid=None, reason=reason
+        )
         self._ends[workload].set()
 
     def execute(self, workload: WorkloadId, command: Command) -> contextlib.AbstractAsyncContextManager[Execution]:

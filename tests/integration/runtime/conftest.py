@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from fondaco.node.image import BuiltImage, build_demo_image
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.runtimes import bubblewrap, crun
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.launch import Backend
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import Workload, WorkloadId, WorkloadSpec
 
@@ -25,11 +28,12 @@ PATIENCE_SECONDS = 10
 class Bench:
     """A runtime and the few things every test does with it."""
 
-    def __init__(self, home: Path, layout: Path, image: BuiltImage) -> None:
+    def __init__(self, home: Path, layout: Path, image: BuiltImage, backend: Backend | None = None) -> None:
         self.home = home
         self.layout = layout
         self.image = image
-        self.runtime = EmbeddedRuntime(home, [LayoutSource(layout)])
+        self.backend = backend
+        self.runtime = EmbeddedRuntime(home, [LayoutSource(layout)], backend=backend)
 
     def spec(self, code: str = "", **changes: object) -> WorkloadSpec:
         """The demo server, or a workload that runs `code` in the image's Python."""
@@ -38,7 +42,7 @@ class Bench:
             service="web",
             image=self.image.reference,
             command=("python3", "-u", "-c", code) if code else (),
-            cpu_milli=100,
+            cpu_milli=1_000,
             memory_bytes=256 * MIB,
         )
         return replace(spec, **changes)  # type: ignore[arg-type]
@@ -91,15 +95,44 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory, demo_layout: tuple[Path, 
     home = tmp_path_factory.mktemp("cache")
 
     async def prepare() -> None:
-        runtime = EmbeddedRuntime(home, [LayoutSource(layout)])
-        try:
-            await runtime.probe()
-        except Refused as refused:
-            pytest.skip(str(refused))
-        await runtime.prepare(image.reference)
+        async with aclosing(EmbeddedRuntime(home, [LayoutSource(layout)])) as runtime:
+            try:
+                await runtime.probe()
+            except Refused as refused:
+                pytest.skip(str(refused))
+            await runtime.prepare(image.reference)
 
     trio.run(prepare)
     return home / "images"
+
+
+def found(name: str) -> Backend:
+    """One of the embedded runtime's backends, or the test is skipped."""
+    backend: Backend | None = {"bubblewrap": bubblewrap.find, "crun": crun.find}[name]()
+    if backend is None:
+        pytest.skip(f"{name} is not installed")
+    return backend
+
+
+async def ended(bench: Bench) -> None:
+    for workload in await bench.runtime.list():
+        await bench.runtime.stop(workload.id, grace_ms=0)
+    await bench.runtime.aclose()
+
+
+@pytest.fixture(params=["bubblewrap", "crun"])
+async def each_bench(
+    request: pytest.FixtureRequest, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+) -> AsyncIterator[Bench]:
+    """One bench for each backend found here."""
+    os.symlink(unpacked, tmp_path / "images")
+    made = Bench(tmp_path, *demo_layout, backend=found(request.param))
+    try:
+        await made.runtime.probe()
+    except Refused as refused:
+        pytest.skip(str(refused))
+    yield made
+    await ended(made)
 
 
 @pytest.fixture
@@ -107,6 +140,4 @@ async def bench(tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: 
     os.symlink(unpacked, tmp_path / "images")
     made = Bench(tmp_path, *demo_layout)
     yield made
-    for workload in await made.runtime.list():
-        await made.runtime.stop(workload.id, grace_ms=0)
-    await made.runtime.aclose()
+    await ended(made)

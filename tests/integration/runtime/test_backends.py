@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.runtime.conftest import Bench
+from tests.integration.runtime.conftest import Bench, found
 
 import fondaco
 from fondaco.node.image import BuiltImage
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId
-from fondaco.provider.runtimes import bubblewrap, crun, probe
+from fondaco.provider.runtimes import bubblewrap, probe
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.launch import Backend
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import State
 
@@ -36,7 +35,7 @@ from fondaco.provider.runtimes.port import WorkloadSpec
 async def main():
     runtime = EmbeddedRuntime(Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))])
     workload = await runtime.start(WorkloadSpec(
-        lease=bytes(32), service="web", image=sys.argv[3], cpu_milli=100, memory_bytes=1 << 28,
+        lease=bytes(32), service="web", image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28,
         command=("python3", "-u", "-c", "import os, sys, time; print(os.getuid()); time.sleep(600)"),
     ))
     inside = await runtime.exec(workload.id, ["python3", "-c", "import os; print(os.getuid())"])
@@ -46,13 +45,6 @@ async def main():
 
 trio.run(main)
 """
-
-
-def found(name: str) -> Backend:
-    backend: Backend | None = {"bubblewrap": bubblewrap.find, "crun": crun.find}[name]()
-    if backend is None:
-        pytest.skip(f"{name} is not installed")
-    return backend
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "crun"])

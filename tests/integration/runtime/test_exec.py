@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
-from tests.integration.runtime.test_backends import found
+from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench, found
 
 from fondaco.protocol.channel_exec import WindowSize
 from fondaco.protocol.errors import Refused

@@ -41,7 +41,7 @@ async def main():
     runtime = EmbeddedRuntime(Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))])
     for service in ("web", "api"):
         await runtime.start(WorkloadSpec(
-            lease=bytes(32), service=service, image=sys.argv[3], cpu_milli=100, memory_bytes=1 << 28
+            lease=bytes(32), service=service, image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28
         ))
     print("started", flush=True)
     await trio.sleep_forever()

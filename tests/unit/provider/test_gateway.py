@@ -37,7 +37,7 @@ from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import BlindingSalt
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
-from fondaco.provider.runtimes.port import workload_id
+from fondaco.provider.runtimes.port import Reason, workload_id
 
 
 def machine(site: Site) -> FakeRuntime:
@@ -423,12 +423,13 @@ async def test_what_ends_is_started_again_and_counted(
     client = site.client(gateway, lease)
     async for _ in client.put_manifest(*hand_off(lease)):
         pass
-    machine(site).end(workload_id(lease.id, "web"), 137)
+    machine(site).end(workload_id(lease.id, "web"), 137, Reason.MEMORY)
     (service,) = (await client.status()).services
-    assert (service.state, service.exit_code) == ("exited", 137)
+    assert (service.state, service.exit_code, service.last_end) == ("exited", 137, "")
     await trio.sleep(2)
     (service,) = (await client.status()).services
     assert (service.state, service.restarts) == ("running", 1)
+    assert service.last_end == "exit code 137, out of memory"
 
 
 async def test_everything_that_happens_to_a_lease_is_told_also_after_a_restart_and_its_end(
