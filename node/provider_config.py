@@ -137,6 +137,10 @@ class ProviderConfig:
     """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
     images: Path | None = None
     """An OCI image layout to take images from."""
+    runtime: str = "embedded"
+    """What runs workloads: `embedded` (bubblewrap or crun) or `podman`."""
+    podman_socket: Path | None = None
+    """Where podman's service listens, unless that is where it does by itself."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:
@@ -147,7 +151,9 @@ def read(values: object, path: Path) -> ProviderConfig:
     if type(values) is not dict:
         raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
     found: ProviderConfig = _build(ProviderConfig, values, f"{path}: provider")
-    return found if found.images is None else dataclasses.replace(found, images=path.parent / found.images)
+    given = {name: getattr(found, name) for name in ("images", "podman_socket")}
+    meant = {name: path.parent / value for name, value in given.items() if value is not None}
+    return dataclasses.replace(found, **meant)
 
 
 def dump(config: ProviderConfig, toml: Callable[[object], str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 
 import trio
 
@@ -50,6 +51,7 @@ from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import parse_workload_id
 
 log = logging.getLogger("fondaco.provider")
@@ -252,8 +254,7 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
         addresses_=node.reach.addresses(),
     )
     home = node.config.provider_home
-    sources = [] if settings.images is None else [LayoutSource(settings.images)]
-    async with aclosing(EmbeddedRuntime(home / "runtime", sources)) as runtime:
+    async with aclosing(runtime_of(settings, home / "runtime")) as runtime:
         log.info("sandboxes: %s", await runtime.probe())
         chain = ProviderChain(node, signer)
         agent = Agent(
@@ -277,6 +278,14 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
             if settings.stop_workloads:  # after the agent, which would start them again
                 with trio.CancelScope(shield=True):
                     await _stop_workloads(runtime)
+
+
+def runtime_of(settings: ProviderConfig, home: Path) -> EmbeddedRuntime:
+    """What the configuration says runs workloads below `home`; never another one instead."""
+    sources = [] if settings.images is None else [LayoutSource(settings.images)]
+    if settings.runtime == "podman":
+        return PodmanRuntime(home, sources, socket=settings.podman_socket)
+    return EmbeddedRuntime(home, sources)
 
 
 async def _stop_workloads(runtime: EmbeddedRuntime) -> None:

@@ -70,6 +70,14 @@ def children(pid: int) -> tuple[int, ...]:
         return ()
 
 
+def program(pid: int) -> str:
+    """The file it runs; empty if that cannot be seen, or it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def family(pid: int) -> Iterator[int]:
     """`pid` and all its descendants: everything in a pid namespace whose first process it is."""
     waiting = [pid]
