@@ -146,13 +146,24 @@ async def ended(bench: Bench) -> None:
         await runtime.aclose()
 
 
-@pytest.fixture(params=["bubblewrap", "crun"])
+WITH_PODMAN = pytest.param("podman", marks=pytest.mark.heavy)
+"""Each container takes podman most of a second; `test_podman` has what the default suite shall know of it."""
+
+
+@pytest.fixture(params=["bubblewrap", "crun", WITH_PODMAN])
+def by(request: pytest.FixtureRequest) -> Backend | Path:
+    """A backend of the embedded runtime, or the socket of podman's service."""
+    return request.getfixturevalue("podman_socket") if request.param == "podman" else found(request.param)
+
+
+@pytest.fixture
 async def each_bench(
-    request: pytest.FixtureRequest, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+    by: Backend | Path, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
 ) -> AsyncIterator[Bench]:
-    """One bench for each backend found here."""
+    """One bench for whatever makes sandboxes here."""
     os.symlink(unpacked, tmp_path / "images")
-    made = Bench(tmp_path, *demo_layout, backend=found(request.param))
+    backend, socket = (None, by) if isinstance(by, Path) else (by, None)
+    made = Bench(tmp_path, *demo_layout, backend=backend, socket=socket)
     try:
         await made.runtime.probe()
     except Refused as refused:
@@ -219,7 +230,7 @@ async def answers(socket: Path, service: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-@pytest.fixture(params=["embedded", "podman"])
+@pytest.fixture(params=["embedded", WITH_PODMAN])
 def socket(request: pytest.FixtureRequest) -> Path | None:
     """Of podman's service, for the runtime that is podman's."""
     return request.getfixturevalue("podman_socket") if request.param == "podman" else None
