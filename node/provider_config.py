@@ -149,6 +149,10 @@ class ProviderConfig:
     """A file, readable by its owner only, of tables by host with `username` and `password`."""
     image_cache_bytes: int = 64 * 2**30
     """Disk for images and what was downloaded for them; what was used longest ago is removed first."""
+    runtime: str = "embedded"
+    """What runs workloads: `embedded` (bubblewrap or crun) or `podman`."""
+    podman_socket: Path | None = None
+    """Where podman's service listens, unless that is where it does by itself."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:
@@ -159,8 +163,8 @@ def read(values: object, path: Path) -> ProviderConfig:
     if type(values) is not dict:
         raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
     found: ProviderConfig = _build(ProviderConfig, values, f"{path}: provider")
-    paths = {name: getattr(found, name) for name in ("images", "registry_credentials")}
-    meant = {name: path.parent / given for name, given in paths.items() if given is not None}
+    given = {name: getattr(found, name) for name in ("images", "registry_credentials", "podman_socket")}
+    meant = {name: path.parent / value for name, value in given.items() if value is not None}
     return dataclasses.replace(found, **meant)
 
 

@@ -29,6 +29,7 @@ from fondaco.provider.pricing.linear import ANY_MODEL
 from fondaco.provider.undercut import Undercut
 
 MACHINES = 256
+RUNTIMES = ("embedded", "podman")
 STRATEGIES = ("linear", "market", "program")
 
 
@@ -50,6 +51,8 @@ def settings_of(
     """
     scale, history = _list(config), None
     strategy: Pricing = scale
+    if config.runtime not in RUNTIMES:
+        raise _wrong(f"runtime is one of {', '.join(RUNTIMES)}, not {config.runtime!r}")
     if config.pricing not in STRATEGIES:
         raise _wrong(f"pricing is one of {', '.join(STRATEGIES)}, not {config.pricing!r}")
     if config.pricing == "market":

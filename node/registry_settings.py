@@ -14,6 +14,7 @@ from fondaco.provider.images.references import registry_host
 from fondaco.provider.images.registries import Login, Registries, check_entry
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
+from fondaco.provider.runtimes.podman import PodmanRuntime
 
 RUNTIME = "runtime"
 """The runtime's folder in a provider's."""
@@ -67,13 +68,17 @@ def read_logins(path: Path) -> dict[str, Login]:
 
 
 def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
-    """The provider's runtime below `home`, with every source of images that the configuration names.
+    """What runs workloads below `home`, never another one instead, with every source of images that is configured.
 
     The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.
     """
     root = home / RUNTIME
     sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
     sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
+    if config.runtime == "podman":
+        return PodmanRuntime(
+            root, sources, socket=config.podman_socket, image_cache_bytes=config.image_cache_bytes
+        )
     return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -11,7 +12,9 @@ from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.provider.runtimes import bubblewrap, crun, survey
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Backend
+from fondaco.provider.runtimes.libpod import default_socket
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.probe import HINT
 from fondaco.provider.runtimes.survey import Report
 
@@ -19,7 +22,7 @@ DOCKER_SOCKET = Path("/var/run/docker.sock")
 NOT_YET = "fondaco has no back end for it"
 
 
-async def survey_machine(folder: Path) -> AsyncIterator[Report]:
+async def survey_machine(folder: Path, podman_socket: Path | None = None) -> AsyncIterator[Report]:
     """Reports in the order a provider prefers its runtimes in; all that is written stays in `folder`."""
     build_demo_image(folder / "layout")
     backends: list[tuple[str, Backend | None, str]] = [
@@ -28,19 +31,37 @@ async def survey_machine(folder: Path) -> AsyncIterator[Report]:
     ]
     for name, backend, install in backends:
         yield Report(name=name, missing=install) if backend is None else await _embedded(folder, backend)
+    yield await _podman(folder, podman_socket or default_socket())
     yield Report(name="docker", missing=_docker())
     yield Report(name="kubernetes", missing=_kubernetes())
 
 
 async def _embedded(folder: Path, backend: Backend) -> Report:
-    home = folder / backend.name
+    home = _home(folder, backend.name)
+    async with aclosing(EmbeddedRuntime(home, _sources(folder), backend=backend)) as runtime:
+        return await survey.survey(backend.name, runtime, REFERENCE)
+
+
+async def _podman(folder: Path, socket: Path) -> Report:
+    if shutil.which("podman") is None and not socket.exists():
+        return Report(name="podman", missing=f"not installed: apt install podman; {socket} is not there either")
+    if not socket.exists():
+        return Report(name="podman", missing=f"nothing listens on {socket}: systemctl enable --now podman.socket")
+    async with aclosing(PodmanRuntime(_home(folder, "podman"), _sources(folder), socket=socket)) as runtime:
+        return await survey.survey("podman", runtime, REFERENCE)
+
+
+def _home(folder: Path, name: str) -> Path:
+    """With unpacked images that all share: the second runtime finds what the first made."""
+    home, images = folder / name, folder / "images"
     home.mkdir()
-    # Unpacked images are shared: the second backend finds what the first made.
-    images = folder / "images"
     images.mkdir(exist_ok=True)
     (home / "images").symlink_to(images)
-    async with aclosing(EmbeddedRuntime(home, [LayoutSource(folder / "layout")], backend=backend)) as runtime:
-        return await survey.survey(backend.name, runtime, REFERENCE)
+    return home
+
+
+def _sources(folder: Path) -> list[LayoutSource]:
+    return [LayoutSource(folder / "layout")]
 
 
 def _docker() -> str:

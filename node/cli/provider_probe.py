@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Try it on the disk of this provider's folder, instead of the one for temporary files.",
 )
+@click.option(
+    "--podman-socket",
+    type=click.Path(path_type=Path),
+    help="Where podman's service listens, unless that is where it does by itself.",
+)
 @json_option
-def probe(home: Path | None, as_json: bool) -> None:
+def probe(home: Path | None, podman_socket: Path | None, as_json: bool) -> None:
     """Try the runtimes of this machine on workloads that misbehave, and say what holds.
 
     Real sandboxes run, ask for too much memory, processors and processes, and dial private addresses. Takes some
@@ -34,7 +39,7 @@ def probe(home: Path | None, as_json: bool) -> None:
     from fondaco.protocol.errors import Refused
 
     with tempfile.TemporaryDirectory(prefix="fondaco-probe-", dir=home, ignore_cleanup_errors=True) as folder:
-        reports = trio.run(_survey, Path(folder))
+        reports = trio.run(_survey, Path(folder), podman_socket)
     install = advice(reports)
     if as_json:
         print_json(_plain(reports, install))
@@ -44,11 +49,11 @@ def probe(home: Path | None, as_json: bool) -> None:
         raise Refused("runtime.unavailable", "no runtime of this machine can isolate workloads", hint=install)
 
 
-async def _survey(folder: Path) -> list[Report]:
+async def _survey(folder: Path, podman_socket: Path | None) -> list[Report]:
     from fondaco.node.runtime_survey import survey_machine
 
     reports = []
-    async for report in survey_machine(folder):
+    async for report in survey_machine(folder, podman_socket):
         say(f"{report.name}: {'done' if report.checks else 'not here'}")
         reports.append(report)
     return reports

@@ -22,6 +22,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes.port import VolumeKind, WorkloadSpec
 
 CONTROLLERS = ("cpu", "memory", "pids")
+PREFIX = "fondaco-"
 LEAF = "node"
 """Where the provider itself goes, in a group that was delegated to it alone."""
 PERIOD_US = 100_000
@@ -110,7 +111,7 @@ def find(
     home: Path, *, mounts: Path = Path("/proc/self/mountinfo"), own: Path = Path("/proc/self/cgroup")
 ) -> tuple[Cgroups | None, str]:
     """Where the provider at `home` may make groups; or None, and why not."""
-    name = f"fondaco-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    name = f"{PREFIX}{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
     hierarchies, groups = _hierarchies(mounts), _own(own)
     unified = _folder(hierarchies.get(""), groups.get(""))
     if unified is not None and set(CONTROLLERS) <= set(_words(unified / "cgroup.controllers")):
@@ -215,9 +216,11 @@ def ran_out(groups: Sequence[str]) -> bool:
 
 
 def remove(groups: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-    """Remove groups whose processes have been killed; the kernel may still be at it for a moment."""
+    """Remove those of our own whose processes have been killed; the kernel may still be at it for a moment."""
     until = clock() + REMOVE_S
     for group in groups:
+        if not Path(group).parent.name.startswith(PREFIX):
+            continue  # podman's are podman's
         while True:
             try:
                 os.rmdir(group)

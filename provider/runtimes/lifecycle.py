@@ -59,7 +59,6 @@ def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
             made = groups.make(launch.spec)
             launch = replace(launch, cgroups=made, hard_memory="memory" in groups.controllers)
         describe(launch)
-        _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except BaseException:
@@ -94,6 +93,7 @@ def describe(launch: Launch) -> None:
             shutil.chown(path, launch.uid, launch.uid)
     enterable(launch, launch.cgroups)
     _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
+    _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
     ceilings = [[str(folder), size] for folder, size in launch.ceilings]
     _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
     persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]

@@ -42,18 +42,8 @@ def begin_run(directory: Path) -> None:
 
 
 def parse(record: bytes) -> LogLine | None:
-    """One record of `shim.Log` or of conmon (Kubernetes' format), or None for one cut short by a crash."""
+    """One record of `shim.Log`, or None for one cut short by a crash."""
     match record.split(b" ", 3):
-        case [stamp, (b"stdout" | b"stderr") as stream, (b"F" | b"P") as kind, text]:
-            at = moment(stamp.decode("ascii", "replace"))
-            if at is None:
-                return None
-            return LogLine(
-                at=at,
-                channel=Channel.OUT if stream == b"stdout" else Channel.ERR,
-                text=text.decode("utf-8", "replace"),
-                partial=kind == b"P",
-            )
         case [at, (b"o" | b"e") as channel, (b"F" | b"P") as kind, text] if at.isdigit():
             return LogLine(
                 at=Millis(int(at)),
@@ -61,6 +51,21 @@ def parse(record: bytes) -> LogLine | None:
                 text=text.decode("utf-8", "replace"),
                 partial=kind == b"P",
             )
+    return None
+
+
+def parse_conmon(record: bytes) -> LogLine | None:
+    """One record as conmon writes it for podman, in Kubernetes' format; or None."""
+    match record.split(b" ", 3):
+        case [stamp, (b"stdout" | b"stderr") as stream, (b"F" | b"P") as kind, text]:
+            at = moment(stamp.decode("ascii", "replace"))
+            if at is not None:
+                return LogLine(
+                    at=at,
+                    channel=Channel.OUT if stream == b"stdout" else Channel.ERR,
+                    text=text.decode("utf-8", "replace"),
+                    partial=kind == b"P",
+                )
     return None
 
 
@@ -123,9 +128,11 @@ class LogReader:
                 if not record.endswith(b"\n"):
                     break  # being written right now
                 offset += len(record)
-                line = parse(record[:-1])
+                line, other = parse(record[:-1]), parse_conmon(record[:-1])
                 if line is not None:
-                    yield from self._joined(line)
+                    yield line
+                elif other is not None:
+                    yield from self._joined(other)
             self._place = (inode, offset)
             offset = 0
         if self._over:

@@ -41,13 +41,23 @@ from fondaco.provider.runtimes.shim import boot_id
 from fondaco.provider.runtimes.unpack import remove_tree
 
 LABEL = "fondaco.home"
+CONFIRM_S = 0.002
+NOT_EXECUTED = "failed to exec pid1"
+"""What catatonit says of a program that is not there."""
 
 
 class PodmanRuntime(EmbeddedRuntime):
     """Runs workloads below `home` by the podman service at `socket`.  Implements `port.Runtime`."""
 
-    def __init__(self, home: Path, sources: Sequence[ImageSource], *, socket: Path | None = None) -> None:
-        super().__init__(home, sources)
+    def __init__(
+        self,
+        home: Path,
+        sources: Sequence[ImageSource],
+        *,
+        socket: Path | None = None,
+        image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+    ) -> None:
+        super().__init__(home, sources, image_cache_bytes=image_cache_bytes)
         self._libpod = Libpod(socket or default_socket())
         self._label = f"{LABEL}={hashlib.sha256(str(self._home).encode()).hexdigest()[:12]}"
 
@@ -93,7 +103,8 @@ class PodmanRuntime(EmbeddedRuntime):
         """Start it; `runtime.start` if podman cannot, `workload.exists` if it was not stopped."""
         if self._capability is None:
             await self.probe()
-        return await self._run(spec, await self.prepare(spec.image))
+        async with self._images.held(spec.image, spec.login) as image:
+            return await self._run(spec, image)
 
     async def _run(self, spec: WorkloadSpec, image: Image, *, init: bool = True) -> Workload:
         launch = Launch(
@@ -112,6 +123,8 @@ class PodmanRuntime(EmbeddedRuntime):
             await self._libpod.create(specification(launch, self._label, init=init))
             await self._libpod.start(spec.id)
             await self._record(launch)
+            if init:
+                await self._confirm(launch)
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await self._libpod.remove(spec.id)
@@ -150,6 +163,19 @@ class PodmanRuntime(EmbeddedRuntime):
             },
         )
 
+    async def _confirm(self, launch: Launch) -> None:
+        """The first process has started; return once it runs the program, or refuse with why it cannot."""
+        while (first := lifecycle.first_process(launch.run_dir)) is not None:
+            inner = [processes.program(pid) for pid in processes.children(first.pid)]
+            if any(program and program != processes.program(first.pid) for program in inner):
+                return
+            await trio.sleep(CONFIRM_S)
+        ended = await self.wait(launch.spec.id)
+        if ended.exit_code:
+            async for line in self.logs(launch.spec.id):
+                if NOT_EXECUTED in line.text:
+                    raise Refused("runtime.start", f"{launch.argv[0]}: {line.text.rpartition(': ')[2]}")
+
     def _read(self, workload: WorkloadId) -> Workload:
         """From the files alone: who has ended and was not asked after yet is lost, and `status` finds it."""
         run_dir = self._run_dir(workload)
@@ -162,24 +188,31 @@ class PodmanRuntime(EmbeddedRuntime):
             await self._write_end(workload)
         return self._read(workload)
 
-    async def _write_end(self, workload: WorkloadId) -> None:
-        """Ask podman how it ended, and write that down; if it does not know, the workload is lost."""
+    async def _write_end(self, workload: WorkloadId, *, ran_out: bool = False) -> None:
+        """Ask podman how it ended, and write that down; if it does not know, the workload is lost.
+
+        `ran_out`: the kernel killed something of it for its memory. Podman 4.3 does not always notice.
+        """
         found = await self._libpod.inspect(workload)
         state: dict[str, Any] = (found or {}).get("State", {})
         if state.get("Status") not in ("exited", "stopped"):
             return
-        run_dir = self._run_dir(workload)
-        if state.get("OOMKilled") and lifecycle.read_json(run_dir / "reason.json") is None:
+        run_dir, code = self._run_dir(workload), int(state.get("ExitCode", 0))
+        out_of_memory = code == lifecycle.KILLED and (ran_out or bool(state.get("OOMKilled")))
+        if out_of_memory and lifecycle.read_json(run_dir / "reason.json") is None:
             lifecycle.write_json(run_dir / "reason.json", {"reason": Reason.MEMORY})
-        lifecycle.write_json(run_dir / "exit.json", {"code": int(state.get("ExitCode", 0))})
+        lifecycle.write_json(run_dir / "exit.json", {"code": code})
 
     async def wait(self, workload: WorkloadId) -> Workload:
         run_dir = self._run_dir(workload)
         first = lifecycle.first_process(run_dir)
         if first is not None:
             await lifecycle.gone(first)
+        # At once: its control group goes when podman has cleaned up after it, and what the kernel counted with it.
+        ran_out = cgroups.ran_out(lifecycle.groups_of(run_dir))
         if run_dir.is_dir() and lifecycle.read_json(run_dir / "exit.json") is None:
             await self._libpod.wait(workload)  # until conmon has written down what it saw
+            await self._write_end(workload, ran_out=ran_out)
         return await self.status(workload)
 
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:

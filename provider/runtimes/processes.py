@@ -79,6 +79,14 @@ def _children_of_task(pid: int, task: str) -> list[int]:
         return []
 
 
+def program(pid: int) -> str:
+    """The file it runs; empty if that cannot be seen, or it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def family(pid: int) -> Iterator[int]:
     """`pid` and all its descendants: everything in a pid namespace whose first process it is."""
     waiting = [pid]

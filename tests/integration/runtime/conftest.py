@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +23,9 @@ from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import bubblewrap, crun
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Backend
+from fondaco.provider.runtimes.libpod import Libpod
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import Workload, WorkloadId, WorkloadSpec
 
 PATIENCE_SECONDS = 10
@@ -28,12 +34,31 @@ PATIENCE_SECONDS = 10
 class Bench:
     """A runtime and the few things every test does with it."""
 
-    def __init__(self, home: Path, layout: Path, image: BuiltImage, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        layout: Path,
+        image: BuiltImage,
+        backend: Backend | None = None,
+        socket: Path | None = None,
+    ) -> None:
         self.home = home
         self.layout = layout
         self.image = image
         self.backend = backend
-        self.runtime = EmbeddedRuntime(home, [LayoutSource(layout)], backend=backend)
+        self.socket = socket
+        """Of podman's service; None: the runtime is the embedded one."""
+        self.made: list[EmbeddedRuntime] = []
+        self.runtime = self.again()
+
+    def again(self) -> EmbeddedRuntime:
+        """A runtime of the same kind over the same home, as after a crash of the provider."""
+        sources = [LayoutSource(self.layout)]
+        if self.socket is not None:
+            self.made.append(PodmanRuntime(self.home, sources, socket=self.socket))
+        else:
+            self.made.append(EmbeddedRuntime(self.home, sources, backend=self.backend))
+        return self.made[-1]
 
     def spec(self, code: str = "", **changes: object) -> WorkloadSpec:
         """The demo server, or a workload that runs `code` in the image's Python."""
@@ -117,16 +142,28 @@ def found(name: str) -> Backend:
 async def ended(bench: Bench) -> None:
     for workload in await bench.runtime.list():
         await bench.runtime.stop(workload.id, grace_ms=0)
-    await bench.runtime.aclose()
+    for runtime in bench.made:
+        await runtime.aclose()
 
 
-@pytest.fixture(params=["bubblewrap", "crun"])
+WITH_PODMAN = pytest.param("podman", marks=pytest.mark.heavy)
+"""Each container takes podman most of a second; `test_podman` has what the default suite shall know of it."""
+
+
+@pytest.fixture(params=["bubblewrap", "crun", WITH_PODMAN])
+def by(request: pytest.FixtureRequest) -> Backend | Path:
+    """A backend of the embedded runtime, or the socket of podman's service."""
+    return request.getfixturevalue("podman_socket") if request.param == "podman" else found(request.param)
+
+
+@pytest.fixture
 async def each_bench(
-    request: pytest.FixtureRequest, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+    by: Backend | Path, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
 ) -> AsyncIterator[Bench]:
-    """One bench for each backend found here."""
+    """One bench for whatever makes sandboxes here."""
     os.symlink(unpacked, tmp_path / "images")
-    made = Bench(tmp_path, *demo_layout, backend=found(request.param))
+    backend, socket = (None, by) if isinstance(by, Path) else (by, None)
+    made = Bench(tmp_path, *demo_layout, backend=backend, socket=socket)
     try:
         await made.runtime.probe()
     except Refused as refused:
@@ -135,8 +172,84 @@ async def each_bench(
     await ended(made)
 
 
+PODMAN = """
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 none /run
+umount /sys/fs/cgroup/unified 2>/dev/null  # crun refuses a hybrid of both versions
+ip link set lo up
+exec podman --root "$1/root" --runroot "$1/run" system service --time=0 "unix://$1/sock"
+"""
+CONTAINERS_CONF = """
+[containers]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "crun"
+"""
+
+
+@pytest.fixture(scope="session")
+def podman_socket() -> Iterator[Path]:
+    """A podman of the tests' own, with private folders, mounts, network and control groups; gone with them."""
+    for tool in ("podman", "crun", "conmon", "unshare"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("a podman of the tests' own needs root")
+    top = Path(tempfile.mkdtemp(dir="/var/tmp"))  # the path of a socket must be short
+    top.chmod(0o711)
+    (top / "containers.conf").write_text(CONTAINERS_CONF)
+    environment = {"PATH": os.defpath, "HOME": str(top), "CONTAINERS_CONF": str(top / "containers.conf")}
+    log = (top / "log").open("wb")
+    command = ["unshare", "--mount", "--net", "--cgroup", "--ipc", "sh", "-c", PODMAN, "podman", str(top)]
+    service = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        if not trio.run(answers, top / "sock", service):
+            pytest.skip(f"podman does not start here: {(top / 'log').read_text()[-300:]}")
+        yield top / "sock"
+    finally:
+        service.terminate()
+        service.wait()
+        log.close()
+        shutil.rmtree(top, ignore_errors=True)
+        for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+async def answers(socket: Path, service: subprocess.Popen[bytes]) -> bool:
+    """Whether the service answers before it ends, or patience does."""
+    async with aclosing(Libpod(socket)) as podman:
+        with trio.move_on_after(2 * PATIENCE_SECONDS):
+            while service.poll() is None:
+                with contextlib.suppress(Refused):
+                    await podman.info()
+                    return True
+                await trio.sleep(0.05)
+    return False
+
+
+@pytest.fixture(params=["embedded", WITH_PODMAN])
+def socket(request: pytest.FixtureRequest) -> Path | None:
+    """Of podman's service, for the runtime that is podman's."""
+    return request.getfixturevalue("podman_socket") if request.param == "podman" else None
+
+
 @pytest.fixture
-async def bench(tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path) -> AsyncIterator[Bench]:
+async def bench(
+    socket: Path | None, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+) -> AsyncIterator[Bench]:
+    """The same claims hold of every runtime."""
+    os.symlink(unpacked, tmp_path / "images")
+    made = Bench(tmp_path, *demo_layout, socket=socket)
+    yield made
+    await ended(made)
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path) -> AsyncIterator[Bench]:
+    """For what only the embedded runtime has: backends to choose from, a shim."""
     os.symlink(unpacked, tmp_path / "images")
     made = Bench(tmp_path, *demo_layout)
     yield made

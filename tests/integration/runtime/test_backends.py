@@ -48,24 +48,24 @@ trio.run(main)
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "crun"])
-async def test_a_backend_starts_dials_executes_and_stops(bench: Bench, name: str) -> None:
-    runtime = EmbeddedRuntime(bench.home, [LayoutSource(bench.layout)], backend=found(name))
+async def test_a_backend_starts_dials_executes_and_stops(embedded: Bench, name: str) -> None:
+    runtime = EmbeddedRuntime(embedded.home, [LayoutSource(embedded.layout)], backend=found(name))
     try:
         capability = await runtime.probe()
     except Refused as refused:
         pytest.skip(str(refused))
     assert capability.backend == name
-    bench.runtime = runtime
-    workload = await runtime.start(bench.spec())
-    assert "pid_isolated: True" in await bench.get(workload.id)
+    embedded.runtime = runtime
+    workload = await runtime.start(embedded.spec())
+    assert "pid_isolated: True" in await embedded.get(workload.id)
     code = "import ctypes; raise SystemExit(-ctypes.CDLL(None).unshare(0x10000000))"
     assert (await runtime.exec(workload.id, ["python3", "-c", code])).exit_code == 1
     with pytest.raises(Refused, match=r"runtime\.start: .*no/such/program"):
-        await runtime.start(bench.spec(command=("/no/such/program",), service="other"))
+        await runtime.start(embedded.spec(command=("/no/such/program",), service="other"))
     ended = await runtime.stop(workload.id, grace_ms=100)
     assert ended is not None
     assert ended.state is State.EXITED
-    exits = await runtime.start(bench.spec("raise SystemExit(9)"))
+    exits = await runtime.start(embedded.spec("raise SystemExit(9)"))
     assert (await runtime.wait(exits.id)).exit_code == 9
 
 

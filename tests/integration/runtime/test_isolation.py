@@ -148,7 +148,16 @@ async def test_the_environment_is_the_images_and_the_orders_and_nothing_else(
         "import os; print(*sorted(os.environ)); print(os.environ['GREETING'])", env=("GREETING=a b=c",)
     )
     assert code == 0
-    assert set(lines[0].split()) <= {"GREETING", "PATH", "PORT", "PYTHONDONTWRITEBYTECODE", "PWD", "LC_CTYPE"}
+    assert set(lines[0].split()) <= {
+        "GREETING",
+        "HOME",
+        "HOSTNAME",
+        "PATH",
+        "PORT",
+        "PYTHONDONTWRITEBYTECODE",
+        "PWD",
+        "LC_CTYPE",
+    }
     assert lines[1] == "a b=c"
 
 

@@ -17,8 +17,6 @@ from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import processes
 from fondaco.provider.runtimes.bounds import WORKLOAD_EXEC_OUTPUT_BYTES
-from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import (
     Channel,
     Command,
@@ -35,10 +33,13 @@ import sys, trio
 from pathlib import Path
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import WorkloadSpec
 
 async def main():
-    runtime = EmbeddedRuntime(Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))])
+    home, sources = Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))]
+    socket = Path(sys.argv[4]) if sys.argv[4] else None
+    runtime = PodmanRuntime(home, sources, socket=socket) if socket else EmbeddedRuntime(home, sources)
     for service in ("web", "api"):
         await runtime.start(WorkloadSpec(
             lease=bytes(32), service=service, image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28
@@ -262,7 +263,10 @@ while True: time.sleep(1)
 
 async def test_workloads_survive_a_kill_of_the_provider_and_are_found_again(bench: Bench) -> None:
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(bench.home), str(bench.layout), bench.image.reference],
+        [
+            *(sys.executable, "-c", STARTER, str(bench.home), str(bench.layout), bench.image.reference),
+            str(bench.socket or ""),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -272,7 +276,7 @@ async def test_workloads_survive_a_kill_of_the_provider_and_are_found_again(benc
     starter.send_signal(signal.SIGKILL)
     assert starter.wait() == -signal.SIGKILL
 
-    again = EmbeddedRuntime(bench.home, [LayoutSource(bench.layout)])
+    again = bench.again()
     found = await again.list()
     assert [(w.id, w.state) for w in found] == [
         (workload_id(LeaseId(bytes(32)), service), State.RUNNING) for service in ("api", "web")
@@ -289,19 +293,19 @@ async def test_workloads_survive_a_kill_of_the_provider_and_are_found_again(benc
     assert await again.list() == ()
 
 
-async def test_a_workload_whose_shim_is_killed_goes_down_with_it_and_is_lost(bench: Bench) -> None:
-    workload = await bench.runtime.start(bench.spec("import time; time.sleep(600)"))
+async def test_a_workload_whose_shim_is_killed_goes_down_with_it_and_is_lost(embedded: Bench) -> None:
+    workload = await embedded.runtime.start(embedded.spec("import time; time.sleep(600)"))
     assert workload.pid is not None
     first = processes.process(workload.pid)
     assert first is not None
-    state = (bench.home / "run" / workload.id / "state.json").read_text()
+    state = (embedded.home / "run" / workload.id / "state.json").read_text()
     shim = int(state.split('"shim": ')[1].split(",")[0])
     os.kill(shim, signal.SIGKILL)
     with trio.fail_after(PATIENCE_SECONDS):
         while first.alive():
             await trio.sleep(0.01)
-    assert (await bench.runtime.status(workload.id)).state is State.LOST
-    ended = await bench.runtime.stop(workload.id)
+    assert (await embedded.runtime.status(workload.id)).state is State.LOST
+    ended = await embedded.runtime.stop(workload.id)
     assert ended is not None
     assert ended.exit_code is None
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.integration.runtime.conftest import Bench
+import trio
+from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
 
 from fondaco.protocol.limits import MIB
 from fondaco.provider.runtimes import lifecycle
-from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import Reason, State, VolumeKind, VolumeMount, WorkloadId
 
 TAKE = """
@@ -21,6 +20,17 @@ def take(mib):
         kept.append(b'x' * (1 << 20))
         print(len(kept), flush=True)
 """
+
+
+async def test_every_runtime_tells_an_end_for_memory_from_others(bench: Bench) -> None:
+    promised = await bench.runtime.probe()
+    if "memory" not in promised.hard_limits:
+        pytest.skip(promised.limits_note)
+    for code, reason in ((TAKE + "take(400)", Reason.MEMORY), ("import os; os.kill(os.getpid(), 9)", None)):
+        workload = await bench.runtime.start(bench.spec(code, memory_bytes=64 * MIB))
+        ended = await bench.runtime.wait(workload.id)
+        assert (ended.state, ended.exit_code, ended.reason) == (State.EXITED, 137, reason)
+        await bench.runtime.stop(workload.id)
 
 
 @pytest.fixture
@@ -41,13 +51,6 @@ async def test_who_takes_more_memory_than_the_order_is_killed_and_the_reason_is_
     assert (ended.state, ended.exit_code, ended.reason) == (State.EXITED, 137, Reason.MEMORY)
     lines = [int(line.text) async for line in hard.runtime.logs(workload.id)]
     assert 32 < lines[-1] < 64
-
-
-async def test_who_is_killed_otherwise_was_not_out_of_memory(hard: Bench) -> None:
-    workload = await hard.runtime.start(hard.spec("import os; os.kill(os.getpid(), 9)", memory_bytes=64 * MIB))
-    await hard.runtime.stop((await hard.runtime.start(hard.spec("import time; time.sleep(60)"))).id, grace_ms=0)
-    ended = await hard.runtime.wait(workload.id)
-    assert ended.reason is None
 
 
 async def test_several_processes_share_the_memory_of_the_order(hard: Bench) -> None:
@@ -83,10 +86,11 @@ import time
 start, used = time.monotonic(), time.process_time()
 while time.monotonic() - start < 1: pass
 print(round((time.process_time() - used) * 1000))
+time.sleep(600)
 """
     workload = await hard.runtime.start(hard.spec(code, cpu_milli=200))
-    await hard.runtime.wait(workload.id)
-    (line,) = [line async for line in hard.runtime.logs(workload.id)]
+    with trio.fail_after(PATIENCE_SECONDS):
+        line = await anext(aiter(hard.runtime.logs(workload.id, follow=True)))
     assert int(line.text) <= 300
     words = " ".join(
         (group / "cpu.stat").read_text() for group in groups(hard, workload.id) if (group / "cpu.stat").exists()
@@ -130,7 +134,7 @@ async def test_a_next_run_of_the_provider_removes_the_groups_of_the_one_before(h
     made = groups(hard, workload.id)
     assert len(made) in (1, 3)
     assert all(group.is_dir() for group in made)
-    again = EmbeddedRuntime(hard.home, [LayoutSource(hard.layout)])
+    again = hard.again()
     await again.stop(workload.id, grace_ms=0)
     assert not any(group.exists() for group in made)
-    assert not any(group.parent.exists() for group in made)
+    assert hard.socket or not any(group.parent.exists() for group in made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.integration.runtime.conftest import Bench
 from fondaco.node.cli import cli
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
+from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bubblewrap, crun, survey
 from fondaco.provider.runtimes.port import (
     Capability,
@@ -29,6 +30,7 @@ from fondaco.provider.runtimes.port import (
     Workload,
     WorkloadId,
     WorkloadSpec,
+    quiet,
 )
 from fondaco.provider.runtimes.survey import Check, Report, Verdict
 
@@ -45,7 +47,9 @@ class Bare:
     async def probe(self) -> Capability:
         return self._claims
 
-    async def prepare(self, reference: str) -> Image:
+    async def prepare(
+        self, reference: str, *, login: Login | None = None, report: Callable[[int, int], None] = quiet
+    ) -> Image:
         raise NotImplementedError
 
     async def start(self, spec: WorkloadSpec) -> Workload:

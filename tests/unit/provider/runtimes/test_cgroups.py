@@ -177,7 +177,7 @@ def test_the_kernel_counts_whom_it_killed(tmp_path: Path, file: str, text: str, 
 
 
 def test_removing_waits_for_the_kernel_but_not_for_ever(tmp_path: Path) -> None:
-    around = tmp_path / "around"
+    around = tmp_path / "fondaco-0"
     busy = around / "busy"
     (busy / "process").mkdir(parents=True)
     times = iter([0.0, 1.0, 3.0])
@@ -186,4 +186,7 @@ def test_removing_waits_for_the_kernel_but_not_for_ever(tmp_path: Path) -> None:
     (busy / "process").rmdir()
     cgroups.remove([str(busy)])
     assert not around.exists()
-    assert tmp_path.exists()
+    theirs = tmp_path / "libpod_parent" / "container"
+    theirs.mkdir(parents=True)
+    cgroups.remove([str(theirs)])
+    assert theirs.exists()

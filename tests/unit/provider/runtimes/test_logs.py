@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from fondaco.provider.runtimes.logs import LogReader, parse
+from fondaco.provider.runtimes import bounds
+from fondaco.provider.runtimes.logs import LogReader, parse, parse_conmon
 from fondaco.provider.runtimes.port import Channel, LogLine
 from fondaco.provider.runtimes.shim import Log, Recipe
 
@@ -94,3 +95,42 @@ async def test_a_follower_sees_every_line_once_through_rotations(
 @pytest.mark.parametrize("record", [b"", b"1", b"x o F text", b"1 z F text", b"1 o Q text", b"1 o"])
 def test_a_record_cut_short_is_passed_over(record: bytes) -> None:
     assert parse(record) is None
+
+
+STAMP = b"2026-11-27T06:32:19.646474391+00:00"
+
+
+async def test_lines_that_conmon_cut_are_put_together(tmp_path: Path) -> None:
+    records = [
+        b"stdout P one ",
+        b"stderr F bad",
+        b"stdout P and ",
+        b"stdout F two",
+        b"stdout F ",
+        b"stdout P no end",
+    ]
+    (tmp_path / "log").write_bytes(b"".join(STAMP + b" " + record + b"\n" for record in records))
+    lines = await read(tmp_path)
+    assert [(line.channel, line.text, line.partial) for line in lines] == [
+        (Channel.ERR, "bad", False),
+        (Channel.OUT, "one and two", False),
+        (Channel.OUT, "", False),
+        (Channel.OUT, "no end", True),
+    ]
+    assert {line.at for line in lines} == {1_795_761_139_646}
+    assert [line.text for line in await read(tmp_path, tail=2)] == ["", "no end"]
+
+
+async def test_what_conmon_cut_is_put_together_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "WORKLOAD_LOG_LINE_BYTES", 10)
+    (tmp_path / "log").write_bytes(b"".join(STAMP + b" stdout P 123456\n" for _ in range(3)))
+    assert [(line.text, line.partial) for line in await read(tmp_path)] == [("123456", True)] * 3
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"today stdout F x", b"2026-13-27T06:32:19Z stdout F x", STAMP + b" stdin F x", STAMP]
+)
+def test_what_is_no_record_of_conmons_is_passed_over(record: bytes) -> None:
+    assert parse_conmon(record) is None
