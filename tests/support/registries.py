@@ -192,19 +192,19 @@ class DockerRegistry:
         return (self.folder / "log").read_text()
 
 
-def need_docker_registry() -> str:
+def need(program: str) -> str:
     """Its path; else the test is skipped, and in CI it fails: a suite that skips quietly shows nothing."""
-    found = shutil.which("docker-registry")
+    found = shutil.which(program)
     if found is None:
         say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        say("there is no docker-registry on the PATH: Debian has it in a package of that name")
+        say(f"there is no {program} on the PATH: Debian has it in a package of that name")
     return found
 
 
 @contextlib.contextmanager
 def docker_registry(folder: Path, *, htpasswd: bool = False) -> Iterator[DockerRegistry]:
     """Serve from `folder` until the block ends; with `htpasswd` to `USER` only."""
-    program, host = need_docker_registry(), f"{HOST}:{free_port()}"
+    program, host = need("docker-registry"), f"{HOST}:{free_port()}"
     folder.mkdir(exist_ok=True)
     (folder / "htpasswd").write_text(HTPASSWD)
     access = f"auth: {{htpasswd: {{realm: here, path: {folder / 'htpasswd'}}}}}" if htpasswd else ""

@@ -130,6 +130,18 @@ async def test_a_manifest_without_end_is_cut_at_its_limit(strange: StrangeRegist
         assert await refused(store_of(strange.host), f"{strange.host}/team/app:1") == "image.limit"
 
 
+@pytest.mark.parametrize(
+    "head", [Answer(), Answer(status=405), Answer(headers={"Docker-Content-Digest": "md5:1"})]
+)
+async def test_a_registry_that_says_nothing_by_head_is_asked_for_the_manifest(
+    strange: StrangeRegistry, store_of: StoreOf, head: Answer
+) -> None:
+    image = make_image()
+    reference = strange.add(image)
+    strange.rules.append(lambda asked: head if asked.method == "HEAD" else None)
+    assert (await store_of(strange.host).prepare(reference)).digest == image.digest
+
+
 async def test_documents_and_layers_that_claim_to_be_huge_are_not_even_asked_for(
     strange: StrangeRegistry, store_of: StoreOf
 ) -> None:

@@ -147,6 +147,13 @@ async def test_preparing_an_image_many_times_at_once_unpacks_it_once(layout: Lay
     assert len(roots) == 1
 
 
+async def test_a_disk_that_takes_nothing_refuses_the_image_and_stops_nothing_else(layout: Layout) -> None:
+    layout.name("app:1", layout.image())
+    (layout.top / "images").write_text("no folder")
+    with pytest.raises(Refused, match=r"image\.disk"):
+        await layout.store.prepare("app:1")
+
+
 async def test_what_a_killed_unpacking_left_behind_is_replaced(layout: Layout) -> None:
     entry = layout.image()
     layout.name("app:1", entry)
