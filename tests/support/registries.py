@@ -262,6 +262,8 @@ class Answer:
     """What `Content-Length` says, where it is not the truth; -1 says nothing."""
     endless: bool = False
     """Send the body again and again."""
+    pause_s: float = 0.0
+    """Before the body."""
     drips_s: float = 0.0
     """Send the body again and again, with such pauses."""
     stalls: bool = False
@@ -279,6 +281,9 @@ class StrangeRegistry:
         self.host = f"{HOST}:{port}"
         self.asked: list[Asked] = []
         self.rules: list[Rule] = []
+        self.most_at_once = 0
+        """Bodies asked for at the same time, but for what stalls or never ends."""
+        self._at_once = 0
         self._paths: dict[str, tuple[str, bytes]] = {}
 
     def add(self, image: MadeImage, name: str = "team/app", tag: str = "1") -> str:
@@ -351,6 +356,10 @@ class StrangeRegistry:
         await stream.send_all("\r\n".join([*lines, "", ""]).encode())
         if asked.method == "HEAD":
             return
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await trio.sleep(answer.pause_s)
+        self._at_once -= 1
         await stream.send_all(answer.body)
         while answer.endless or answer.drips_s:
             await trio.sleep(answer.drips_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,21 @@ async def test_a_registry_that_is_busy_is_asked_again_after_a_pause(
     with trio.fail_after(20):
         await store_of(strange.host).prepare(reference)
     assert strange.count(image.layers[0]) == 3
+
+
+async def test_so_many_layers_and_so_many_images_are_fetched_at_once_and_no_more(
+    strange: StrangeRegistry, store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange.when("/blobs/", lambda asked: replace(strange.honest(asked), pause_s=0.05))
+    layered = make_image(*({f"f{number}": b"x"} for number in range(8)))
+    await store_of(strange.host).prepare(strange.add(layered))
+    assert strange.most_at_once == bounds.IMAGE_STREAMS
+    monkeypatch.setattr(bounds, "IMAGE_PULLS", 2)
+    store, strange.most_at_once = store_of(strange.host), 0
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(store.prepare, strange.add(make_image({f"g{number}": b"x"}), tag=f"g{number}"))
+    assert strange.most_at_once == 2
 
 
 async def test_a_registry_that_stays_busy_is_unreachable_and_asked_a_bounded_number_of_times(
