@@ -118,7 +118,7 @@ class _Pull:
         await trio.to_thread.run_sync(download.finish)
 
     async def _stream(self, what: str, blob: Descriptor, download: Partial, report: Callable[[int], None]) -> None:
-        headers = {"Accept": f"{blob.media_type}, */*"}
+        headers = {"Accept": f"{ACCEPT}, */*"}
         if download.done:
             headers["Range"] = f"bytes={download.done}-"
         async with self._session.open("GET", what, **headers) as answer:
@@ -145,7 +145,11 @@ async def _resolve(session: RegistrySession, reference: Reference) -> Descriptor
             raise
         headers = httpx.Headers()  # it does not know HEAD
     digest, length = headers.get("docker-content-digest", ""), headers.get("content-length", "")
-    if DIGEST.fullmatch(digest) is None or not length.isdigit() or "content-type" not in headers:
+    if (
+        DIGEST.fullmatch(digest) is None
+        or not (length.isascii() and length.isdigit())
+        or "content-type" not in headers
+    ):
         headers, body = await session.read("GET", what, bounds.IMAGE_MANIFEST_BYTES, Accept=ACCEPT)
         digest, length = digest_of(body), str(len(body))
     if reference.digest and digest != reference.digest:

@@ -143,6 +143,24 @@ async def test_a_registry_that_says_nothing_by_head_is_asked_for_the_manifest(
     assert (await store_of(strange.host).prepare(reference)).digest == image.digest
 
 
+@pytest.mark.parametrize("media_type", ["\u00fc/\ud800", "a\r\nAuthorization: b", "x" * 100_000])
+async def test_what_a_manifest_says_goes_into_no_header_and_no_message_as_it_is(
+    strange: StrangeRegistry, store_of: StoreOf, media_type: str
+) -> None:
+    image = make_image()
+    manifest_type, content = image.documents[image.digest]
+    manifest = json.loads(content)
+    for part in (manifest["config"], *manifest["layers"]):
+        part["mediaType"] = media_type
+    changed = json.dumps(manifest).encode()
+    documents = {digest_of(changed): (manifest_type, changed)}
+    reference = strange.add(replace(image, digest=digest_of(changed), documents=documents))
+    with pytest.raises(Refused, match=r"image\.unsupported") as refusal:
+        await store_of(strange.host).prepare(reference)
+    assert len(refusal.value.message.encode()) < 400
+    assert all("authorization" not in asked.headers for asked in strange.asked)
+
+
 async def test_documents_and_layers_that_claim_to_be_huge_are_not_even_asked_for(
     strange: StrangeRegistry, store_of: StoreOf
 ) -> None:

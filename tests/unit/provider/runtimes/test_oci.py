@@ -116,6 +116,7 @@ async def test_a_blob_that_is_not_what_its_digest_says_is_refused(layout: Layout
 
 async def test_manifests_that_make_no_sense_are_refused(layout: Layout) -> None:
     layout.name("diffs:1", layout.image(diff_ids=[]))
+    layout.name("diff:1", layout.image(diff_ids=["\ud800"]))
     layout.name("layers:1", layout.image(layers="none"))
     layout.name("layer:1", layout.image(layers=[{"digest": "md5:1"}]))
     layout.name("many:1", layout.image(layers=[layout.put(b"", LAYER)] * 200))
@@ -123,7 +124,7 @@ async def test_manifests_that_make_no_sense_are_refused(layout: Layout) -> None:
     layout.name("dir:1", layout.image(config={"WorkingDir": 3}))
     layout.name("text:1", layout.put(b"no json", MANIFEST))
     layout.name("list:1", layout.put(b"[]", MANIFEST))
-    for name in ("diffs", "layers", "layer", "many", "config", "dir", "text", "list"):
+    for name in ("diffs", "diff", "layers", "layer", "many", "config", "dir", "text", "list"):
         with pytest.raises(Refused, match=r"image\.manifest"):
             await layout.store.prepare(f"{name}:1")
     layout.name("type:1", layout.put(b"{}", "text/plain"))
