@@ -107,6 +107,10 @@ price_storage = 100
 # pricing = "program"
 # pricing_program = ["/usr/local/bin/price"]
 
+# Where images come from, besides any public registry:
+# allow_registries = ["docker.io", "ghcr.io"]
+# private_registries = ["registry.lan:5000"]
+
 # Whom it serves, and with how much:
 # deny_tenants = []
 # serve_most = {{ cpu_milli = 64000 }}

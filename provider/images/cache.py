@@ -166,19 +166,17 @@ class ImageCache:
             over = taken + needed_bytes - self.cap_bytes
             self._directory.mkdir(parents=True, exist_ok=True)
             over = max(over, needed_bytes - shutil.disk_usage(self._directory).free)
-            removed = []
-            for item in items:
-                if over <= 0:
-                    break
-                if item.path.name != keep and self.remove(item):
+            stay = {keep, *self.in_use()}
+            removable = [item for item in items if item.path.name not in stay]
+            removed: list[Item] = []
+            if needed_bytes and over > sum(item.size_bytes for item in removable):
+                raise _no_room(needed_bytes)  # before anything is removed in vain
+            for item in removable:
+                if over > 0 and self.remove(item):
                     removed.append(item)
                     over -= item.size_bytes
             if over > 0 and needed_bytes:
-                raise Refused(
-                    "image.room",
-                    f"an image of {needed_bytes} bytes does not fit beside those in use",
-                    hint="its operator may raise image_cache_bytes",
-                )
+                raise _no_room(needed_bytes)
             return removed
 
     def largest(self) -> int:
@@ -264,6 +262,14 @@ class ImageCache:
         if stat is not None:
             os.utime(file.name, (stat.st_atime, stat.st_mtime))
         os.rename(file.name, path)
+
+
+def _no_room(needed_bytes: int) -> Refused:
+    return Refused(
+        "image.room",
+        f"an image of {needed_bytes} bytes does not fit beside those in use",
+        hint="its operator may raise image_cache_bytes",
+    )
 
 
 def tree_bytes(top: Path) -> int:

@@ -59,7 +59,7 @@ def challenges(headers: Sequence[str]) -> tuple[Challenge, ...]:
 
 def basic(login: Login) -> str:
     """The value of an `Authorization` header."""
-    pair = f"{login.username}:{login.password}".encode()
+    pair = f"{login.username}:{login.password}".encode("utf-8", "surrogatepass")
     return f"Basic {base64.b64encode(pair).decode('ascii')}"
 
 

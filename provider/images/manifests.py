@@ -114,4 +114,6 @@ def diff_ids(content: dict[str, Any], layers: list[Descriptor]) -> list[str]:
     found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(found, list) or len(found) != len(layers):
         raise Refused("image.manifest", "layers and diff_ids differ in number")
-    return [str(one) for one in found]
+    if not all(isinstance(one, str) and DIGEST.fullmatch(one) for one in found):
+        raise Refused("image.manifest", "a diff_id is no sha256 digest")
+    return found

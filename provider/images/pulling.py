@@ -12,6 +12,7 @@ from functools import partial
 from typing import IO
 from weakref import WeakValueDictionary
 
+import httpx
 import trio
 
 from fondaco.protocol.errors import Refused
@@ -103,8 +104,9 @@ class _Pull:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(download.flush)
             raise
-        except Refused:
-            download.discard()
+        except Refused as refusal:
+            if refusal.code == "image.digest":
+                download.discard()
             raise
         if not download.matches():
             if kept:  # it may be what was left from an earlier attempt that is wrong
@@ -116,7 +118,7 @@ class _Pull:
         await trio.to_thread.run_sync(download.finish)
 
     async def _stream(self, what: str, blob: Descriptor, download: Partial, report: Callable[[int], None]) -> None:
-        headers = {"Accept": f"{blob.media_type}, */*"}
+        headers = {"Accept": f"{ACCEPT}, */*"}
         if download.done:
             headers["Range"] = f"bytes={download.done}-"
         async with self._session.open("GET", what, **headers) as answer:
@@ -136,9 +138,18 @@ async def _resolve(session: RegistrySession, reference: Reference) -> Descriptor
     It is asked for the headers first: that costs nothing where whole manifests are counted, as at Docker Hub.
     """
     what = f"manifests/{reference.digest or reference.tag}"
-    headers, body = await session.read("HEAD", what, 0, Accept=ACCEPT)
+    try:
+        headers, _ = await session.read("HEAD", what, 0, Accept=ACCEPT)
+    except Refused as refusal:
+        if refusal.code != "image.answer":
+            raise
+        headers = httpx.Headers()  # it does not know HEAD
     digest, length = headers.get("docker-content-digest", ""), headers.get("content-length", "")
-    if DIGEST.fullmatch(digest) is None or not length.isdigit() or "content-type" not in headers:
+    if (
+        DIGEST.fullmatch(digest) is None
+        or not (length.isascii() and length.isdigit())
+        or "content-type" not in headers
+    ):
         headers, body = await session.read("GET", what, bounds.IMAGE_MANIFEST_BYTES, Accept=ACCEPT)
         digest, length = digest_of(body), str(len(body))
     if reference.digest and digest != reference.digest:

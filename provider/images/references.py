@@ -21,7 +21,8 @@ REFERENCE_CHARACTERS = 512
 NAME_CHARACTERS = 255
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]{0,61}[a-zA-Z0-9])"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
+_HOST = re.compile(rf"(?P<name>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
+HTTPS_PORT = 443
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -80,8 +81,11 @@ def registry_host(text: str) -> str:
     """
     host = text.strip().removeprefix("https://").removeprefix("http://").partition("/")[0].lower()
     found = _HOST.fullmatch(host)
-    if found is None or (found["port"] is not None and not 1 <= int(found["port"]) <= 65_535):
+    port = HTTPS_PORT if found is None or found["port"] is None else int(found["port"])
+    if found is None or not 1 <= port <= 65_535:
         raise _wrong(text, f"{host[:100]!r} is no host of a registry")
+    # One spelling of each: what an operator denies is not to be had by another one.
+    host = found["name"] if port == HTTPS_PORT else f"{found['name']}:{port}"
     return HUB if host in HUB_NAMES else host
 
 

@@ -190,7 +190,7 @@ class RegistrySession:
         finally:
             await answer.aclose()
         if token is None:
-            raise Refused("image.answer", f"{url.host} gives no token")
+            raise Refused("image.token", f"{url.host} gives no token")
         return token
 
     def _check(self, answer: Answer) -> None:
@@ -226,5 +226,5 @@ def _retry_after(answer: Answer) -> float:
 
 def _told(error: BaseException) -> str:
     """What is known of it: the innermost one says most."""
-    cause = error.__cause__ or error.__context__
+    cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
     return _told(cause) if cause is not None else str(error)[:200] or type(error).__name__

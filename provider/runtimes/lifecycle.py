@@ -5,6 +5,7 @@ See `embedded` for what lies where and `shim` for the process that writes `state
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -165,8 +166,12 @@ def read_workload(run_dir: Path, workload: WorkloadId, *, alive: bool | None = N
 
 def images_of(run: Path) -> frozenset[str]:
     """Names of the unpacked images that workloads below `run` are of, be they ended, until they are stopped."""
-    found = (read_json(path) for path in run.glob(f"*/{IMAGE}"))
-    return frozenset(image["key"] for image in found if image is not None)
+    keys = set()
+    for path in run.glob(f"*/{IMAGE}"):
+        # One that is just being written belongs to a start, which holds its image.
+        with contextlib.suppress(ValueError):
+            keys.add((read_json(path) or {}).get("key", ""))
+    return frozenset(keys)
 
 
 def _reason(run_dir: Path, code: int | None) -> Reason | None:

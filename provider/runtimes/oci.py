@@ -141,10 +141,13 @@ class ImageStore:
         Raises `Refused` `image.*` and `Unreachable` `image.unreachable`.
         """
         wanted = Wanted(reference=parse_reference(reference), login=login, report=report)
-        await self._sweep()
         try:
+            await self._sweep()
             with trio.fail_after(bounds.IMAGE_PULL_TIMEOUT_S):
                 image = await self._prepare(wanted)
+        except OSError as error:
+            message = f"no place on the disk for {wanted.reference}: {error.strerror}"
+            raise Refused("image.disk", message) from error
         except (Unreachable, trio.TooSlowError) as error:
             record = await trio.to_thread.run_sync(self._cache.find, str(wanted.reference))
             if record is None and isinstance(error, Unreachable):

@@ -73,7 +73,7 @@ class Unpacker:
             while reader.read(COPY_BYTES):
                 pass
         except BROKEN as error:
-            raise Refused("image.layer", f"layer {diff_id} is no tar archive: {error}") from None
+            raise Refused("image.layer", f"layer {diff_id} is no tar archive: {str(error)[:100]!r}") from None
         except OSError as error:
             code = "image.disk" if error.errno in DISK_ERRORS else "image.layer"
             raise Refused(code, f"layer {diff_id} cannot be unpacked: {error.strerror}") from None

@@ -192,19 +192,19 @@ class DockerRegistry:
         return (self.folder / "log").read_text()
 
 
-def need_docker_registry() -> str:
+def need(program: str) -> str:
     """Its path; else the test is skipped, and in CI it fails: a suite that skips quietly shows nothing."""
-    found = shutil.which("docker-registry")
+    found = shutil.which(program)
     if found is None:
         say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        say("there is no docker-registry on the PATH: Debian has it in a package of that name")
+        say(f"there is no {program} on the PATH: Debian has it in a package of that name")
     return found
 
 
 @contextlib.contextmanager
 def docker_registry(folder: Path, *, htpasswd: bool = False) -> Iterator[DockerRegistry]:
     """Serve from `folder` until the block ends; with `htpasswd` to `USER` only."""
-    program, host = need_docker_registry(), f"{HOST}:{free_port()}"
+    program, host = need("docker-registry"), f"{HOST}:{free_port()}"
     folder.mkdir(exist_ok=True)
     (folder / "htpasswd").write_text(HTPASSWD)
     access = f"auth: {{htpasswd: {{realm: here, path: {folder / 'htpasswd'}}}}}" if htpasswd else ""
@@ -262,6 +262,8 @@ class Answer:
     """What `Content-Length` says, where it is not the truth; -1 says nothing."""
     endless: bool = False
     """Send the body again and again."""
+    pause_s: float = 0.0
+    """Before the body."""
     drips_s: float = 0.0
     """Send the body again and again, with such pauses."""
     stalls: bool = False
@@ -279,6 +281,9 @@ class StrangeRegistry:
         self.host = f"{HOST}:{port}"
         self.asked: list[Asked] = []
         self.rules: list[Rule] = []
+        self.most_at_once = 0
+        """Bodies asked for at the same time, but for what stalls or never ends."""
+        self._at_once = 0
         self._paths: dict[str, tuple[str, bytes]] = {}
 
     def add(self, image: MadeImage, name: str = "team/app", tag: str = "1") -> str:
@@ -351,6 +356,10 @@ class StrangeRegistry:
         await stream.send_all("\r\n".join([*lines, "", ""]).encode())
         if asked.method == "HEAD":
             return
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await trio.sleep(answer.pause_s)
+        self._at_once -= 1
         await stream.send_all(answer.body)
         while answer.endless or answer.drips_s:
             await trio.sleep(answer.drips_s)

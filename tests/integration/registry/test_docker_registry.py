@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.support.registries import (
     login,
     make_image,
     make_index,
+    need,
     trusting,
 )
 
@@ -142,10 +142,8 @@ async def test_a_store_pulls_from_what_skopeo_pushed(
     tmp_path: Path, debian: DockerRegistry, store_of: StoreOf
 ) -> None:
     """Somebody else's client puts a whole layout there, ours takes it out."""
-    if shutil.which("skopeo") is None:
-        pytest.skip("there is no skopeo on the PATH")
+    copy = (need("skopeo"), "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false")
     built = build_demo_image(tmp_path / "layout")
-    copy = ("skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false")
     subprocess.run(
         [*copy, f"oci:{tmp_path / 'layout'}:{REFERENCE}", f"docker://{debian.host}/demo/hello:1"],
         check=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,36 @@ async def test_a_manifest_without_end_is_cut_at_its_limit(strange: StrangeRegist
         assert await refused(store_of(strange.host), f"{strange.host}/team/app:1") == "image.limit"
 
 
+@pytest.mark.parametrize(
+    "head", [Answer(), Answer(status=405), Answer(headers={"Docker-Content-Digest": "md5:1"})]
+)
+async def test_a_registry_that_says_nothing_by_head_is_asked_for_the_manifest(
+    strange: StrangeRegistry, store_of: StoreOf, head: Answer
+) -> None:
+    image = make_image()
+    reference = strange.add(image)
+    strange.rules.append(lambda asked: head if asked.method == "HEAD" else None)
+    assert (await store_of(strange.host).prepare(reference)).digest == image.digest
+
+
+@pytest.mark.parametrize("media_type", ["\u00fc/\ud800", "a\r\nAuthorization: b", "x" * 100_000])
+async def test_what_a_manifest_says_goes_into_no_header_and_no_message_as_it_is(
+    strange: StrangeRegistry, store_of: StoreOf, media_type: str
+) -> None:
+    image = make_image()
+    manifest_type, content = image.documents[image.digest]
+    manifest = json.loads(content)
+    for part in (manifest["config"], *manifest["layers"]):
+        part["mediaType"] = media_type
+    changed = json.dumps(manifest).encode()
+    documents = {digest_of(changed): (manifest_type, changed)}
+    reference = strange.add(replace(image, digest=digest_of(changed), documents=documents))
+    with pytest.raises(Refused, match=r"image\.unsupported") as refusal:
+        await store_of(strange.host).prepare(reference)
+    assert len(refusal.value.message.encode()) < 400
+    assert all("authorization" not in asked.headers for asked in strange.asked)
+
+
 async def test_documents_and_layers_that_claim_to_be_huge_are_not_even_asked_for(
     strange: StrangeRegistry, store_of: StoreOf
 ) -> None:
@@ -198,6 +229,21 @@ async def test_a_registry_that_is_busy_is_asked_again_after_a_pause(
     with trio.fail_after(20):
         await store_of(strange.host).prepare(reference)
     assert strange.count(image.layers[0]) == 3
+
+
+async def test_so_many_layers_and_so_many_images_are_fetched_at_once_and_no_more(
+    strange: StrangeRegistry, store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange.when("/blobs/", lambda asked: replace(strange.honest(asked), pause_s=0.05))
+    layered = make_image(*({f"f{number}": b"x"} for number in range(8)))
+    await store_of(strange.host).prepare(strange.add(layered))
+    assert strange.most_at_once == bounds.IMAGE_STREAMS
+    monkeypatch.setattr(bounds, "IMAGE_PULLS", 2)
+    store, strange.most_at_once = store_of(strange.host), 0
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(store.prepare, strange.add(make_image({f"g{number}": b"x"}), tag=f"g{number}"))
+    assert strange.most_at_once == 2
 
 
 async def test_a_registry_that_stays_busy_is_unreachable_and_asked_a_bounded_number_of_times(

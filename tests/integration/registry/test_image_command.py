@@ -77,6 +77,9 @@ def test_an_image_that_a_workload_is_of_is_not_removed(operator: Operator, debia
     run = operator.images.parent / "run" / "workload"
     run.mkdir()
     (run / "image.json").write_text(json.dumps({"key": Path(pulled["path"]).name}))
+    starting = operator.images.parent / "run" / "starting"
+    starting.mkdir()
+    (starting / "image.json").write_text("")  # not written yet
     result = operator.types("rm", pulled["digest"])
     assert result.exit_code == 1
     assert "[image.in_use]" in result.stderr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ trio.run(main)
 """
 
 
+@asynccontextmanager
+async def pulling(images: Path, strange: StrangeRegistry, reference: str) -> AsyncIterator[trio.Process]:
+    """A process that pulls, and says how many bytes it has; killed at the end of the block."""
+    command = [sys.executable, "-c", PULL, str(images), strange.host, reference]
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    try:
+        with trio.fail_after(60):
+            yield process
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            await process.stdout.aclose()
+
+
 def noise(seed: int, size: int) -> bytes:
     return b"".join(bytes.fromhex(digest_of(b"%d %d" % (seed, part))[7:]) for part in range(size // 32))
 
@@ -60,20 +77,20 @@ async def test_a_pull_that_was_killed_goes_on_where_it_was_in_the_next_process(
     reference, (layer,) = strange.add(image), image.layers
     content = image.blobs[layer]
     strange.when(layer, Answer(body=content[: MIB + 10], length=len(content), stalls=True), times=1)
-    command = [sys.executable, "-c", PULL, str(tmp_path / "images"), strange.host, reference]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
-    with trio.fail_after(30):
-        assert await process.stdout.receive_some() == f"{MIB}\n".encode()
     store = store_of(strange.host)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.prepare, reference)  # waits: the other process is at it
-        while strange.count("/manifests/", "HEAD") < 2:
-            await trio.sleep(0.01)
-        await trio.sleep(0.1)
-        assert strange.count(layer) == 1
-        process.kill()
-    await process.wait()
+    async with pulling(tmp_path / "images", strange, reference) as process:
+        assert process.stdout is not None
+        said = b""
+        while not said.endswith(b"\n"):
+            said += await process.stdout.receive_some()
+        assert said == f"{MIB}\n".encode()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.prepare, reference)  # waits: the other process is at it
+            while strange.count("/manifests/", "HEAD") < 2:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert strange.count(layer) == 1
+            process.kill()
     assert strange.asked[-1].headers["range"] == f"bytes={MIB}-"
     assert strange.count(layer) == 2
 
@@ -84,13 +101,9 @@ async def test_unpacking_that_was_killed_leaves_nothing_that_the_next_process_ke
     image = make_image({f"d{number % 50}/f{number}": b"x" for number in range(5_000)})
     reference, images = strange.add(image), tmp_path / "images"
     partial = images / f"{image.digest.removeprefix('sha256:')}.partial"
-    command = [sys.executable, "-c", PULL, str(images), strange.host, reference]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, cwd=ROOT)
-    with trio.fail_after(30):
+    async with pulling(images, strange, reference):
         while not (partial / "d0").exists():
             await trio.sleep(0.001)
-    process.kill()
-    await process.wait()
     assert partial.is_dir()
     other = strange.add(make_image(), tag="other")
     await store_of(strange.host).prepare(other)

@@ -281,9 +281,9 @@ async def test_a_token_server_on_this_machine_is_not_asked_unless_it_may_be(
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (Answer(body=b"{}"), "image.answer"),
-        (Answer(body=b'{"token": "a\\r\\nb"}'), "image.answer"),
-        (Answer(body=b"[" * 50_000), "image.answer"),
+        (Answer(body=b"{}"), "image.token"),
+        (Answer(body=b'{"token": "a\\r\\nb"}'), "image.token"),
+        (Answer(body=b"[" * 50_000), "image.token"),
         (Answer(body=b" " * 4_096, length=-1, endless=True), "image.limit"),
         (Answer(status=403), "image.credentials"),
         (Answer(body=b'{"access_token": "another"}'), "image.credentials"),

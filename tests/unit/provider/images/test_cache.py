@@ -103,6 +103,15 @@ def test_who_began_to_use_an_image_while_it_was_about_to_go_keeps_it(room: Room)
     assert room.names() == ["1"]
 
 
+def test_for_an_image_that_cannot_fit_nothing_is_removed_in_vain(tmp_path: Path) -> None:
+    room = Room(tmp_path, cap_bytes=30 * PAGE)
+    room.in_use.add(room.image(1).key)
+    room.image(2)
+    with pytest.raises(Refused, match=r"image\.room"):
+        room.cache.make_room(25 * PAGE)
+    assert room.names() == ["1", "2"]
+
+
 def test_room_that_was_promised_is_promised_to_nobody_else(tmp_path: Path) -> None:
     room = Room(tmp_path, cap_bytes=20 * PAGE)
     room.image(1)

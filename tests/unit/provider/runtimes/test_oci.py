@@ -116,6 +116,7 @@ async def test_a_blob_that_is_not_what_its_digest_says_is_refused(layout: Layout
 
 async def test_manifests_that_make_no_sense_are_refused(layout: Layout) -> None:
     layout.name("diffs:1", layout.image(diff_ids=[]))
+    layout.name("diff:1", layout.image(diff_ids=["\ud800"]))
     layout.name("layers:1", layout.image(layers="none"))
     layout.name("layer:1", layout.image(layers=[{"digest": "md5:1"}]))
     layout.name("many:1", layout.image(layers=[layout.put(b"", LAYER)] * 200))
@@ -123,7 +124,7 @@ async def test_manifests_that_make_no_sense_are_refused(layout: Layout) -> None:
     layout.name("dir:1", layout.image(config={"WorkingDir": 3}))
     layout.name("text:1", layout.put(b"no json", MANIFEST))
     layout.name("list:1", layout.put(b"[]", MANIFEST))
-    for name in ("diffs", "layers", "layer", "many", "config", "dir", "text", "list"):
+    for name in ("diffs", "diff", "layers", "layer", "many", "config", "dir", "text", "list"):
         with pytest.raises(Refused, match=r"image\.manifest"):
             await layout.store.prepare(f"{name}:1")
     layout.name("type:1", layout.put(b"{}", "text/plain"))
@@ -145,6 +146,13 @@ async def test_preparing_an_image_many_times_at_once_unpacks_it_once(layout: Lay
         for _ in range(8):
             nursery.start_soon(prepare)
     assert len(roots) == 1
+
+
+async def test_a_disk_that_takes_nothing_refuses_the_image_and_stops_nothing_else(layout: Layout) -> None:
+    layout.name("app:1", layout.image())
+    (layout.top / "images").write_text("no folder")
+    with pytest.raises(Refused, match=r"image\.disk"):
+        await layout.store.prepare("app:1")
 
 
 async def test_what_a_killed_unpacking_left_behind_is_replaced(layout: Layout) -> None:
