@@ -20,7 +20,6 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import bubblewrap, probe
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import State
 
 NOBODY = 65_534
@@ -49,13 +48,13 @@ trio.run(main)
 
 @pytest.mark.parametrize("name", ["bubblewrap", "crun"])
 async def test_a_backend_starts_dials_executes_and_stops(embedded: Bench, name: str) -> None:
-    runtime = EmbeddedRuntime(embedded.home, [LayoutSource(embedded.layout)], backend=found(name))
+    embedded.backend = found(name)
+    runtime = embedded.runtime = embedded.again()
     try:
         capability = await runtime.probe()
     except Refused as refused:
         pytest.skip(str(refused))
     assert capability.backend == name
-    embedded.runtime = runtime
     workload = await runtime.start(embedded.spec())
     assert "pid_isolated: True" in await embedded.get(workload.id)
     code = "import ctypes; raise SystemExit(-ctypes.CDLL(None).unshare(0x10000000))"
