@@ -56,6 +56,7 @@ async def test_a_backend_starts_dials_executes_and_stops(embedded: Bench, name: 
         pytest.skip(str(refused))
     assert capability.backend == name
     embedded.runtime = runtime
+    embedded.made.append(runtime)
     workload = await runtime.start(embedded.spec())
     assert "pid_isolated: True" in await embedded.get(workload.id)
     code = "import ctypes; raise SystemExit(-ctypes.CDLL(None).unshare(0x10000000))"
