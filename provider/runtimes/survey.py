@@ -113,15 +113,25 @@ def take(mib):
             print(len(kept), flush=True)
     except MemoryError:
         pass
-    return len(kept)
+    return kept
 mib, processes = int(sys.argv[1]), int(sys.argv[2])
 if processes == 1:
-    sys.exit(take(mib) < mib)
+    sys.exit(len(take(mib)) < mib)
+told, telling = os.pipe()
+waiting, going = os.pipe()
 for _ in range(processes):
     if os.fork() == 0:
-        print('got', take(mib), flush=True)
+        os.close(going)
+        kept = take(mib)
+        os.write(telling, bytes([len(kept)]))
+        os.close(telling)
+        os.read(waiting, 1)  # keep it until all have told
         os._exit(0)
-print('together', sum(os.waitstatus_to_exitcode(os.wait()[1]) == 0 for _ in range(processes)))
+os.close(telling)
+together = 0
+while one := os.read(told, 1):
+    together += one[0]
+print('together', together)
 """
 BUSY = """
 import time
@@ -193,7 +203,7 @@ async def _memory(runtime: Runtime, image: str) -> Check:
         return Check(name="memory", verdict=Verdict.HOLDS, seen=seen)
     part, processes = MEMORY_MIB // 2, 4
     _, lines = await _run(runtime, image, GREEDY, str(part), str(processes))
-    together = part * int(lines[-1].split()[1]) if lines and lines[-1].startswith("together") else 0
+    together = int(lines[-1].split()[1]) if lines and lines[-1].startswith("together") else 0
     seen = f"no hard limits: a process is refused more than {got} MiB of {MEMORY_MIB}, {processes} got {together}"
     return Check(name="memory", verdict=Verdict.SOFT, seen=seen)
 

@@ -214,7 +214,8 @@ def podman_socket() -> Iterator[Path]:
         log.close()
         shutil.rmtree(top, ignore_errors=True)
         for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # another podman uses it, too
+                (parent / "conmon").rmdir()
                 parent.rmdir()
 
 

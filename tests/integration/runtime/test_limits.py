@@ -19,6 +19,7 @@ def take(mib):
     while len(kept) < mib:
         kept.append(b'x' * (1 << 20))
         print(len(kept), flush=True)
+    return kept
 """
 
 
@@ -59,7 +60,7 @@ async def test_several_processes_share_the_memory_of_the_order(hard: Bench) -> N
         + """
 for number in range(3):
     if not os.fork():
-        take(40)
+        kept = take(40)
         signal.pause()
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
