@@ -119,7 +119,7 @@ signal.signal(signal.SIGWINCH, size)
 print(os.ttyname(0), [os.isatty(fd) for fd in (0, 1, 2)], os.environ['TERM'])
 try:
     size()
-    time.sleep(600)
+    while True: time.sleep(0.1)  # a signal on the way into a sleep is heard after it
 except KeyboardInterrupt: print('interrupted', file=sys.stderr)
 raise SystemExit(3)
 """
@@ -149,7 +149,7 @@ async def test_end_of_input_is_typed_into_a_terminal(bench: Bench, workload: Wor
 async def test_a_signal_reaches_the_command_and_shows_in_its_code(
     bench: Bench, workload: Workload, number: int, code: int
 ) -> None:
-    waits = "import time, sys\ntry: print('ready'); time.sleep(600)\nexcept KeyboardInterrupt: sys.exit(5)"
+    waits = "import time, sys\ntry:\n print('ready')\n while True: time.sleep(0.1)\nexcept KeyboardInterrupt: sys.exit(5)"
     async with bench.runtime.execute(workload.id, python(waits)) as execution:
         await seen(execution, b"ready")
         await execution.signal(number)
