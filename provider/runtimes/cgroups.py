@@ -182,8 +182,12 @@ def _folder(hierarchy: tuple[str, Path] | None, group: str | None) -> Path | Non
 
 
 def of(pid: int) -> tuple[str, ...]:
-    """The groups of `pid` in the hierarchies that limit something, as this process sees them."""
-    hierarchies, groups = _hierarchies(Path("/proc/self/mountinfo")), _own(Path(f"/proc/{pid}/cgroup"))
+    """The groups of `pid`, in hierarchies that limit something, as this process sees them; none if it is gone."""
+    try:
+        groups = _own(Path(f"/proc/{pid}/cgroup"))
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    hierarchies = _hierarchies(Path("/proc/self/mountinfo"))
     wanted = ("",) if "memory" not in hierarchies else CONTROLLERS
     folders = [_folder(hierarchies.get(one), groups.get(one)) for one in wanted]
     return tuple(str(folder) for folder in folders if folder is not None)
