@@ -99,7 +99,7 @@ async def test_providers_decline_with_the_numbers_that_failed_and_nothing_is_spe
     async with network(tmp_path, validators=1, providers=2) as _, Tenant.connect(tmp_path) as tenant:
         await tenant.wallet.ask_faucet()
         account = await tenant.wallet.account()
-        too_big = HELLO.replace(b"units: 0.1", b"units: 300")
+        too_big = HELLO.replace(b"units: 0.5", b"units: 300")
         with pytest.raises(Refused) as refusal:
             await tenant.plan(too_big)
         assert refusal.value.code == "bids.none"

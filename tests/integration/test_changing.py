@@ -26,7 +26,7 @@ from fondaco.protocol.scalars import BlindingSalt, GroupIndex, Hash, MicroCredit
 
 SALT = BlindingSalt(bytes(32))
 LOUDER = HELLO.replace(b"PORT=8080", b"PORT=8081")
-LARGER = HELLO.replace(b"units: 0.1", b"units: 0.2")
+LARGER = HELLO.replace(b"units: 0.5", b"units: 0.75")
 ELSEWHERE = HELLO.replace(b"anywhere:", b"somewhere:")
 
 

@@ -13,7 +13,7 @@ from tests.support.small_networks import Asked, network
 from fondaco.node.gossip import Topic
 from fondaco.node.metrics.exposition import exposition, registry_of
 from fondaco.node.metrics.machine import PARTS, Disk, measure
-from fondaco.node.reference_metrics import documented
+from fondaco.node.reference.metrics import documented
 from fondaco.protocol import limits
 from fondaco.protocol.errors import PeerFault
 from fondaco.protocol.gossip import wire

@@ -149,7 +149,13 @@ async def test_end_of_input_is_typed_into_a_terminal(bench: Bench, workload: Wor
 async def test_a_signal_reaches_the_command_and_shows_in_its_code(
     bench: Bench, workload: Workload, number: int, code: int
 ) -> None:
-    waits = "import time, sys\ntry:\n print('ready')\n while True: time.sleep(0.1)\nexcept KeyboardInterrupt: sys.exit(5)"
+    waits = """
+import time, sys
+try:
+    print('ready')
+    while True: time.sleep(0.1)
+except KeyboardInterrupt: sys.exit(5)
+"""
     async with bench.runtime.execute(workload.id, python(waits)) as execution:
         await seen(execution, b"ready")
         await execution.signal(number)

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.children import ROOT
 
-from fondaco.node import bench, demo, reference_commands, testnet
+from fondaco.node import bench, demo, testnet
 from fondaco.node.cli import COMMANDS, cli
 from fondaco.node.cli.output import credits, default_home
-from fondaco.node.reference_commands import commands
+from fondaco.node.reference.commands import commands
 
 HELLO = str(demo.HELLO)
 EVERY = dict(commands())
@@ -51,23 +51,9 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
     assert result.output.startswith(f"Usage: cli {' '.join(name.split()[1:])}")
 
 
-def test_the_committed_page_of_commands_is_current() -> None:
-    page = (ROOT / reference_commands.COMMANDS).read_text(encoding="utf-8")
-    assert page == reference_commands.commands_page(), f"run: {reference_commands.COMMAND}"
-
-
 @pytest.mark.parametrize("name", EVERY)
 def test_every_command_is_on_the_page(name: str) -> None:
-    assert f"\n## {name}\n" in (ROOT / reference_commands.COMMANDS).read_text(encoding="utf-8")
-
-
-def test_the_page_is_written_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert reference_commands.main(["--check"]) == 1
-    assert reference_commands.main([]) == 0
-    assert reference_commands.main(["--check"]) == 0
-    reference_commands.COMMANDS.write_text("old", encoding="utf-8")
-    assert reference_commands.main(["--check"]) == 1
+    assert f"\n## {name}\n" in (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
 
 
 def test_help_lists_all_commands_and_the_version_is_told() -> None:

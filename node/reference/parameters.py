@@ -1,19 +1,12 @@
-"""docs/reference/parameters.md, generated from the parameters themselves, so that it cannot fall behind them.
-
-python -m fondaco.node.reference            writes the page
-python -m fondaco.node.reference --check    says whether the file is current
-"""
+"""docs/reference/parameters.md, generated from the parameters themselves, so that it cannot fall behind them."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from fondaco.consensus.ledger.params import Params
-from fondaco.node.reference_pages import write_or_check
+from fondaco.node.reference import COMMAND
 
-PARAMETERS = Path("docs/reference/parameters.md")
-COMMAND = "python -m fondaco.node.reference"
 _INTRODUCTION = """\
 # Chain parameters
 
@@ -39,12 +32,3 @@ def _row(field: dataclasses.Field[int]) -> str:
     bounds = f"{facts['low']:,} .. {facts['high']:,}"
     cells = (f"`{field.name}`", f"{field.default:,}", facts["unit"], bounds, "genesis, votes", facts["meaning"])
     return f"| {' | '.join(cells)} |\n"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or with `--check` compare; 1 if out of date."""
-    return write_or_check(COMMAND, {PARAMETERS: parameters_page()}, arguments)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

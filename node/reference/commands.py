@@ -1,21 +1,14 @@
-"""docs/reference/commands.md, generated from the commands themselves, so that it cannot fall behind them.
-
-python -m fondaco.node.reference_commands            writes the page
-python -m fondaco.node.reference_commands --check    says whether the file is current
-"""
+"""docs/reference/commands.md, generated from the commands themselves, so that it cannot fall behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from fondaco.node.cli import cli
-from fondaco.node.reference_pages import write_or_check
+from fondaco.node.reference import COMMAND
 
-COMMANDS = Path("docs", "reference", "commands.md")
-COMMAND = "python -m fondaco.node.reference_commands"
 INTRODUCTION = f"""# Commands
 
 Written by `{COMMAND}`; every command shows the same with `--help`.
@@ -65,12 +58,3 @@ def _paragraphs(text: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or with `--check` compare; 1 if out of date."""
-    return write_or_check(COMMAND, {COMMANDS: commands_page()}, arguments)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

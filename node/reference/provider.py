@@ -1,8 +1,4 @@
-"""The reference page of a provider's configuration, made of the fields it is read into.
-
-python -m fondaco.node.reference_provider            writes docs/reference/provider.md
-python -m fondaco.node.reference_provider --check    says whether the file is current
-"""
+"""The reference page of a provider's configuration, made of the fields it is read into."""
 
 from __future__ import annotations
 
@@ -10,14 +6,11 @@ import ast
 import dataclasses
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from fondaco.node.provider_config import MachineConfig, ProviderConfig
-from fondaco.node.reference_pages import write_or_check
+from fondaco.node.reference import COMMAND
 
-PAGE = Path("docs/reference/provider.md")
-COMMAND = "python -m fondaco.node.reference_provider"
 _INTRODUCTION = f"""\
 # A provider's configuration
 
@@ -29,7 +22,7 @@ This page is generated from `node/provider_config.py` by `{COMMAND}`; change it 
 """
 
 
-def page() -> str:
+def provider_page() -> str:
     """The whole page, in Markdown."""
     lines = [_INTRODUCTION, *_table(ProviderConfig), "", "## `[[provider.machines]]`", "", *_table(MachineConfig)]
     return "\n".join(lines) + "\n"
@@ -82,12 +75,3 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"`{value}`" if value else ""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or with `--check` compare; 1 if out of date."""
-    return write_or_check(COMMAND, {PAGE: page()}, arguments)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
 from tests.support.children import ROOT
 
-from fondaco.node import reference_metrics
 from fondaco.node.metrics.exposition import METRICS
 from fondaco.node.metrics.model import CODES, counter, gauge
-from fondaco.node.reference_metrics import documented
-
-
-def test_the_committed_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert reference_metrics.main(["--check"]) == 0, f"run: {reference_metrics.COMMAND}"
-
-
-def test_the_page_is_written_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert reference_metrics.main(["--check"]) == 1
-    assert reference_metrics.main([]) == 0
-    assert reference_metrics.main(["--check"]) == 0
+from fondaco.node.reference import metrics
+from fondaco.node.reference.metrics import documented
 
 
 def test_every_metric_is_named_once_says_what_it_is_and_is_on_the_page() -> None:
-    page = reference_metrics.metrics_page()
+    page = metrics.metrics_page()
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     for metric in METRICS:
         assert f"| `{metric.name}` | {metric.kind} |" in page

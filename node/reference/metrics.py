@@ -1,20 +1,13 @@
-"""docs/reference/metrics.md, generated from the metrics themselves, so that it cannot fall behind them.
-
-python -m fondaco.node.reference_metrics            writes the page
-python -m fondaco.node.reference_metrics --check    says whether the file is current
-"""
+"""docs/reference/metrics.md, generated from the metrics themselves, so that it cannot fall behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from fondaco.node.metrics.exposition import AREAS, process_collector
 from fondaco.node.metrics.model import Metric
-from fondaco.node.reference_pages import write_or_check
+from fondaco.node.reference import COMMAND
 
-METRICS_PAGE = Path("docs", "reference", "metrics.md")
-COMMAND = "python -m fondaco.node.reference_metrics"
 INTRODUCTION = f"""# Metrics
 
 Written by `{COMMAND}`. A node whose `node.toml` says `api = "127.0.0.1:PORT"`
@@ -58,12 +51,3 @@ def documented() -> dict[str, str]:
 
 def _family_name(metric: Metric) -> str:
     return metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or with `--check` compare; 1 if out of date."""
-    return write_or_check(COMMAND, {METRICS_PAGE: metrics_page()}, arguments)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

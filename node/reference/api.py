@@ -1,22 +1,15 @@
-"""docs/reference/api.md and docs/reference/market.md, generated from the routes and the tables themselves.
-
-python -m fondaco.node.reference_api            writes the pages
-python -m fondaco.node.reference_api --check    says whether the files are current
-"""
+"""docs/reference/api.md and docs/reference/market.md, generated from the routes and the tables themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from fondaco.node.market.queries import QUERIES
 from fondaco.node.market.schema import TABLES
-from fondaco.node.reference_pages import write_or_check
+from fondaco.node.reference import COMMAND
 
-COMMAND = "python -m fondaco.node.reference_api"
-API, MARKET = Path("docs", "reference", "api.md"), Path("docs", "reference", "market.md")
 ABOUT_API = f"""# The API
 
 Written by `{COMMAND}`. A node whose `node.toml` says `api = "127.0.0.1:PORT"`
@@ -88,12 +81,3 @@ def market_page() -> str:
     lines += ["| name | what it tells |", "|---|---|"]
     lines += [f"| `{name}` | {query.meaning} |" for name, query in QUERIES.items()]
     return "\n".join([*lines, ""])
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the pages, or with `--check` compare; 1 if out of date."""
-    return write_or_check(COMMAND, {API: api_page(), MARKET: market_page()}, arguments)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
