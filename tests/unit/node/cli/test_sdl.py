@@ -136,7 +136,7 @@ def test_a_file_is_explained_with_its_highest_price() -> None:
     assert result.exit_code == 0
     assert "group anywhere: at most 0.06 credits/h" in result.output
     assert "1 x web, image fondaco/hello:demo" in result.output
-    assert "1 x 0.1 CPU, 128 MiB memory, 0 GPU, disk 64 MiB" in result.output
+    assert "1 x 0.5 CPU, 128 MiB memory, 0 GPU, disk 64 MiB" in result.output
     assert "in all at most 0.06 credits a hour, 1.44 credits a day, 43.8 credits a month" in result.output
 
 
