@@ -129,6 +129,10 @@ class PodmanRuntime(EmbeddedRuntime):
             with trio.CancelScope(shield=True):
                 await self._libpod.remove(spec.id)
                 await trio.to_thread.run_sync(lifecycle.remove, launch.run_dir)
+                for path in launch.log_dir.glob(
+                    "log*"
+                ):  # the init's words on what did not start: they are told below
+                    path.unlink()
             if isinstance(error, Refused):
                 raise Refused("runtime.start", f"{spec.id}: {error.message}", hint=error.hint) from None
             raise
