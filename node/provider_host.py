@@ -17,7 +17,7 @@ from fondaco.node.keys.sealing import random_salt
 from fondaco.node.market.service import DATABASE
 from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.node.registration import RegistrationMark
-from fondaco.node.registry_settings import open_runtime
+from fondaco.node.runtime_settings import open_runtime
 from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable

@@ -28,13 +28,12 @@ from fondaco.provider.duplex import Duplex
 from fondaco.provider.executing import Places, carry, tell_exit
 from fondaco.provider.leases import LeaseWork, Phase
 from fondaco.provider.ports import Stream
-from fondaco.provider.runtimes.port import Command, LogLine, WorkloadId, parse_workload_id, workload_id
+from fondaco.provider.runtimes.port import KILLED, Command, LogLine, WorkloadId, parse_workload_id, workload_id
 from fondaco.provider.together import closing, run_all
 from fondaco.provider.usage import USAGE_EVERY_S, Traffic, usages
 
 log = logging.getLogger("fondaco.provider")
 CHUNK_BYTES = 64 * limits.KIB
-KILLED = 137
 LINGER_S = 5.0
 """How long the tenant has to say that it is done as well."""
 Handler = Callable[[LeaseId, Any, Duplex], Awaitable[None]]

@@ -106,19 +106,23 @@ class LeaseEvents:
         self._in_file = count
 
     def _load(self) -> None:
+        """What can be read; the file is put in order, or nothing that is added to it would be read again."""
         if not self._path.exists():
             return
-        whole = b""
+        whole = data = b""
         try:
             data = self._path.read_bytes()
             for payload in FrameReader(limit=limits.LEASE_EVENT_BYTES).feed(data):
                 self._events.append(codec.decode(payload, LeaseEvent))
                 whole += frame(payload)
                 self._in_file += 1
-            if whole != data:
-                self._replace(whole, self._in_file)
         except (Malformed, PeerFault, OSError) as error:
             log.error("the events in %s cannot all be read: %s", self._path.name, error)
+        if whole != data:
+            try:
+                self._replace(whole, self._in_file)
+            except OSError as error:
+                log.error("the events in %s cannot be put in order: %s", self._path.name, error)
 
 
 class EventStore:

@@ -17,7 +17,7 @@ from fondaco.protocol.channel_calls import Happening
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.provider.lease_events import LeaseEvents
-from fondaco.provider.runtimes.port import Runtime, State, Workload, WorkloadId, WorkloadSpec
+from fondaco.provider.runtimes.port import KILLED, Runtime, State, Workload, WorkloadId, WorkloadSpec
 from fondaco.provider.together import run_all
 from fondaco.provider.workloads import probe_port
 
@@ -25,7 +25,6 @@ log = logging.getLogger("fondaco.provider")
 SETTLE_S = 0.3
 """What exposes nothing must still run after this."""
 BACK_OFF_S = (0.01, 0.5)
-KILLED = 137
 RESTART_S = (1.0, 60.0)
 STEADY_S = 60.0
 """Having run for so long, a workload is given a fresh start at its next end."""

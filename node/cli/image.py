@@ -42,7 +42,7 @@ def pull(reference: str, home: Path, as_json: bool) -> None:
 async def _pull(reference: str, home: Path, as_json: bool) -> None:
     from contextlib import aclosing
 
-    from fondaco.node.registry_settings import open_runtime
+    from fondaco.node.runtime_settings import open_runtime
 
     settings = _settings(home)
     assert settings.provider is not None, "checked there"
@@ -166,7 +166,7 @@ def _cache(home: Path) -> ImageCache:
 
 
 def _runtime_home(settings: NodeConfig) -> Path:
-    from fondaco.node.registry_settings import RUNTIME
+    from fondaco.node.runtime_settings import RUNTIME
 
     return settings.provider_home / RUNTIME
 

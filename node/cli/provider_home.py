@@ -64,7 +64,7 @@ def run(context: click.Context, home: Path, stop_with_stdin: bool, verbose: bool
     As `fondaco node run`, once its configuration is found good for a provider.
     """
     from fondaco.node import bid_trial, config
-    from fondaco.node.registry_settings import registries_of
+    from fondaco.node.runtime_settings import registries_of
 
     settings = config.load(home)
     bid_trial.settings(settings)

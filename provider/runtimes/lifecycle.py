@@ -25,7 +25,7 @@ from fondaco.provider.runtimes import cgroups, logs, processes
 from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
-from fondaco.provider.runtimes.port import Reason, State, VolumeKind, Workload, WorkloadId
+from fondaco.provider.runtimes.port import KILLED, Reason, State, VolumeKind, Workload, WorkloadId
 from fondaco.provider.runtimes.processes import Process
 from fondaco.provider.runtimes.shim import boot_id
 from fondaco.provider.runtimes.unpack import remove_tree
@@ -35,7 +35,6 @@ IMAGE = "image.json"
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
 SETTLE_SECONDS = 0.01
-KILLED = 137
 
 
 async def launch_workload(launch: Launch, backend: Backend, groups: Cgroups | None) -> Workload:
@@ -95,10 +94,14 @@ def describe(launch: Launch) -> None:
     enterable(launch, launch.cgroups)
     _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
     _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
-    ceilings = [[str(folder), size] for folder, size in launch.ceilings]
-    _write(launch.run_dir / "ceilings.json", {"ceilings": ceilings})
+    limit_disk(launch.run_dir, launch.ceilings)
     persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
     _write(launch.run_dir / "volumes.json", {"persistent": persistent})
+
+
+def limit_disk(run_dir: Path, most: Sequence[tuple[Path, int]]) -> None:
+    """Write down how many bytes may lie below each folder."""
+    write_json(run_dir / "ceilings.json", {"ceilings": [[str(folder), size] for folder, size in most]})
 
 
 def enterable(launch: Launch, groups: Sequence[str]) -> None:

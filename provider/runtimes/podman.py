@@ -26,8 +26,9 @@ from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.libpod import Libpod, default_socket
 from fondaco.provider.runtimes.logs import moment
 from fondaco.provider.runtimes.oci import ImageSource
-from fondaco.provider.runtimes.podman_container import specification, upper_of
+from fondaco.provider.runtimes.podman_container import LOG_NAME, specification, upper_of
 from fondaco.provider.runtimes.port import (
+    KILLED,
     Capability,
     Image,
     Reason,
@@ -69,7 +70,7 @@ class PodmanRuntime(EmbeddedRuntime):
         top = self._home / f"probe-{secrets.token_hex(4)}"
         try:
             image = await trio.to_thread.run_sync(probe.image_of, top / "image", self._uid)
-            killed = (await self._outcome(image, "eat", "more")).exit_code == lifecycle.KILLED
+            killed = (await self._outcome(image, "eat", "more")).exit_code == KILLED
             refused = (await self._outcome(image, "ask")).exit_code == probe.EPERM
             waiting = await self._run(_trial(()), image, init=False)
             try:
@@ -129,9 +130,8 @@ class PodmanRuntime(EmbeddedRuntime):
             with trio.CancelScope(shield=True):
                 await self._libpod.remove(spec.id)
                 await trio.to_thread.run_sync(lifecycle.remove, launch.run_dir)
-                for path in launch.log_dir.glob(
-                    "log*"
-                ):  # the init's words on what did not start: they are told below
+                # All that is in it are the init's words on what did not start, which the error has.
+                for path in launch.log_dir.glob(f"{LOG_NAME}*"):
                     path.unlink()
             if isinstance(error, Refused):
                 raise Refused("runtime.start", f"{spec.id}: {error.message}", hint=error.hint) from None
@@ -148,15 +148,8 @@ class PodmanRuntime(EmbeddedRuntime):
             lifecycle.enterable(launch, cgroups.of(pid))
             upper = upper_of(pid)
             if upper is not None and launch.spec.ephemeral_bytes:
-                lifecycle.write_json(
-                    launch.run_dir / "ceilings.json",
-                    {
-                        "ceilings": [
-                            [str(upper if folder == launch.scratch else folder), size]
-                            for folder, size in launch.ceilings
-                        ]
-                    },
-                )
+                there = [(upper if folder == launch.scratch else folder, size) for folder, size in launch.ceilings]
+                lifecycle.limit_disk(launch.run_dir, there)
         lifecycle.write_json(
             launch.run_dir / "state.json",
             {
@@ -202,7 +195,7 @@ class PodmanRuntime(EmbeddedRuntime):
         if state.get("Status") not in ("exited", "stopped"):
             return
         run_dir, code = self._run_dir(workload), int(state.get("ExitCode", 0))
-        out_of_memory = code == lifecycle.KILLED and (ran_out or bool(state.get("OOMKilled")))
+        out_of_memory = code == KILLED and (ran_out or bool(state.get("OOMKilled")))
         if out_of_memory and lifecycle.read_json(run_dir / "reason.json") is None:
             lifecycle.write_json(run_dir / "reason.json", {"reason": Reason.MEMORY})
         lifecycle.write_json(run_dir / "exit.json", {"code": code})

@@ -103,6 +103,12 @@ class WorkloadSpec:
         return workload_id(self.lease, self.service, self.replica)
 
 
+KILLED = 137
+"""The exit code of what SIGKILL ended: for its memory, mostly."""
+NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts")
+"""Of a workload's own, as /proc names them."""
+
+
 class State(enum.StrEnum):
     STARTING = "starting"
     RUNNING = "running"

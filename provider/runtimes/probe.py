@@ -24,6 +24,7 @@ from fondaco.provider.runtimes import bounds, bubblewrap, crun, lifecycle, secco
 from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.launch import Backend, Launch
 from fondaco.provider.runtimes.port import (
+    NAMESPACES,
     Capability,
     Image,
     ImageConfig,
@@ -34,7 +35,6 @@ from fondaco.provider.runtimes.port import (
 )
 from fondaco.provider.runtimes.unpack import MOUNT_POINTS, remove_tree
 
-NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts")
 HINT = (
     "install crun (`apt install crun`): its AppArmor profile allows user namespaces, which Ubuntu 24.04 and later "
     "forbid to a bubblewrap from PyPI; elsewhere check `sysctl user.max_user_namespaces`, and in a container "

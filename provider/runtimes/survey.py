@@ -17,14 +17,13 @@ import trio
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
-from fondaco.provider.runtimes.port import Capability, Runtime, WorkloadSpec
+from fondaco.provider.runtimes.port import KILLED, NAMESPACES, Capability, Runtime, WorkloadSpec
 from fondaco.provider.together import run_all
 
 PATIENCE_S = 30.0
 MEMORY_MIB = 64
 CPU_MILLI, WHOLE_CPU = 100, 1_000
 PIDS = 20
-KILLED = 137
 BURN_MS = 1_000
 PRIVATE = (
     *("10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.168.0.1"),
@@ -32,7 +31,6 @@ PRIVATE = (
 )
 """One of each kind that is not the internet's: RFC 1918, 6598, 3927 (where clouds keep their secrets), 4193."""
 PORTS = (53, 80)
-NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts")
 
 
 class Verdict(enum.StrEnum):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.test_main_job import HELLO, answer, emptied
+from tests.support.made_images import image_in
 from tests.support.networks import network
-from tests.support.registries import PASSWORD, USER, docker_registry, image_in
+from tests.support.registries import PASSWORD, USER, docker_registry
 
 from fondaco.node import image, testnet
 from fondaco.node.tenant.client import Tenant

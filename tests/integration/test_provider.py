@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.support.made_images import image_in
 from tests.support.providers import (
     FakeChain,
     FakeMarket,
@@ -22,7 +23,7 @@ from tests.support.providers import (
     resources,
     web,
 )
-from tests.support.registries import PASSWORD, USER, docker_registry, image_in, trusting
+from tests.support.registries import PASSWORD, USER, docker_registry, trusting
 
 from fondaco.node.demo import HELLO
 from fondaco.node.image import REFERENCE, build_demo_image

@@ -6,13 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.registries import (
-    DockerRegistry,
-    StrangeRegistry,
-    docker_registry,
-    strange_registry,
-    trusting,
-)
+from tests.support.registries import DockerRegistry, StrangeRegistry, docker_registry, strange_registry, trusting
 
 from fondaco.provider.images.blobs import BlobStore
 from fondaco.provider.images.cache import ImageCache

@@ -9,17 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 from tests.integration.registry.conftest import StoreOf
-from tests.support.registries import (
-    HERE,
-    PASSWORD,
-    DockerRegistry,
-    docker_registry,
-    login,
-    make_image,
-    make_index,
-    need,
-    trusting,
-)
+from tests.support.made_images import HERE, make_image, make_index
+from tests.support.registries import PASSWORD, DockerRegistry, docker_registry, login, need, trusting
 
 from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.protocol.errors import Refused, Unreachable

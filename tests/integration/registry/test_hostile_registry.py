@@ -12,7 +12,8 @@ import pytest
 import trio
 import trio.testing
 from tests.integration.registry.conftest import StoreOf
-from tests.support.registries import Answer, MadeImage, StrangeRegistry, digest_of, login, make_image
+from tests.support.made_images import MadeImage, digest_of, make_image
+from tests.support.registries import Answer, StrangeRegistry, login
 
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import MIB

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.registries import DockerRegistry, make_image
+from tests.support.made_images import make_image
+from tests.support.registries import DockerRegistry
 
 from fondaco.node.cli import cli
 from fondaco.provider.runtimes.embedded import open_cache

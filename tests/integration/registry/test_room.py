@@ -12,7 +12,8 @@ import pytest
 import trio
 from tests.integration.registry.conftest import StoreOf
 from tests.support.children import ROOT
-from tests.support.registries import Answer, StrangeRegistry, digest_of, make_image
+from tests.support.made_images import digest_of, make_image
+from tests.support.registries import Answer, StrangeRegistry
 
 from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.protocol.errors import Refused

@@ -10,6 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from tests.integration.registry.conftest import StoreOf
+from tests.support.made_images import make_image
 from tests.support.registries import (
     PASSWORD,
     USER,
@@ -19,7 +20,6 @@ from tests.support.registries import (
     StrangeRegistry,
     certificate_for,
     login,
-    make_image,
     named,
     strange_registry,
     trusting,

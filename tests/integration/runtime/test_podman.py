@@ -10,7 +10,7 @@ from tests.integration.runtime.conftest import Bench
 
 from fondaco.node.image import BuiltImage
 from fondaco.node.provider_config import ProviderConfig
-from fondaco.node.registry_settings import open_runtime
+from fondaco.node.runtime_settings import open_runtime
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import lifecycle
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime

@@ -72,6 +72,7 @@ def test_a_file_that_is_none_of_ours_costs_its_events_only(tmp_path: Path) -> No
     assert details(events) == []
     events.add(Happening.PAUSED, "one")
     assert store(tmp_path).kept() == [LEASE]
+    assert details(store(tmp_path).of(LEASE)) == ["one"], "what is added to it is read again"
 
 
 def test_a_disk_that_takes_nothing_stops_nobody(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from fondaco.node.cli import cli
 from fondaco.node.provider_config import ProviderConfig
-from fondaco.node.registry_settings import read_logins, registries_of
+from fondaco.node.runtime_settings import read_logins, registries_of
 from fondaco.protocol.errors import Refused
 
 LOGINS = """

@@ -1,4 +1,4 @@
-"""From a provider's configuration to the registries it takes images from."""
+"""From a provider's configuration to its runtime, and the registries it takes images from."""
 
 from __future__ import annotations
 
