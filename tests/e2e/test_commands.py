@@ -251,22 +251,15 @@ def test_a_command_without_a_terminal_is_part_of_a_pipeline(shell: Shell, lease:
     assert piped(shell, "exec", "web", "-e", "nonsense", "--", "python3").returncode == 2
 
 
+def executing(shell: Shell, lease: str, code: str) -> subprocess.Popen[str]:
+    """A client of its own that runs `code` in the workload."""
+    command = [sys.executable, "-m", "fondaco", "exec", "--home", shell.home, lease, "--", "python3", "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
 def test_a_command_ends_when_nobody_reads_its_output_any_more(shell: Shell, lease: str) -> None:
     endless = "while True: print('more')"
-    command = [
-        sys.executable,
-        "-m",
-        "fondaco",
-        "exec",
-        "--home",
-        shell.home,
-        lease,
-        "--",
-        "python3",
-        "-c",
-        endless,
-    ]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+    with executing(shell, lease, endless) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "more\n"
         child.stdout.close()
@@ -280,20 +273,7 @@ signal.signal(signal.SIGINT, lambda *_: print('not yet', flush=True))
 print('ready', flush=True)
 while True: time.sleep(0.1)
 """
-    command = [
-        sys.executable,
-        "-m",
-        "fondaco",
-        "exec",
-        "--home",
-        shell.home,
-        lease,
-        "--",
-        "python3",
-        "-c",
-        stubborn,
-    ]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+    with executing(shell, lease, stubborn) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGINT)
