@@ -206,7 +206,7 @@ time.sleep(600)
     workload = await bench.runtime.start(bench.spec(code))
     await bench.line(workload, "ready")
     alone = await bench.runtime.stats(workload.id)
-    assert alone.cpu_ms >= 300
+    assert alone.cpu_ms >= 270, "less what is lost to whole ticks, of the user and of the system"
     hold = "x = b'x' * (50 << 20); print('held', flush=True); import time; time.sleep(600)"
     async with bench.runtime.execute(workload.id, Command(argv=(b"python3", b"-c", hold.encode()))) as execution:
         assert await execution.receive(Channel.OUT) == b"held\n"
