@@ -110,6 +110,12 @@ def _provider() -> Result:
     return measure()
 
 
+def _channel() -> Result:
+    from fondaco.node.bench.channel import measure
+
+    return measure()
+
+
 BENCHES: dict[str, Bench] = {
     "crypto": _crypto,
     "e2e": _e2e,
@@ -120,5 +126,6 @@ BENCHES: dict[str, Bench] = {
     "sdl": _sdl,
     "selection": _selection,
     "provider": _provider,
+    "channel": _channel,
     "ledger": measure_ledger,
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("crypto", "e2e", "light", "consensus", "gossip", "simulate", "ledger", "sdl", "selection", "provider"),
-    "all",
+    *("channel", "all"),
 )
 NODES_MOST = 32
 """More processes than that no machine for benchmarks runs at once."""

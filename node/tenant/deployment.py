@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fondaco.tenant")
 HANDOFF_TIMEOUT_S = 120
 PROBE_TIMEOUT_S = 30
+ANSWER_TIMEOUT_S = 5
+"""For an answer to a GET; what is silent for longer does not speak HTTP."""
 PROBE_PAUSE_S = 0.05
 
 
@@ -76,11 +78,15 @@ class LeaseHandle:
 
     def main_port(self) -> tuple[str, int]:
         """The service and port that people mean: the first one open to the world, else the first one."""
-        exposed = [(service, one) for service in self.group.services for one in service.expose]
+        service, expose = self.main_expose()
+        return service, expose.port
+
+    def main_expose(self) -> tuple[str, manifest.Expose]:
+        """Likewise, with all that is said of the port. Raises `Refused` `lease.no_port`."""
+        exposed = [(service.name, one) for service in self.group.services for one in service.expose]
         if not exposed:
             raise Refused("lease.no_port", "this lease exposes no port")
-        service, expose = next((pair for pair in exposed if pair[1].is_global), exposed[0])
-        return service.name, expose.port
+        return next((pair for pair in exposed if pair[1].is_global), exposed[0])
 
     def main_service(self) -> str:
         """The service that people mean: the one with the main port, else the first one."""
@@ -281,17 +287,24 @@ class Deployment:
         """Reach the workload through the channel, as its tenant will; what was seen."""
         if not any(service.expose for service in lease.group.services):
             return f"is {(await lease.status()).phase}; it exposes no port to try"
-        service, port = lease.main_port()
+        service, expose = lease.main_expose()
         with trio.move_on_after(PROBE_TIMEOUT_S):
-            while True:
+            while expose.is_ingress:
                 try:
-                    status, body = await lease.request("/")
+                    with trio.fail_after(ANSWER_TIMEOUT_S):
+                        status, body = await lease.request("/")
+                except trio.TooSlowError:
+                    break
                 except FondacoError as error:
+                    if error.code == "http.malformed":
+                        break
                     log.debug("not yet: %s", error)
                     await trio.sleep(PROBE_PAUSE_S)
-                    continue
-                self.tenant.timeline.mark("first_byte")
-                return f"answers {status} with {len(body)} bytes on {service}:{port}"
-        async with lease.forward(service, port):
+                else:
+                    self.tenant.timeline.mark("first_byte")
+                    return f"answers {status} with {len(body)} bytes on {service}:{expose.port}"
+        if expose.proto != manifest.TCP:
+            return f"is {(await lease.status()).phase}; {service}:{expose.port} takes datagrams: not tried"
+        async with lease.forward(service, expose.port):  # the provider has seen that connections are accepted
             self.tenant.timeline.mark("first_byte")
-        return f"accepts connections on {service}:{port}"
+        return f"accepts connections on {service}:{expose.port}"
