@@ -160,7 +160,7 @@ class Agent:
         plan = await self._plan()
         for what, leases in (("adopted", plan.adopt), ("started again", plan.restart), ("stopped", plan.stop)):
             for lease in leases:
-                log.info(f"after a restart: {what}", extra={"lease": lease.hex()})
+                log.info("after a restart: %s", what, extra={"lease": lease.hex()})
         # Not before: a lease taken up without its stored hand-off would wait for its tenant for ever.
         self._nursery = nursery
         self.look()

@@ -19,6 +19,9 @@ node_home = click.option(
     help="The node's folder.",
 )
 
+verbose_option = click.option("--verbose", is_flag=True, help="Log every step.")
+log_json_option = click.option("--log-json", is_flag=True, help="Log one JSON object a line, for machines.")
+
 
 @click.group()
 def node() -> None:
@@ -30,8 +33,11 @@ def node() -> None:
 @click.option("--stop-with-stdin", is_flag=True, help="Stop when standard input closes, as supervisors want.")
 @click.option("--join-by-snapshot", is_flag=True, help="Begin with peers' newest snapshot, not with all blocks.")
 @click.option("--trust", help="HEIGHT:HASH of a header you vouch for; needed to join where genesis is too old.")
-@click.option("--verbose", is_flag=True, help="Log every step.")
-def run(home: Path, stop_with_stdin: bool, join_by_snapshot: bool, trust: str | None, verbose: bool) -> None:
+@verbose_option
+@log_json_option
+def run(
+    home: Path, stop_with_stdin: bool, join_by_snapshot: bool, trust: str | None, verbose: bool, log_json: bool
+) -> None:
     """Run the node in HOME until Ctrl-C or SIGTERM.
 
     When it serves (a provider: once it is registered) it prints one line of JSON: name, chain, height, address.
@@ -42,7 +48,7 @@ def run(home: Path, stop_with_stdin: bool, join_by_snapshot: bool, trust: str | 
 
     from fondaco.node import config, logs
 
-    logs.configure(verbose=verbose)
+    logs.configure(verbose=verbose, as_json=log_json)
     settings = config.load(home)
     if join_by_snapshot:
         settings = replace(settings, join_by_snapshot=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fondaco.node.cli.node import log_json_option, verbose_option
 from fondaco.node.cli.node import run as run_node
 from fondaco.node.cli.output import credits, json_option, print_json
 from fondaco.node.cli.provider_trial import provider_home
@@ -56,9 +57,10 @@ def init(home: Path, as_json: bool) -> None:
 @click.command()
 @provider_home
 @click.option("--stop-with-stdin", is_flag=True, help="Stop when standard input closes, as supervisors want.")
-@click.option("--verbose", is_flag=True, help="Log every step.")
+@verbose_option
+@log_json_option
 @click.pass_context
-def run(context: click.Context, home: Path, stop_with_stdin: bool, verbose: bool) -> None:
+def run(context: click.Context, home: Path, stop_with_stdin: bool, verbose: bool, log_json: bool) -> None:
     """Run the provider in HOME, with its node, until Ctrl-C or SIGTERM.
 
     As `fondaco node run`, once its configuration is found good for a provider.
@@ -71,7 +73,13 @@ def run(context: click.Context, home: Path, stop_with_stdin: bool, verbose: bool
     assert settings.provider is not None, "checked there"
     registries_of(settings.provider)
     context.invoke(
-        run_node, home=home, stop_with_stdin=stop_with_stdin, join_by_snapshot=False, trust=None, verbose=verbose
+        run_node,
+        home=home,
+        stop_with_stdin=stop_with_stdin,
+        join_by_snapshot=False,
+        trust=None,
+        verbose=verbose,
+        log_json=log_json,
     )
 
 

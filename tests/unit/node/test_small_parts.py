@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 import trio
@@ -102,6 +105,38 @@ def test_commands_tell_only_what_a_person_should_know(capsys: pytest.CaptureFixt
     logging.getLogger("libp2p").error("chatter")
     logging.getLogger("fondaco.x").warning("trouble")
     assert capsys.readouterr().err.splitlines()[0].endswith("trouble")
+
+
+@pytest.mark.usefixtures("_logging")
+def test_what_an_event_is_about_follows_its_words_and_nothing_quoted_begins_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure()
+    about = {"lease": "ab12", "code": "", "said": "a b\nc", "tries": 3}
+    logging.getLogger("fondaco.x").info("workload\nended", extra=about)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r'workload\x0aended lease=ab12 code="" said="a b\nc" tries=3')
+
+
+@pytest.mark.usefixtures("_logging")
+def test_machines_get_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(as_json=True)
+    logging.getLogger("fondaco.x").warning("it %s", "failed", extra={"lease": "ab12", "path": Path("/x")})
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("fondaco.x").exception("broke")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    moment = datetime.fromisoformat(first.pop("time"))
+    assert abs(moment.timestamp() - time.time()) < 60
+    assert first == {
+        "level": "warning",
+        "logger": "fondaco.x",
+        "message": "it failed",
+        "lease": "ab12",
+        "path": "/x",
+    }
+    assert "ValueError: why" in second["exception"]
 
 
 def test_the_first_mark_counts_and_none_before_the_start() -> None:
