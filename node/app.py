@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -65,6 +65,9 @@ from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.scalars import Hash, Height, OrderId, TxId
 from fondaco.protocol.signing import verify
 
+if TYPE_CHECKING:
+    from fondaco.node.provider_host import Providing
+
 log = logging.getLogger("fondaco.node")
 
 
@@ -89,6 +92,8 @@ class Node:
     """How others come to it, and it to them."""
     market: Market | None = None
     """Where the node keeps one."""
+    provider: Providing | None = None
+    """Where the node is a provider."""
     pulse: Pulse = field(default_factory=Pulse)
     ready: trio.Event = field(default_factory=trio.Event)
     """Set once the node does all it is there for: a provider, once it is registered and answers orders."""
@@ -185,7 +190,7 @@ async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
         if config.provider is not None:
             from fondaco.node.provider_host import open_provider
 
-            await stack.enter_async_context(open_provider(node))
+            node.provider = await stack.enter_async_context(open_provider(node))
         else:
             node.ready.set()
         if config.api:

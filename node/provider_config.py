@@ -133,6 +133,12 @@ class ProviderConfig:
     """Stake behind the provider, in ustake."""
     withdraw_every_ms: int = 600_000
     """How often what was earned is taken."""
+    sweep_to: str = ""
+    """Address that earnings are moved to after each withdrawal; empty: they stay in the provider's account."""
+    sweep_keep: int = 5_000_000
+    """Stays in the provider's account, for fees. Ucredit, as the next."""
+    sweep_least: int = 1_000_000
+    """Less than this is not moved."""
     stop_workloads: bool = False
     """Stop every workload when the node is stopped; they start again with it. Else they outlive it."""
     images: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 
 import trio
 
@@ -26,10 +27,12 @@ from fondaco.protocol.market import Answer, Bid, SignedBid, SignedOrder
 from fondaco.protocol.messages import Message, RegisterProvider
 from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.records import (
+    Account,
     Lease,
     LeaseState,
     Provider,
     Retirement,
+    key_account,
     key_lease,
     key_provider,
     key_retirement,
@@ -39,6 +42,7 @@ from fondaco.protocol.scalars import (
     ChainId,
     Height,
     LeaseId,
+    MicroCredits,
     MicroStake,
     Millis,
     OrderId,
@@ -89,6 +93,10 @@ class ProviderChain:
 
     def provider(self, key: PublicKey) -> Provider | None:
         return self._node.chain.ledger.state().get(key_provider(key), Provider)
+
+    def credits(self, owner: PublicKey) -> MicroCredits:
+        account = self._node.chain.ledger.state().get(key_account(owner), Account)
+        return MicroCredits(0) if account is None else account.credits
 
     def retiring(self, provider: PublicKey) -> bool:
         retirement = self._node.chain.ledger.state().get(key_retirement(provider), Retirement)
@@ -234,8 +242,16 @@ def _same(record: Provider, wanted: RegisterProvider) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Providing:
+    """A provider at work, for those that watch it."""
+
+    agent: Agent
+    gateway: Gateway
+
+
 @asynccontextmanager
-async def open_provider(node: Node) -> AsyncIterator[Agent]:
+async def open_provider(node: Node) -> AsyncIterator[Providing]:
     """Run a provider on `node` until the block ends.
 
     It probes its sandboxes first and refuses to serve without isolation; then it registers, then it bids.
@@ -264,13 +280,14 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
             sealer=node.keys["provider"].sealing(),
             home=home,
         )
-        node.host.handle(PROTOCOL, Gateway(agent).serve)
+        gateway = Gateway(agent)
+        node.host.handle(PROTOCOL, gateway.serve)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, node, chain, agent, runtime)
                 if told.history is not None:
                     nursery.start_soon(told.history.run)
-                yield agent
+                yield Providing(agent, gateway)
                 nursery.cancel_scope.cancel()
         finally:
             if settings.stop_workloads:  # after the agent, which would start them again

@@ -11,9 +11,10 @@ from fondaco.node.provider_config import MachineConfig, ProviderConfig
 from fondaco.protocol import addresses, limits, matching
 from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.resources import Attribute
-from fondaco.protocol.scalars import Millis, PublicKey
+from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
 from fondaco.provider.bids import AgentConfig
 from fondaco.provider.capacity import Load, Node
+from fondaco.provider.earnings import Sweep
 from fondaco.provider.eligibility import Profile
 from fondaco.provider.policy import AMOUNTS, Policy
 from fondaco.provider.pricing import (
@@ -30,6 +31,7 @@ from fondaco.provider.undercut import Undercut
 
 MACHINES = 256
 RUNTIMES = ("embedded", "podman")
+WITHDRAW_MS = 7 * 24 * 3_600_000
 STRATEGIES = ("linear", "market", "program")
 
 
@@ -81,7 +83,8 @@ def settings_of(
         ),
         bid_life_ms=Millis(_within("bid_life_ms", config.bid_life_ms, 1_000, limits.BID_LIFE_MS)),
         reclamation_window_ms=_window(config),
-        withdraw_interval_ms=Millis(config.withdraw_every_ms),
+        withdraw_interval_ms=Millis(_within("withdraw_every_ms", config.withdraw_every_ms, 1_000, WITHDRAW_MS)),
+        sweep=_sweep(config),
         reservations_per_tenant=_within(
             "reservations_per_tenant", config.reservations_per_tenant, 1, limits.RESERVATIONS
         ),
@@ -209,8 +212,8 @@ def policy(config: ProviderConfig) -> Policy:
             if name not in AMOUNTS or bound < 0:
                 raise _wrong(f"serve_least and serve_most bound {', '.join(AMOUNTS)}, not {name!r} by {bound}")
     return Policy(
-        allow=frozenset(map(_tenant, config.allow_tenants)),
-        deny=frozenset(map(_tenant, config.deny_tenants)),
+        allow=frozenset(map(_key, config.allow_tenants)),
+        deny=frozenset(map(_key, config.deny_tenants)),
         least=tuple(sorted(config.serve_least.items())),
         most=tuple(sorted(config.serve_most.items())),
         regions=frozenset(config.serve_regions),
@@ -219,7 +222,16 @@ def policy(config: ProviderConfig) -> Policy:
     )
 
 
-def _tenant(address: str) -> PublicKey:
+def _sweep(config: ProviderConfig) -> Sweep | None:
+    if config.sweep_keep < 0 or config.sweep_least < 0:
+        raise _wrong("sweep_keep and sweep_least are 0 or more")
+    if not config.sweep_to:
+        return None
+    keep, least = MicroCredits(config.sweep_keep), MicroCredits(config.sweep_least)
+    return Sweep(to=_key(config.sweep_to), keep=keep, least=least)
+
+
+def _key(address: str) -> PublicKey:
     try:
         return addresses.decode(address)
     except FondacoError as error:

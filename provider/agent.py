@@ -8,6 +8,7 @@ authority. The reservations of bids, and the hand-offs, are on disk; workloads a
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import trio
@@ -16,13 +17,14 @@ from fondaco.protocol import codec, limits
 from fondaco.protocol.book.bounds import OFFER_EVERY_MS, OFFER_LIFE_MS
 from fondaco.protocol.errors import Malformed, Refused, Unreachable
 from fondaco.protocol.market import SignedOrder
-from fondaco.protocol.messages import Alive, Withdraw
+from fondaco.protocol.messages import Alive
 from fondaco.protocol.offers import OfferLine
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import Height, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
+from fondaco.provider.earnings import Earnings
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
@@ -64,8 +66,11 @@ class Agent:
         self._home = home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._store = HandOffStore(home / "handoffs")
-        self._bidder = Bidder(config, signer, chain, market, self.inventory)
+        self.bidder = Bidder(config, signer, chain, market, self.inventory)
         self.events = EventStore(home / "events")
+        self.earnings = Earnings(
+            chain, signer.public_key, every_ms=config.withdraw_interval_ms, sweep=config.sweep
+        )
         self._services = Services(
             chain=chain,
             runtime=runtime,
@@ -94,7 +99,7 @@ class Agent:
             nursery.start_soon(self._offer)
             if self.config.undercut is not None:
                 nursery.start_soon(self._compete)
-            nursery.start_soon(self._withdraw)
+            nursery.start_soon(self.earnings.run)
             nursery.start_soon(self._stay_alive)
             task_status.started(plan)
 
@@ -104,6 +109,10 @@ class Agent:
     def started(self) -> bool:
         """Whether the leases of before a restart are known yet."""
         return self._nursery is not None
+
+    def phases(self) -> Counter[str]:
+        """Leases that are not over, by how far they have come."""
+        return Counter(work.phase.value for work in self._works.values())
 
     def work(self, lease: LeaseId) -> LeaseWork | None:
         """The work on a lease of ours that is not closed."""
@@ -135,13 +144,13 @@ class Agent:
             return
         for lease in self.chain.leases_of(self.signer.public_key):
             if lease.id not in self._works:
-                self._bidder.won(lease)
+                self.bidder.won(lease)
                 self._begin(lease, self._nursery)
         for work in self._works.values():
             record = self.chain.lease(work.id)
             if record is None or record.state is LeaseState.CLOSED:
                 work.close()
-        self._bidder.let_go()
+        self.bidder.let_go()
 
     def _begin(self, lease: Lease, nursery: trio.Nursery) -> None:
         work = LeaseWork(self._services, lease.id, self._stored.pop(lease.id, None))
@@ -150,7 +159,7 @@ class Agent:
 
     async def _see_through(self, work: LeaseWork, lease: Lease) -> None:
         await work.run()
-        self._bidder.over(lease)
+        self.bidder.over(lease)
         del self._works[lease.id]
 
     # --- Coming back
@@ -234,7 +243,7 @@ class Agent:
 
     async def _answer(self, order_id: OrderId, signed: SignedOrder, room: trio.Semaphore | None = None) -> None:
         try:
-            await self._bidder.answer(order_id, signed.order)
+            await self.bidder.answer(order_id, signed.order)
             await self._save()
         finally:
             if room is not None:
@@ -246,7 +255,7 @@ class Agent:
         told_at = Millis(0)
         while True:
             now = self.chain.now()
-            signed = self._bidder.offer()
+            signed = self.bidder.offer()
             due = now >= told_at + OFFER_AGAIN_MS or (
                 signed.offer.lines != told and now >= told_at + OFFER_EVERY_MS
             )
@@ -261,14 +270,14 @@ class Agent:
     async def _compete(self) -> None:
         async with closing(self._market.bids()) as bids:
             async for bid in bids:
-                await self._bidder.compete(bid)
+                await self.bidder.compete(bid)
                 await self._save()
 
     async def _stay_alive(self) -> None:
         """While anything is served the ledger hears of us, or nothing of it would be paid."""
         while True:
             wait_s = self.chain.alive_every_ms() / 1000
-            if self._active():
+            if self._serves():
                 try:
                     await self.chain.submit((Alive(),))
                 except (Refused, Unreachable) as error:
@@ -276,21 +285,6 @@ class Agent:
                     wait_s = min(wait_s, ALIVE_RETRY_S)
             await trio.sleep(wait_s)
 
-    async def _withdraw(self) -> None:
-        while True:
-            await trio.sleep(self.config.withdraw_interval_ms / 1000)
-            await self.withdraw()
-
-    async def withdraw(self) -> None:
-        """Take what every active lease has earned so far."""
-        active = self._active()
-        for start in range(0, len(active), limits.TX_MESSAGES):
-            batch = active[start : start + limits.TX_MESSAGES]
-            try:
-                await self.chain.submit(tuple(Withdraw(lease=lease) for lease in batch))
-            except (Refused, Unreachable) as error:
-                log.warning("withdrawal failed", extra={"leases": len(batch), "code": error.code})
-
-    def _active(self) -> list[LeaseId]:
+    def _serves(self) -> bool:
         leases = self.chain.leases_of(self.signer.public_key)
-        return [lease.id for lease in leases if lease.state is LeaseState.ACTIVE]
+        return any(lease.state is LeaseState.ACTIVE for lease in leases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from fondaco.protocol import limits
@@ -26,6 +27,7 @@ from fondaco.protocol.signing import Signer
 from fondaco.provider.bidding import BidPlan, DeclinePlan, MarketContext, conclude, prepare
 from fondaco.provider.capacity import Allocation, Node
 from fondaco.provider.counters import counter_offers
+from fondaco.provider.earnings import Sweep
 from fondaco.provider.eligibility import Profile
 from fondaco.provider.inventory import Inventory, Reservation
 from fondaco.provider.offering import offer_of
@@ -54,6 +56,8 @@ class AgentConfig:
     reclamation_window_ms: Millis = Millis(0)  # noqa: RUF009
     """Notice given before taking resources back; 0 promises none."""
     withdraw_interval_ms: Millis = Millis(3_600_000)  # noqa: RUF009
+    sweep: Sweep | None = None
+    """None: what was earned stays in the provider's account."""
     reservations_per_tenant: int = limits.RESERVATIONS_PER_TENANT
     leases_per_tenant: int = limits.RESERVATIONS
     leases: int = limits.RESERVATIONS
@@ -89,6 +93,10 @@ class Bidder:
         self.inventory = inventory
         self._standing: dict[tuple[OrderId, GroupIndex], tuple[bytes, Standing]] = {}
         """Bids of ours that may be made lower, with their reservations."""
+        self.bids = 0
+        """Made since the start, lower ones included."""
+        self.declines = Counter[str]()
+        """Since the start, by the kind of reason; one may have several."""
 
     async def answer(self, order_id: OrderId, order: Order) -> None:
         """Bid on or decline each group of an order that has not been answered yet."""
@@ -200,6 +208,7 @@ class Bidder:
         return self._signed(bid)
 
     def _signed(self, bid: Bid) -> SignedBid:
+        self.bids += 1
         told = {"order": bid.order.hex(), "group": bid.group, "price_per_hour": bid.price_per_hour}
         log.info("bid", extra={**told, "serial": bid.serial})
         return SignedBid(bid=bid, signature=self._signer.sign(self._chain.id, bid))
@@ -215,6 +224,7 @@ class Bidder:
             expires_at=Millis(self._chain.now() + limits.BID_LIFE_MS),
             counter_offers=instead,
         )
+        self.declines.update({reason.dimension.partition(" ")[0] for reason in plan.reasons})
         told = "; ".join(map(str, plan.reasons))
         log.info("declined", extra={"order": order.hex(), "group": group, "reasons": told})
         return SignedDecline(decline=decline, signature=self._signer.sign(self._chain.id, decline))

@@ -48,6 +48,10 @@ class Gateway:
         self._seen = SeenNonces()
         self._open: Counter[str] = Counter()
         self._commands = Places()
+        self.calls = Counter[str]()
+        """Since the start, by method."""
+        self.refusals = Counter[str]()
+        """Likewise, by code."""
         self._handlers: dict[str, tuple[type, Handler]] = {
             calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
             calls.STATUS: (calls.StatusRequest, self._status),
@@ -72,6 +76,10 @@ class Gateway:
             if not self._open[peer]:
                 del self._open[peer]
 
+    @property
+    def open_calls(self) -> int:
+        return self._open.total()
+
     async def _serve(self, stream: Stream) -> None:
         agent = self._agent
         session = ServerSession(
@@ -94,6 +102,7 @@ class Gateway:
                 await _answer(duplex, lambda: handler(lease, params, duplex))
                 nursery.cancel_scope.cancel()
         except Refused as error:
+            self.refusals[error.code] += 1
             log.info("call refused", extra={"peer": stream.peer, "code": error.code})
             await duplex.fail(error)
         except Unreachable as error:
@@ -108,6 +117,7 @@ class Gateway:
         if entry is None:
             raise Refused("channel.method", f"this provider does not know the method {called.method[:64]!r}")
         kind, handler = entry
+        self.calls[called.method] += 1
         return handler, codec.decode(called.params, kind, limit=limits.CHANNEL_REQUEST_BYTES)
 
     def _work(self, lease: LeaseId) -> LeaseWork:

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -36,8 +36,9 @@ def wall() -> Millis:
 class LeaseEvents:
     """The events of one lease."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, counts: Counter[str]) -> None:
         self._path = path
+        self._counts = counts
         self._events: deque[LeaseEvent] = deque(maxlen=limits.LEASE_EVENTS)
         self._in_file = 0
         self._changed = trio.Event()
@@ -58,6 +59,7 @@ class LeaseEvents:
             detail=detail.encode()[: limits.LEASE_EVENT_BYTES // 4].decode(errors="ignore"),
         )
         self._events.append(event)
+        self._counts[kind.value] += 1
         try:
             self._write(event)
         except OSError as error:
@@ -130,6 +132,8 @@ class EventStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.counts = Counter[str]()
+        """Events of all leases since the start, by their kind."""
         self._open: weakref.WeakValueDictionary[LeaseId, LeaseEvents] = weakref.WeakValueDictionary()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -137,7 +141,7 @@ class EventStore:
         """The same one for all who hold it at a time."""
         found = self._open.get(lease)
         if found is None:
-            found = self._open[lease] = LeaseEvents(self._path(lease))
+            found = self._open[lease] = LeaseEvents(self._path(lease), self.counts)
         return found
 
     def kept(self) -> list[LeaseId]:

@@ -12,7 +12,7 @@ from fondaco.protocol.messages import Message
 from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease, Provider
 from fondaco.protocol.resources import Attribute
-from fondaco.protocol.scalars import ChainId, Height, LeaseId, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import ChainId, Height, LeaseId, MicroCredits, Millis, OrderId, PublicKey, TxId
 
 
 class ChainView(Protocol):
@@ -35,6 +35,10 @@ class ChainView(Protocol):
         ...
 
     def provider(self, key: PublicKey) -> Provider | None: ...
+
+    def credits(self, owner: PublicKey) -> MicroCredits:
+        """What an account holds."""
+        ...
 
     def retiring(self, provider: PublicKey) -> bool:
         """Whether the ledger gives it no new leases: it is about to retire, or is registered no more."""

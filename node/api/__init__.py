@@ -18,6 +18,7 @@ from hypercorn.config import Config
 
 from fondaco import __version__
 from fondaco.node.api.book import serve_book
+from fondaco.node.api.health import serve_health
 from fondaco.node.api.ledger import serve_ledger
 from fondaco.node.api.market import serve_market
 from fondaco.node.api.metrics import serve_metrics
@@ -42,6 +43,7 @@ def make_app(node: Node, token: str = "") -> FastAPI:
     )
     app.openapi = functools.partial(document, app)  # type: ignore[method-assign]
     tell_problems(app)
+    serve_health(app, node)
     serve_ledger(app, node)
     serve_book(app, node)
     serve_market(app, node)

@@ -20,6 +20,7 @@ STATUS = {
     "why.unknown": NOT_FOUND,
     "market.off": NOT_FOUND,
     "market.none": BUSY,
+    "node.unhealthy": BUSY,
     "market.slow": BUSY,
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {

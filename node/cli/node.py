@@ -101,25 +101,53 @@ async def _stop_at_signal(nursery: Any, signals: tuple[Any, ...]) -> None:
 @json_option
 def status(home: Path, as_json: bool) -> None:
     """Ask the node in HOME, over its HTTP API, how it is."""
-    import httpx
-
     from fondaco.node import config
-    from fondaco.protocol.errors import Refused, Unreachable
 
-    settings = config.load(home)
-    if not settings.api:
-        raise Refused(
-            "node.no_api", f"{settings.name} has its API switched off", hint='set api = "127.0.0.1:PORT"'
-        )
-    try:
-        answer = httpx.get(f"http://{settings.api}/status", timeout=5).raise_for_status().json()
-    except httpx.HTTPError as error:
-        raise Unreachable("node.unreachable", f"{settings.name} does not answer: {error}") from None
+    answer = _ask(config.load(home), "/status")
     if as_json:
         print_json(answer)
         return
     for key, value in answer.items():
         click.echo(f"{key:<16} {value}")
+
+
+@node.command()
+@node_home
+@json_option
+def health(home: Path, as_json: bool) -> None:
+    """Whether the node in HOME does what it is there for; what does not makes the exit code 1.
+
+    Its HTTP API is asked. The newest block is fresh, there are peers, there is room on the disk; a provider
+    answers orders, and what runs its workloads answers it.
+    """
+    from fondaco.node import config
+
+    parts = _ask(config.load(home), "/health")["parts"]
+    if as_json:
+        print_json({"healthy": True, "parts": parts})
+        return
+    for name, detail in parts.items():
+        click.echo(f"{name:<16} {detail}")
+
+
+def _ask(settings: Any, path: str) -> Any:
+    """Raises `Refused` with the code that the node answers, `node.no_api`; or `Unreachable`."""
+    import httpx
+
+    from fondaco.protocol.errors import Refused, Unreachable
+
+    if not settings.api:
+        raise Refused(
+            "node.no_api", f"{settings.name} has its API switched off", hint='set api = "127.0.0.1:PORT"'
+        )
+    try:
+        answer = httpx.get(f"http://{settings.api}{path}", timeout=10)
+        found = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unreachable("node.unreachable", f"{settings.name} does not answer: {error}") from None
+    if answer.is_success:
+        return found
+    raise Refused(found["code"], found["message"], hint=found["hint"])
 
 
 @node.command()

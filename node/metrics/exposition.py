@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from fondaco.node.app import Node
-from fondaco.node.metrics import chain, gossip, machine, market, network
+from fondaco.node.metrics import chain, gossip, machine, market, network, provider
 from fondaco.node.metrics.machine import Disk
 from fondaco.node.metrics.model import Metric, Reading
 from fondaco.node.timings import Timings
@@ -21,6 +21,7 @@ AREAS = {
     "Gossip": gossip.METRICS,
     "Mempool, book and market": market.METRICS,
     "Chain and agreement": chain.METRICS,
+    "Provider": provider.METRICS,
     "Machine": machine.METRICS,
 }
 METRICS = tuple(metric for metrics in AREAS.values() for metric in metrics)
@@ -40,7 +41,7 @@ class NodeCollector(Collector):
         return families.values()
 
     def _read(self) -> Iterator[Reading]:
-        for area in (network, gossip, market, chain):
+        for area in (network, gossip, market, chain, provider):
             yield from area.read(self._node)
         yield from machine.read(self._node, self._disk)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,11 +11,11 @@ from tests.support.hand_offs import CHAIN, PROVIDER, START, TENANT
 
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.market import Answer, Bid, Order, SignedOrder, order_id
-from fondaco.protocol.messages import Activate, Alive, CloseLease, Message, Reclaim, Withdraw
+from fondaco.protocol.messages import Activate, Alive, CloseLease, Message, Reclaim, Transfer, Withdraw
 from fondaco.protocol.offers import SignedOffer
 from fondaco.protocol.records import Lease, LeaseState, Provider, Reclamation
 from fondaco.protocol.resources import Attribute
-from fondaco.protocol.scalars import Height, LeaseId, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import Height, LeaseId, MicroCredits, Millis, OrderId, PublicKey, TxId
 
 
 class FakeChain:
@@ -25,6 +26,7 @@ class FakeChain:
         self.height = Height(1)
         self.time = START
         self.leases: dict[LeaseId, Lease] = {}
+        self.accounts = Counter[PublicKey]()
         self.submitted: list[Message] = []
         self.audits: dict[PublicKey, tuple[Attribute, ...]] = {}
         """What auditors say of the provider, by auditor."""
@@ -42,6 +44,9 @@ class FakeChain:
 
     def provider(self, key: PublicKey) -> Provider | None:
         return None
+
+    def credits(self, owner: PublicKey) -> MicroCredits:
+        return MicroCredits(self.accounts[owner])
 
     def retiring(self, provider: PublicKey) -> bool:
         return self.retires and provider == PROVIDER.public_key
@@ -102,6 +107,9 @@ class FakeChain:
                 self.leases[identity] = replace(lease, reclamation=Reclamation(at=at, reason=reason))
             case Alive():
                 pass
+            case Transfer(to=to, amount=amount):
+                self.accounts[PROVIDER.public_key] -= amount
+                self.accounts[to] += amount
             case Withdraw(lease=identity):
                 if identity not in self.leases:
                     raise Refused("lease.unknown", "there is no such lease")

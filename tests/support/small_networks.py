@@ -43,9 +43,9 @@ class Asked:
 
 
 @asynccontextmanager
-async def network(home: Path, validators: int = 2) -> AsyncIterator[list[Asked]]:
-    """Validators that have agreed on a block and are all in each other's meshes."""
-    plan = testnet.create(home, validators=validators, providers=0, every_api=True)
+async def network(home: Path, validators: int = 2, providers: int = 0) -> AsyncIterator[list[Asked]]:
+    """Validators that have agreed on a block and are all in each other's meshes; providers come last."""
+    plan = testnet.create(home, validators=validators, providers=providers, every_api=True)
     async with AsyncExitStack() as stack:
         found = list[Asked]()
         for member in plan.members:
@@ -56,7 +56,7 @@ async def network(home: Path, validators: int = 2) -> AsyncIterator[list[Asked]]
         with trio.fail_after(2 * PATIENCE_S):
             for one in found:
                 await one.node.chain.wait_first_block()
-                while not all(len(members) == validators - 1 for members in meshes(one.node)):
+                while not all(len(members) == len(plan.members) - 1 for members in meshes(one.node)):
                     await trio.sleep(0.01)
         yield found
 

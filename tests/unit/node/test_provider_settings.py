@@ -15,7 +15,9 @@ from fondaco.protocol import addresses
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.matching import GpuModel
+from fondaco.protocol.scalars import MicroCredits
 from fondaco.provider.bids import AgentConfig
+from fondaco.provider.earnings import Sweep
 from fondaco.provider.pricing import Bounded, MarketFollowing, Program, UtilisationCurve
 
 BARE = 'name = "n"\nlisten = "127.0.0.1:1"\n[provider]\n'
@@ -102,6 +104,13 @@ def test_whom_a_provider_serves_is_read() -> None:
     assert told.profile.tee == {"tdx"}
 
 
+def test_earnings_stay_unless_an_account_is_named_for_them() -> None:
+    assert agent().sweep is None
+    assert agent(sweep_to=addresses.encode(key(1)), sweep_keep=7, sweep_least=3).sweep == Sweep(
+        to=key(1), keep=MicroCredits(7), least=MicroCredits(3)
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -129,6 +138,9 @@ def test_whom_a_provider_serves_is_read() -> None:
         ({"reclamation_window_ms": 5}, "reclamation_window_ms is 3600000"),
         ({"bid_life_ms": 999_999}, "bid_life_ms is 1000..120000"),
         ({"leases_per_tenant": 0}, "leases_per_tenant"),
+        ({"withdraw_every_ms": 0}, "withdraw_every_ms is 1000"),
+        ({"sweep_to": "nobody"}, "'nobody' is no address"),
+        ({"sweep_keep": -1}, "sweep_keep and sweep_least"),
         ({"undercut_permille": 10}, "needs costs"),
         ({"undercut_permille": 10, "cost_cpu": 1, "undercut_times": 6}, "undercut_times is 1..5"),
     ],

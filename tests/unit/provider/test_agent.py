@@ -29,7 +29,7 @@ from tests.support.providers import (
 from fondaco.protocol import addresses, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Order, SignedBid, SignedDecline, check_bid, check_decline, lease_of_order
-from fondaco.protocol.messages import Activate, Alive, Withdraw
+from fondaco.protocol.messages import Activate, Alive
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.resources import Attribute, Placement
 from fondaco.protocol.scalars import ChainId, GroupIndex, Hash, Height, Millis
@@ -264,25 +264,6 @@ async def test_when_the_lease_closes_everything_is_torn_down_and_given_back(site
                 pass
         assert error.value.code == "lease.closed"
         assert (await site.client(Gateway(agent), lease).status()).phase == "closed"
-
-
-async def test_earnings_of_active_leases_are_withdrawn_by_the_batch(site: Site) -> None:
-    leases = [make_lease(make_order(salt=number), state=LeaseState.ACTIVE) for number in range(18)]
-    for lease in leases:
-        site.chain.put(lease)
-    site.chain.put(make_lease(make_order(salt=99)))
-    async with site.running() as agent:
-        await agent.withdraw()
-    withdrawn = [message.lease for message in site.chain.submitted if isinstance(message, Withdraw)]
-    assert sorted(withdrawn) == sorted(lease.id for lease in leases)
-
-
-async def test_withdrawal_is_scheduled_and_survives_a_failure(site: Site, jumping: object) -> None:
-    site.chain.put(make_lease(make_order(), state=LeaseState.ACTIVE))
-    site.chain.lose = 2  # of which the sign of life at the beginning is one
-    async with site.running(withdraw_interval_ms=Millis(1_000)):
-        await trio.sleep(2.5)
-    assert len([message for message in site.chain.submitted if isinstance(message, Withdraw)]) == 1
 
 
 async def test_while_it_serves_a_provider_gives_signs_of_life(site: Site, jumping: object) -> None:
