@@ -28,11 +28,14 @@ from fondaco.protocol.messages import Message, RegisterProvider
 from fondaco.protocol.offers import GossipItem, SignedOffer
 from fondaco.protocol.records import (
     Account,
+    Deployment,
+    DeploymentState,
     Lease,
     LeaseState,
     Provider,
     Retirement,
     key_account,
+    key_deployment,
     key_lease,
     key_provider,
     key_retirement,
@@ -108,6 +111,11 @@ class ProviderChain:
 
     def lease(self, lease: LeaseId) -> Lease | None:
         return self._node.chain.ledger.state().get(key_lease(lease), Lease)
+
+    def dry(self, lease: LeaseId) -> bool:
+        state, record = self._node.chain.ledger.state(), self.lease(lease)
+        found = None if record is None else state.get(key_deployment(record.deployment), Deployment)
+        return found is not None and found.state is DeploymentState.GRACE
 
     def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
         found = (self.lease(one) for one in sorted(self._open))

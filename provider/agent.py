@@ -25,6 +25,7 @@ from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.earnings import Earnings
+from fondaco.provider.grace import Grace
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
@@ -71,6 +72,7 @@ class Agent:
         self.earnings = Earnings(
             chain, signer.public_key, every_ms=config.withdraw_interval_ms, sweep=config.sweep
         )
+        self.grace = Grace(chain, signer.public_key, runtime, self.events)
         self._services = Services(
             chain=chain,
             runtime=runtime,
@@ -100,6 +102,7 @@ class Agent:
             if self.config.undercut is not None:
                 nursery.start_soon(self._compete)
             nursery.start_soon(self.earnings.run)
+            nursery.start_soon(self.grace.run)
             nursery.start_soon(self._stay_alive)
             task_status.started(plan)
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -142,6 +143,10 @@ class Gateway:
             status = calls.Status(lease=lease, phase=Phase.CLOSED.value, detail="the lease is over", services=())
         else:
             status = await work.status()
+            if self._agent.grace.holds(lease):
+                status = replace(
+                    status, phase=Phase.PAUSED.value, detail="the escrow is dry: top up, and it goes on"
+                )
         await duplex.accept()
         await duplex.send(codec.encode(status))
 
@@ -209,6 +214,7 @@ class Gateway:
         work = self._work(lease)
         if not any(name == params.service for name, _ in work.services()):
             raise Refused("workload.unknown", f"this lease runs no service {params.service!r}")
+        self._agent.grace.check(lease)
         workload = workload_id(lease, params.service)
         socket, traffic = await self._agent.runtime.dial(workload, params.port), work.traffic[workload]
         async with socket:
@@ -221,6 +227,7 @@ class Gateway:
         channel_exec.check(params)
         if not any(name == params.service and params.replica < count for name, count in work.services()):
             raise Refused("workload.unknown", f"this lease runs no {params.service!r} {params.replica}")
+        self._agent.grace.check(lease)
         command = Command(argv=params.argv, env=params.env, terminal=params.terminal)
         workload = workload_id(lease, params.service, params.replica)
         with self._commands.one(lease):

@@ -55,6 +55,8 @@ class Phase(enum.StrEnum):
     DEPLOYING = "deploying"
     ACTIVATING = "activating"
     RUNNING = "running"
+    PAUSED = "paused"
+    """As tenants are told of a lease that runs, while its escrow is dry."""
     CLOSING = "closing"
     CLOSED = "closed"
 

@@ -52,6 +52,10 @@ class ChainView(Protocol):
         """The record, also of a closed lease for as long as the ledger keeps it."""
         ...
 
+    def dry(self, lease: LeaseId) -> bool:
+        """Whether the escrow that a lease draws on is: nothing is paid until a deposit ends that."""
+        ...
+
     def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
         """All that are not closed."""
         ...

@@ -22,6 +22,7 @@ COMMANDS = {
     "deploy": ("tenant", "deploy"),
     "update": ("change", "update"),
     "replace": ("change", "replace"),
+    "top-up": ("change", "top_up"),
     "status": ("tenant", "status"),
     "logs": ("tenant", "logs"),
     "usage": ("watch", "usage"),

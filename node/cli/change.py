@@ -1,4 +1,4 @@
-"""`fondaco update` and `fondaco replace`: changing what runs, and where."""
+"""`fondaco update`, `replace` and `top-up`: changing what runs, where, and for how long it is paid."""
 
 from __future__ import annotations
 
@@ -42,6 +42,43 @@ def replace(lease: str, home: Path, max_price: int | None, not_serving: bool, as
     from fondaco.node.cli.tenant import run
 
     run(_replace, lease, home, max_price, not_serving, as_json)
+
+
+@click.command("top-up")
+@lease_argument
+@click.argument("ucredit", type=click.IntRange(min=1))
+@click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays it.")
+@home_option
+@json_option
+def top_up(lease: str, ucredit: int, payer: str, home: Path, as_json: bool) -> None:
+    """Put UCREDIT more into the escrow that LEASE is paid from.
+
+    A workload that was held since its escrow had run dry goes on where it was.
+    """
+    from fondaco.node.cli.tenant import run
+
+    run(_top_up, lease, ucredit, payer, home, as_json)
+
+
+async def _top_up(text: str, ucredit: int, payer: str, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.output import credits
+    from fondaco.node.cli.tenant import connected
+    from fondaco.node.tenant.deployment import funds
+    from fondaco.protocol import addresses
+
+    async with connected(home) as tenant:
+        deployment = tenant.find(text).deployment
+        found = await deployment.top_up(ucredit, payer=addresses.decode(payer) if payer else None)
+    told = {
+        "name": deployment.file.name,
+        "deployment": found.id.hex(),
+        "state": found.state.name.lower(),
+        "escrow_ucredit": funds(found),
+    }
+    if as_json:
+        print_json(told)
+    else:
+        click.echo(f"{told['name']} is {told['state']}, {credits(funds(found))} credits in escrow")
 
 
 async def _update(text: str, file: Path, home: Path, as_json: bool) -> None:

@@ -213,6 +213,7 @@ async def _status_all(_: str, home: Path, as_json: bool) -> None:
 
 
 async def _status_one(text: str, home: Path, as_json: bool) -> None:
+    from fondaco.node.tenant.deployment import funds
     from fondaco.protocol import addresses
     from fondaco.protocol.errors import FondacoError
 
@@ -229,6 +230,8 @@ async def _status_one(text: str, home: Path, as_json: bool) -> None:
                 "active_ms": record.active_ms,
                 "reason": record.reason,
             }
+        if (escrow := await lease.deployment.record()) is not None:
+            result |= {"deployment": escrow.state.name.lower(), "escrow_ucredit": funds(escrow)}
         try:
             said = await lease.status()
             result["provider_says"] = said.phase

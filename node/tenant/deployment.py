@@ -24,7 +24,7 @@ from fondaco.protocol.channel_calls import HandOff, LeaseEvent, LogItem, Status,
 from fondaco.protocol.channel_exec import ExecRequest, WindowSize
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
-from fondaco.protocol.messages import CloseLease
+from fondaco.protocol.messages import CloseLease, Deposit
 from fondaco.protocol.reasons import CLOSED_BY_TENANT
 from fondaco.protocol.records import (
     Deployment as DeploymentRecord,
@@ -37,6 +37,7 @@ from fondaco.protocol.records import (
     key_lease,
     key_provider,
 )
+from fondaco.protocol.scalars import MicroCredits, PublicKey
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.client import Tenant
@@ -209,21 +210,21 @@ class LeaseHandle:
 
     async def close(self, *, reason: int = CLOSED_BY_TENANT) -> Settled:
         """End the lease; what it earned is paid, and with the last lease the rest is refunded."""
-        light, wallet = self._tenant.light, self._tenant.wallet
-        key = key_deployment(self.deployment.file.deployment)
-        held_before = await light.record(key, DeploymentRecord)
+        wallet = self._tenant.wallet
+        held_before = await self.deployment.record()
         lease = await self.record()
         paid_before = 0 if lease is None else lease.paid
         height = await wallet.transact(CloseLease(lease=self.file.lease, reason=reason))
         lease = await self.record(at_least=height)
-        held_after = await light.record(key, DeploymentRecord, at_least=height)
+        held_after = await self.deployment.record(at_least=height)
         if lease is None or held_after is None or held_before is None or lease.state != LeaseState.CLOSED:
             raise Refused("lease.unproven", "a node says the lease is closed, and the ledger does not show it")
-        out = _funds(held_before) - _funds(held_after)
+        out = funds(held_before) - funds(held_after)
         return Settled(paid=lease.paid, refunded=out - (lease.paid - paid_before), reason=lease.reason or 0)
 
 
-def _funds(deployment: DeploymentRecord) -> int:
+def funds(deployment: DeploymentRecord) -> int:
+    """Ucredit in its escrow, as of when it was settled last."""
     return sum(deposit.amount for deposit in deployment.deposits)
 
 
@@ -234,6 +235,29 @@ class Deployment:
         self.tenant = tenant
         self.file = file
         self.leases = [LeaseHandle(self, lease) for lease in file.leases]
+
+    async def record(self, *, at_least: int = 0) -> DeploymentRecord | None:
+        """What the ledger holds of it and its escrow, proven."""
+        return await self.tenant.light.record(
+            key_deployment(self.file.deployment), DeploymentRecord, at_least=at_least
+        )
+
+    async def top_up(self, amount: int, *, payer: PublicKey | None = None) -> DeploymentRecord:
+        """Put so many ucredit more into its escrow, of one's own or by a spending grant of `payer`'s.
+
+        In the grace after an escrow ran dry the workloads go on, once what is owed is covered. Returns the proven
+        record. Raises `Refused` `wallet.funds`, or as the ledger does: `deposit.too_small`, `deployment.closed`.
+        """
+        if payer is None:
+            await self.tenant.wallet.ensure(amount)
+        deposit = Deposit(deployment=self.file.deployment, amount=MicroCredits(amount), payer=payer)
+        height = await self.tenant.wallet.transact(deposit)
+        found = await self.record(at_least=height)
+        if found is None:
+            raise Refused(
+                "deployment.unproven", "a node says the deposit was made, and the ledger does not show it"
+            )
+        return found
 
     async def hand_over(self, report: Report) -> None:
         """Give every provider its manifest, and return when everything runs as this tenant sees it."""

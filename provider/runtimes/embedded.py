@@ -22,7 +22,7 @@ import trio
 from fondaco.protocol.errors import Refused
 from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
-from fondaco.provider.runtimes import bounds, cgroups, disk, lifecycle, processes
+from fondaco.provider.runtimes import bounds, cgroups, disk, freezing, lifecycle, processes
 from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_inside
 from fondaco.provider.runtimes.dialer import Dialer
@@ -175,6 +175,16 @@ class EmbeddedRuntime:
     async def wait(self, workload: WorkloadId) -> Workload:
         await lifecycle.ended(self._run_dir(workload))
         return await self.status(workload)
+
+    async def pause(self, workload: WorkloadId) -> None:
+        first = lifecycle.first_process(self._run_dir(workload))
+        if first is not None:
+            await trio.to_thread.run_sync(freezing.freeze, first)
+
+    async def resume(self, workload: WorkloadId) -> None:
+        first = lifecycle.first_process(self._run_dir(workload))
+        if first is not None and freezing.is_frozen(first):
+            await trio.to_thread.run_sync(freezing.thaw, first)
 
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
         run_dir = self._run_dir(workload)

@@ -309,6 +309,17 @@ class Runtime(Protocol):
         """Return once it no longer runs."""
         ...
 
+    async def pause(self, workload: WorkloadId) -> None:
+        """Hold it still with all it has; one that does not run, or is held, is no error.
+
+        Raises `Refused` `runtime.pause` where that cannot be done.
+        """
+        ...
+
+    async def resume(self, workload: WorkloadId) -> None:
+        """Set it going again where it was; one that is not held is no error."""
+        ...
+
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
         """Ask it to end, then make it; remove all it had but its log and persistent volumes.
 

@@ -26,6 +26,8 @@ class FakeChain:
         self.height = Height(1)
         self.time = START
         self.leases: dict[LeaseId, Lease] = {}
+        self.parched: set[LeaseId] = set()
+        """Leases whose escrow is dry."""
         self.accounts = Counter[PublicKey]()
         self.submitted: list[Message] = []
         self.audits: dict[PublicKey, tuple[Attribute, ...]] = {}
@@ -56,6 +58,9 @@ class FakeChain:
 
     def lease(self, lease: LeaseId) -> Lease | None:
         return self.leases.get(lease)
+
+    def dry(self, lease: LeaseId) -> bool:
+        return lease in self.parched
 
     def leases_of(self, provider: PublicKey) -> Sequence[Lease]:
         return [

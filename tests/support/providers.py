@@ -130,6 +130,7 @@ class FakeRuntime:
         self.specs: dict[WorkloadId, WorkloadSpec] = {}
         self.lines: dict[WorkloadId, list[LogLine]] = {}
         self.starts = 0
+        self.held: set[WorkloadId] = set()
         self.images = {"web:1"}
         self.logins: list[Login | None] = []
         """With which images were asked for."""
@@ -223,6 +224,14 @@ class FakeRuntime:
         found = self.workloads[workload]
         await self._ends[workload].wait()
         return self.workloads.get(workload, found)
+
+    async def pause(self, workload: WorkloadId) -> None:
+        await trio.lowlevel.checkpoint()
+        self.held.add(workload)
+
+    async def resume(self, workload: WorkloadId) -> None:
+        await trio.lowlevel.checkpoint()
+        self.held.discard(workload)
 
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
         await trio.lowlevel.checkpoint()

@@ -79,6 +79,12 @@ class Bare:
         code = self._ended[workload][0]
         return Workload(id=workload, state=State.EXITED, pid=None, exit_code=code, started_at=None, definition="")
 
+    async def pause(self, workload: WorkloadId) -> None:
+        raise NotImplementedError
+
+    async def resume(self, workload: WorkloadId) -> None:
+        raise NotImplementedError
+
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 0) -> Workload | None:
         return None
 
