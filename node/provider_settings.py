@@ -28,6 +28,7 @@ from fondaco.provider.pricing import (
 )
 from fondaco.provider.pricing.linear import ANY_MODEL
 from fondaco.provider.undercut import Undercut
+from fondaco.provider.workloads import RAM_CLASS
 
 MACHINES = 256
 RUNTIMES = ("embedded", "podman")
@@ -97,8 +98,26 @@ def settings_of(
 
 
 def attributes(config: ProviderConfig) -> tuple[Attribute, ...]:
-    """As they are registered."""
-    return _attributes(config.attributes.items())
+    """As they are registered: what the operator says, and what its machines have."""
+    return _attributes({**_capabilities(config), **config.attributes}.items())
+
+
+def _capabilities(config: ProviderConfig) -> dict[str, str]:
+    """Classes of volumes and models of GPUs, in the words that SDL files ask for them with."""
+    classes = [
+        (name, "true") for name in sorted({name for one in config.machines for name in one.storage_classes})
+    ]
+    found = {}
+    for number, (name, persistent) in enumerate([*classes, (RAM_CLASS, "false")], 1):
+        found[f"{matching.STORAGE_CAPABILITY}{number}/class"] = name
+        found[f"{matching.STORAGE_CAPABILITY}{number}/persistent"] = persistent
+    if any(name.startswith(matching.STORAGE_CAPABILITY) for name in config.attributes):
+        found = {}  # said otherwise, and numbers must not mix
+    listed = [config.gpu_models, *(one.gpu_models for one in config.machines)]
+    for name in sorted({name for models in listed for name in models}):
+        model = name if name.startswith("vendor/") else f"vendor/nvidia/model/{name}"
+        found[f"{matching.GPU_CAPABILITY}{model}"] = "true"
+    return found
 
 
 def _attributes(pairs: object) -> tuple[Attribute, ...]:

@@ -10,7 +10,7 @@ from tests.support.workloads import gpu, key, unit, volume
 
 from fondaco.node import config
 from fondaco.node.config import ProviderConfig
-from fondaco.node.provider_settings import settings_of
+from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.protocol import addresses
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import GIB
@@ -102,6 +102,30 @@ def test_whom_a_provider_serves_is_read() -> None:
     assert told.profile.wanted[0].value == "gold"
     assert (told.leases, told.reclamation_window_ms) == (3, 3_600_000)
     assert told.profile.tee == {"tdx"}
+
+
+def test_what_the_machines_have_is_said_in_the_words_that_sdl_files_ask_with() -> None:
+    machine = config.MachineConfig(
+        name="a", cpu_milli=1, memory_bytes=1, storage_classes={"beta3": 1, "beta2": 1}, gpu_models={"h100": 1}
+    )
+    found = {
+        one.key: one.value for one in attributes(ProviderConfig(attributes={"host": "x"}, machines=(machine,)))
+    }
+    assert found == {
+        "host": "x",
+        "capabilities/gpu/vendor/nvidia/model/h100": "true",
+        "capabilities/storage/1/class": "beta2",
+        "capabilities/storage/1/persistent": "true",
+        "capabilities/storage/2/class": "beta3",
+        "capabilities/storage/2/persistent": "true",
+        "capabilities/storage/3/class": "ram",
+        "capabilities/storage/3/persistent": "false",
+    }
+    said = {"capabilities/storage/7/class": "beta2"}
+    own = attributes(ProviderConfig(attributes=said, machines=(machine,)))
+    assert [one.key for one in own if "storage" in one.key] == list(said), (
+        "what the operator numbered is left alone"
+    )
 
 
 def test_earnings_stay_unless_an_account_is_named_for_them() -> None:
