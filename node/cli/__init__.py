@@ -57,6 +57,7 @@ COMMANDS = {
     "forensics": ("forensics", "forensics"),
     "simulate": ("simulate", "simulate"),
     "bench": ("bench", "bench"),
+    "completion": ("completion", "completion"),
 }
 """Command -> the module under `node.cli` that holds it, and its name there."""
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import home_option, json_option, print_json, say
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.deployment import LeaseHandle
     from fondaco.node.tenant.progress import Progress
-
-lease_argument = click.argument("lease", metavar="LEASE")
 
 
 @click.command()

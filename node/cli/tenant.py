@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
-
-lease_argument = click.argument("lease", metavar="LEASE")
 
 
 def run(task: Callable[..., Any], *args: Any) -> Any:
