@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.completion import lease_argument
+from fondaco.node.cli.completion import lease_argument, leases
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _finish(result: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 @click.command()
-@click.argument("lease", metavar="[LEASE]", default="")
+@click.argument("lease", metavar="[LEASE]", default="", shell_complete=leases)
 @home_option
 @json_option
 def status(lease: str, home: Path, as_json: bool) -> None:

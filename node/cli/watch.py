@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import home_option, moment, size
-from fondaco.node.cli.tenant import connected, lease_argument, run
+from fondaco.node.cli.tenant import connected, run
 
 if TYPE_CHECKING:
     from fondaco.protocol.channel_calls import LeaseEvent, Usage
