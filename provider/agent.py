@@ -28,6 +28,7 @@ from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
+from fondaco.provider.revocations import Revocations
 from fondaco.provider.runtimes.port import Runtime, parse_workload_id
 from fondaco.provider.together import closing
 
@@ -66,6 +67,7 @@ class Agent:
         self._store = HandOffStore(home / "handoffs")
         self._bidder = Bidder(config, signer, chain, market, self.inventory)
         self.events = EventStore(home / "events")
+        self.revocations = Revocations(home / "revocations")
         self._services = Services(
             chain=chain,
             runtime=runtime,

@@ -1,7 +1,8 @@
 """What a tenant reaches: `/fondaco/lease/1`, served for the leases of one agent.
 
-Only the lease's tenant comes past the handshake. A handler accepts its call once it knows that it can serve it, so
-that a denial arrives as the call's own error.
+Only the lease's tenant comes past the handshake, and who holds a token of the tenant's; what that lets through is
+judged in `guests`. A handler accepts its call once it knows that it can serve it, so that a denial arrives as the
+call's own error.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import trio
 
 from fondaco.protocol import channel_calls as calls
 from fondaco.protocol import channel_exec, codec, limits
-from fondaco.protocol.channel import Called, ServerSession
+from fondaco.protocol.channel import ServerSession
+from fondaco.protocol.channel_calls import Happening
+from fondaco.protocol.channel_events import Called
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import LeaseState
@@ -26,6 +29,7 @@ from fondaco.protocol.scalars import Hash, LeaseId
 from fondaco.provider.agent import Agent
 from fondaco.provider.duplex import Duplex
 from fondaco.provider.executing import Places, carry, tell_exit
+from fondaco.provider.guests import Guests
 from fondaco.provider.leases import LeaseWork, Phase
 from fondaco.provider.ports import Stream
 from fondaco.provider.runtimes.port import KILLED, Command, LogLine, WorkloadId, parse_workload_id, workload_id
@@ -48,6 +52,7 @@ class Gateway:
         self._seen = SeenNonces()
         self._open: Counter[str] = Counter()
         self._commands = Places()
+        self._guests = Guests(agent.chain, agent.revocations)
         self._handlers: dict[str, tuple[type, Handler]] = {
             calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
             calls.STATUS: (calls.StatusRequest, self._status),
@@ -56,7 +61,13 @@ class Gateway:
             calls.USAGE: (calls.UsageRequest, self._usage),
             calls.FORWARD: (calls.ForwardRequest, self._forward),
             channel_exec.EXEC: (channel_exec.ExecRequest, self._exec),
+            calls.REVOKE: (calls.RevokeRequest, self._revoke),
         }
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that are served."""
+        return tuple(self._handlers)
 
     async def serve(self, stream: Stream) -> None:
         """Serve one call. Raises `PeerFault` for a peer that breaks the protocol, nothing else."""
@@ -88,11 +99,16 @@ class Gateway:
             handler, params = self._handler(called)
             if not agent.started:
                 raise Unreachable("provider.starting", "the provider has just started", hint="try again soon")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(duplex.pump)
-                nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
-                await _answer(duplex, lambda: handler(lease, params, duplex))
-                nursery.cancel_scope.cancel()
+            with self._guests.admitted(called, params) as guest:
+                with guest.scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(duplex.pump)
+                        nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
+                        nursery.start_soon(guest.expire, agent.chain)
+                        await _answer(duplex, lambda: handler(lease, params, duplex))
+                        nursery.cancel_scope.cancel()
+                if guest.ended is not None:
+                    raise guest.ended
         except Refused as error:
             log.info("call refused", extra={"peer": stream.peer, "code": error.code})
             await duplex.fail(error)
@@ -220,6 +236,17 @@ class Gateway:
         if code == KILLED:
             self._work(lease)  # with its lease, perhaps: then that is what the tenant hears
         await tell_exit(code, duplex)
+
+    async def _revoke(self, lease: LeaseId, params: calls.RevokeRequest, duplex: Duplex) -> None:
+        work, chain = self._work(lease), self._agent.chain
+        if len(params.tokens) > limits.REVOCATIONS:
+            raise Refused("capability.full", f"at most {limits.REVOCATIONS} tokens in one call")
+        await self._agent.revocations.add(lease, params.tokens, before=params.before, now=chain.now())
+        ended = self._guests.cut_revoked(lease)
+        names = ", ".join(one.token.hex()[:12] for one in params.tokens)
+        work.events.add(Happening.REVOKED, "all that were issued so far" if params.before else names)
+        await duplex.accept()
+        await duplex.send(codec.encode(calls.Revoked(calls_ended=ended)))
 
 
 async def _cancel_when_lost(duplex: Duplex, scope: trio.CancelScope) -> None:

@@ -30,6 +30,7 @@ from tests.support.hand_offs import (
 )
 
 from fondaco.node.tenant.channel import ChannelClient
+from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.records import Lease
@@ -318,8 +319,12 @@ class Site:
         provider: Signer = PROVIDER,
         peer: str = "tenant",
         seen_as: str | None = None,
+        token: SignedCapability | None = None,
     ) -> ChannelClient:
-        """A tenant whose streams end at `gateway`; `seen_as` is the peer id the gateway sees instead."""
+        """A tenant whose streams end at `gateway`; `seen_as` is the peer id the gateway sees instead.
+
+        With a `token`, its holder's.
+        """
 
         async def open_stream() -> MemoryStream:
             ours, theirs = stream_pair(peer if seen_as is None else seen_as)
@@ -335,6 +340,7 @@ class Site:
             provider=provider.public_key,
             own_peer=peer,
             provider_peer="provider",
+            token=token,
         )
 
 
