@@ -23,7 +23,7 @@ from fondaco.protocol.scalars import Height, LeaseId, Millis, OrderId
 from fondaco.protocol.signing import Signer
 from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
-from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
+from fondaco.provider.handoffs import HandOffStore, Stored, write_durably
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
@@ -77,7 +77,7 @@ class Agent:
             slots=trio.CapacityLimiter(limits.HANDOFFS_AT_ONCE),
         )
         self._works: dict[LeaseId, LeaseWork] = {}
-        self._stored: dict[LeaseId, StoredHandOff] = {}
+        self._stored: dict[LeaseId, Stored] = {}
         self._nursery: trio.Nursery | None = None
         self._swept = False
         self._saved: list[snapshot.Plain] = []

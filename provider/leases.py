@@ -4,7 +4,8 @@
        ^___________|____________|  (refused before activation: all stopped, the tenant hears why and may try again)
 
 A newer manifest, once the ledger knows its version, may be handed over at any time: what it says otherwise, or not
-at all, is stopped when its images are here, and deploying begins again. All else runs on.
+at all, is stopped when its images are here, and deploying begins again. All else runs on. Should it not come up,
+the version that ran before runs again (`versions`), and the tenant hears that.
 
 The ledger decides when it is over: `close` is called when the provider's own view shows the lease closed, and only
 then is anything torn down. Stopping the provider leaves workloads running; the next one adopts them.
@@ -27,7 +28,7 @@ from fondaco.protocol.messages import Activate, CloseLease, Reclaim
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.attempts import Attempt
-from fondaco.provider.handoffs import HandOffStore, StoredHandOff
+from fondaco.provider.handoffs import HandOffStore, Stored, StoredHandOff, StoredUpdate
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.ports import ChainView, Sealer
 from fondaco.provider.probes import Restarts, probe_all, watch_all
@@ -41,6 +42,7 @@ from fondaco.provider.runtimes.port import (
 )
 from fondaco.provider.together import run_all
 from fondaco.provider.usage import Traffic, TrafficOf
+from fondaco.provider.versions import Versions
 from fondaco.provider.workloads import open_hand_off, specs_of
 
 log = logging.getLogger("fondaco.provider")
@@ -75,12 +77,12 @@ class Services:
 class LeaseWork:
     """The work on one lease; `run` does it, the others look at it or feed it."""
 
-    def __init__(self, services: Services, lease: LeaseId, stored: StoredHandOff | None = None) -> None:
+    def __init__(self, services: Services, lease: LeaseId, stored: Stored | None = None) -> None:
         self.id = lease
         self.phase = Phase.WAITING
         self._services = services
         self._stored = stored
-        self._attempt: Attempt | None = None
+        self._versions = Versions(lease, services.chain, services.store)
         self._handed_over = trio.Event()
         self._round = trio.CancelScope()
         """Cancelled when a newer manifest is handed over."""
@@ -100,25 +102,11 @@ class LeaseWork:
         Raises what `open_hand_off` and `specs_of` do, `lease.closed` and `provider.disk`.
         """
         attempt = self._judge(put.sealed, put.receipt)
-        before = self._attempt
+        before = self._versions.current
         if before is not None and before.version >= attempt.version:
             return before
-        self._attempt = attempt
-        stored = StoredHandOff(
-            lease=self.id, height=self._services.chain.height, sealed=put.sealed, receipt=put.receipt
-        )
-        # Shielded: others may have joined this attempt already.
-        try:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._services.store.put, stored)
-        except OSError as error:
-            self._attempt = before
-            self._log(f"hand-off not stored: {error}", code="provider.disk")
-            refused = Refused("provider.disk", "the provider cannot store the hand-off", hint="try again later")
-            attempt.finish(refused)
-            raise refused from error
+        await self._versions.take(attempt)
         if before is not None:
-            before.finish(Refused("manifest.superseded", f"version {attempt.version} takes its place"))
             self._round.cancel()
         what = Happening.HANDED_OVER if before is None else Happening.UPDATED
         self.events.add(what, f"version {attempt.version}")
@@ -137,7 +125,7 @@ class LeaseWork:
             record = replace(record, version=said.version, commitment=said.commitment)
         group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer, signature_counts=needed)
         specs_of(self.id, group)
-        return Attempt(group=group, receipt=receipt)
+        return Attempt(group=group, receipt=receipt, sealed=sealed)
 
     def _accept(self, attempt: Attempt) -> None:
         attempt.say(Step.ACCEPTED, f"{len(attempt.group.services)} services, {attempt.group.name!r}")
@@ -150,9 +138,8 @@ class LeaseWork:
 
     async def status(self) -> Status:
         found = await self._workloads()
-        detail = ""
-        if self._attempt is not None and self._attempt.progress:
-            detail = self._attempt.progress[-1].detail
+        attempt = self._versions.current
+        detail = attempt.progress[-1].detail if attempt is not None and attempt.progress else ""
         return Status(
             lease=self.id,
             phase=self.phase.value,
@@ -173,9 +160,8 @@ class LeaseWork:
 
     def services(self) -> tuple[tuple[str, int], ...]:
         """Names and replicas of what was handed over."""
-        if self._attempt is None:
-            return ()
-        return tuple((service.name, service.count) for service in self._attempt.group.services)
+        attempt = self._versions.current
+        return () if attempt is None else tuple((one.name, one.count) for one in attempt.group.services)
 
     # --- The work
 
@@ -183,9 +169,7 @@ class LeaseWork:
         """From here to the end of the lease, teardown included; cancel it to leave everything running."""
         with self._open:
             await self._serve()
-        attempt = self._attempt
-        if attempt is not None:
-            attempt.finish(Refused("lease.closed", "the lease ended"))
+        self._versions.end(Refused("lease.closed", "the lease ended"))
         await self._tear_down()
 
     async def _serve(self) -> None:
@@ -199,33 +183,47 @@ class LeaseWork:
     async def _see_through(self) -> None:
         """Bring up what was handed over last and keep it up, until that fails before its activation."""
         failures = 0
-        while (attempt := self._attempt) is not None:
+        while (attempt := self._versions.current) is not None:
             specs = specs_of(self.id, attempt.group)
             try:
                 async with self._services.slots:
                     await self._bring_up(attempt, specs)
                 await self._activate(attempt)
             except (Refused, Unreachable) as error:
-                failures += 1
-                await self._failed(attempt, specs, error, failures)
+                failures = await self._failed(attempt, specs, error, failures + 1)
                 continue
             failures = 0
+            await self._versions.settle(attempt)
             self._set_phase(Phase.RUNNING)
-            self._say(attempt, Step.RUNNING, f"{len(specs)} replicas run, and the lease is active")
+            undone = self._versions.undone(attempt)
+            if undone:
+                self.events.add(Happening.ROLLED_BACK, f"version {attempt.version} runs again; {undone}")
+            now = f"{len(specs)} replicas run, and the lease is active"
+            self._say(attempt, Step.RUNNING, f"{now}; {undone}" if undone else now)
             attempt.finish()
             await watch_all(self._services.runtime, specs, self._restarts, self.events)
 
-    def _resume(self, stored: StoredHandOff) -> None:
+    def _resume(self, stored: Stored) -> None:
         """Go on with what the provider before us was handed."""
+        older = None
+        if isinstance(stored, StoredUpdate):
+            older, stored = self._judge_stored(stored.older), stored.newer
+        attempt = self._judge_stored(stored) or older
+        if attempt is None:
+            return
+        record = self._record()
+        ran = record is not None and record.activated_at is not None
+        self._versions.resume(attempt, older or (attempt if ran else None))
+        self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
+        self._accept(attempt)
+
+    def _judge_stored(self, stored: StoredHandOff) -> Attempt | None:
         try:
-            attempt = self._judge(stored.sealed, stored.receipt, stored=True)
+            return self._judge(stored.sealed, stored.receipt, stored=True)
         except Refused as error:
             # Left on the disk and running: whatever is wrong with it, it is paid for.
             log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
-            return
-        self._attempt = attempt
-        self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
-        self._accept(attempt)
+            return None
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
         """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
@@ -271,24 +269,28 @@ class LeaseWork:
 
     async def _failed(
         self, attempt: Attempt, specs: tuple[WorkloadSpec, ...], error: FondacoError, failures: int
-    ) -> None:
+    ) -> int:
+        """Do what is to be done about a failed attempt; how many have failed of what is tried next."""
+        if not await self._versions.still(attempt):
+            return 0
         self._log(f"attempt failed: {error.message}", code=error.code)
         self.events.add(Happening.FAILED, f"{error.message} [{error.code}]")
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
             await self._stop(tuple(spec.id for spec in specs))
-            await trio.to_thread.run_sync(self._services.store.remove, self.id)
-            await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have been handed over meanwhile
-            self._set_phase(Phase.WAITING)
-            self._attempt, self._handed_over = None, trio.Event()
+            if await self._versions.drop(attempt):
+                self._set_phase(Phase.WAITING)
+                self._handed_over = trio.Event()
             attempt.finish(error)
-            return
-        attempt.finish(error)
-        self._attempt = Attempt(group=attempt.group, receipt=attempt.receipt)
+            return 0
+        if await self._versions.go_back(attempt, error):
+            return 0
+        self._versions.try_again(attempt, error)
         if failures == ATTEMPTS:
             await self._offer_to_end()
         await trio.sleep(min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10)))
+        return failures
 
     async def _offer_to_end(self) -> None:
         """Nobody should pay for what does not run; where notice was promised, this gives it."""
