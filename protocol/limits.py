@@ -293,6 +293,8 @@ HTTP_BODY_BYTES = 16 * MIB
 """The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8
 """Of its logs, events and usage together."""
+STOP_GRACE_MS = 30_000
+"""The longest that programs which were asked to end are waited for."""
 LEASE_EVENTS = 256
 """Of one lease, the newest, that its provider keeps."""
 LEASE_EVENT_BYTES = 1 * KIB

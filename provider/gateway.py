@@ -61,6 +61,9 @@ class Gateway:
             calls.USAGE: (calls.UsageRequest, self._usage),
             calls.FORWARD: (calls.ForwardRequest, self._forward),
             channel_exec.EXEC: (channel_exec.ExecRequest, self._exec),
+            calls.GET_MANIFEST: (calls.GetManifest, self._get_manifest),
+            calls.ATTESTATION: (calls.AttestationRequest, self._attest),
+            calls.CLOSE: (calls.CloseRequest, self._close),
             calls.REVOKE: (calls.RevokeRequest, self._revoke),
         }
 
@@ -236,6 +239,27 @@ class Gateway:
         if code == KILLED:
             self._work(lease)  # with its lease, perhaps: then that is what the tenant hears
         await tell_exit(code, duplex)
+
+    async def _get_manifest(self, lease: LeaseId, _params: calls.GetManifest, duplex: Duplex) -> None:
+        data = codec.encode(self._work(lease).handed_over())
+        await duplex.accept()
+        for start in range(0, len(data), CHUNK_BYTES):
+            await duplex.send(data[start : start + CHUNK_BYTES])
+
+    async def _attest(self, lease: LeaseId, _params: calls.AttestationRequest, _duplex: Duplex) -> None:
+        self._work(lease)
+        raise Refused(
+            "attestation.none",
+            "no hardware here attests to what runs: whoever runs this machine can read and change the workload",
+            hint="give a workload that nobody may read to no provider that attests nothing",
+        )
+
+    async def _close(self, lease: LeaseId, params: calls.CloseRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        if params.grace_ms > limits.STOP_GRACE_MS:
+            raise Refused("close.grace", f"a grace of at most {limits.STOP_GRACE_MS} ms")
+        await duplex.accept()
+        await duplex.send(codec.encode(calls.Stopped(services=await work.stop(params.grace_ms))))
 
     async def _revoke(self, lease: LeaseId, params: calls.RevokeRequest, duplex: Duplex) -> None:
         work, chain = self._work(lease), self._agent.chain

@@ -2,6 +2,7 @@
 
     waiting -> deploying -> activating -> running -> closing -> closed
        ^___________|____________|  (refused before activation: all stopped, the tenant hears why and may try again)
+       ^___________|____________|__________|  (stopped at the tenant's word: it may hand over again)
 
 A newer manifest, once the ledger knows its version, may be handed over at any time: what it says otherwise, or not
 at all, is stopped when its images are here, and deploying begins again. All else runs on. Should it not come up,
@@ -16,12 +17,11 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 
 import trio
 
 from fondaco.protocol import reasons
-from fondaco.protocol.channel_calls import Happening, PutManifest, ServiceStatus, Status, Step
+from fondaco.protocol.channel_calls import HandedOver, Happening, PutManifest, ServiceStatus, Status, Step
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
 from fondaco.protocol.messages import Activate, CloseLease, Reclaim
@@ -36,18 +36,14 @@ from fondaco.provider.runtimes.port import (
     Runtime,
     State,
     Workload,
-    WorkloadId,
     WorkloadSpec,
-    parse_workload_id,
 )
-from fondaco.provider.together import run_all
+from fondaco.provider.stopping import RETRY_S, Leaving, replicas_of, stop, stop_everything
 from fondaco.provider.usage import Traffic, TrafficOf
 from fondaco.provider.versions import Versions
-from fondaco.provider.workloads import open_hand_off, specs_of
+from fondaco.provider.workloads import open_hand_off, specs_of, unsealed
 
 log = logging.getLogger("fondaco.provider")
-RETRY_S = (1.0, 30.0)
-"""First and longest pause between attempts."""
 ATTEMPTS = 3
 """Failed attempts to bring a paid workload back, after which the provider offers to end the lease."""
 
@@ -88,6 +84,7 @@ class LeaseWork:
         """Cancelled when a newer manifest is handed over."""
         self._open = trio.CancelScope()
         self._over = False
+        self._leaving: Leaving | None = None
         self._restarts = Restarts()
         self.events = services.events.of(lease)
         self.traffic = TrafficOf(Traffic)
@@ -137,31 +134,38 @@ class LeaseWork:
         self._open.cancel()
 
     async def status(self) -> Status:
-        found = await self._workloads()
+        found = await replicas_of(self._services.runtime, self.id)
         attempt = self._versions.current
         detail = attempt.progress[-1].detail if attempt is not None and attempt.progress else ""
         return Status(
             lease=self.id,
             phase=self.phase.value,
             detail=detail,
-            services=tuple(
-                ServiceStatus(
-                    service=service,
-                    replica=replica,
-                    state=workload.state.value,
-                    exit_code=workload.exit_code,
-                    started_at=workload.started_at,
-                    restarts=self._restarts.count(workload.id),
-                    last_end=self._restarts.last(workload.id),
-                )
-                for workload, service, replica in found
-            ),
+            services=tuple(one.told(self._restarts) for one in found),
         )
 
     def services(self) -> tuple[tuple[str, int], ...]:
         """Names and replicas of what was handed over."""
         attempt = self._versions.current
         return () if attempt is None else tuple((one.name, one.count) for one in attempt.group.services)
+
+    def handed_over(self) -> HandedOver:
+        """What runs, or is being brought up. Raises `Refused` `manifest.none`."""
+        attempt = self._versions.current
+        if attempt is None:
+            raise Refused("manifest.none", "nothing is handed over for this lease")
+        hand_off = unsealed(attempt.sealed, self._services.sealer)
+        return HandedOver(salt=hand_off.salt, manifest=hand_off.manifest, receipt=attempt.receipt)
+
+    async def stop(self, grace_ms: int) -> tuple[ServiceStatus, ...]:
+        """Stop everything, until something is handed over again; how it ended. A restart starts nothing either."""
+        leaving = self._leaving
+        if leaving is None:
+            leaving = self._leaving = Leaving(grace_ms=grace_ms)
+            self._handed_over.set()
+            self._round.cancel()
+        await leaving.done.wait()
+        return leaving.ended
 
     # --- The work
 
@@ -171,6 +175,8 @@ class LeaseWork:
             await self._serve()
         self._versions.end(Refused("lease.closed", "the lease ended"))
         await self._tear_down()
+        if self._leaving is not None:
+            self._leaving.done.set()
 
     async def _serve(self) -> None:
         if self._stored is not None:
@@ -179,6 +185,19 @@ class LeaseWork:
             await self._handed_over.wait()
             with trio.CancelScope() as self._round:
                 await self._see_through()
+            if self._leaving is not None:
+                await self._leave(self._leaving)
+
+    async def _leave(self, leaving: Leaving) -> None:
+        self._handed_over = trio.Event()
+        # Forgotten first: whatever happens now, a restart starts nothing that was to stop.
+        await self._versions.forget(Refused("lease.stopped", "the tenant has it stopped"))
+        ended = await stop_everything(self._services.runtime, self.id, self.events, grace_ms=leaving.grace_ms)
+        self.events.add(Happening.STOPPED, "all, at the tenant's word")
+        leaving.ended = tuple(one.told(self._restarts) for one in ended)
+        self._set_phase(Phase.WAITING)
+        self._leaving = None
+        leaving.done.set()
 
     async def _see_through(self) -> None:
         """Bring up what was handed over last and keep it up, until that fails before its activation."""
@@ -229,13 +248,13 @@ class LeaseWork:
         """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
         self._set_phase(Phase.DEPLOYING)
         runtime = self._services.runtime
-        there = {workload.id: workload for workload, _, _ in await self._workloads()}
+        there = {one.workload.id: one.workload for one in await replicas_of(runtime, self.id)}
         missing = [spec for spec in specs if not _runs(there.get(spec.id), spec)]
         for image, login in dict.fromkeys((spec.image, spec.login) for spec in missing):
             self._say(attempt, Step.IMAGE, image)
             await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
-        await self._stop(tuple(workload for workload in there if workload not in wanted))
+        await stop(runtime, (workload for workload in there if workload not in wanted), self.events)
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
             await runtime.start(spec)
@@ -278,7 +297,7 @@ class LeaseWork:
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
-            await self._stop(tuple(spec.id for spec in specs))
+            await stop(self._services.runtime, (spec.id for spec in specs), self.events)
             if await self._versions.drop(attempt):
                 self._set_phase(Phase.WAITING)
                 self._handed_over = trio.Event()
@@ -305,29 +324,13 @@ class LeaseWork:
     async def _tear_down(self) -> None:
         """Stop everything of this lease, also what no manifest of ours names."""
         self._set_phase(Phase.CLOSING)
-        pause = RETRY_S[0]
-        while True:
-            try:
-                await self._stop(tuple(workload.id for workload, _, _ in await self._workloads()))
-                break
-            except Refused as error:
-                self._log("teardown failed, again soon", code=error.code)
-                await trio.sleep(pause)
-                pause = min(RETRY_S[1], 2 * pause)
+        await stop_everything(self._services.runtime, self.id, self.events)
         await trio.to_thread.run_sync(self._services.store.remove, self.id)
         self._set_phase(Phase.CLOSED)
         record = self._record()
         reason = None if record is None else record.reason
         self.events.add(Happening.CLOSED, "" if reason is None else reasons.describe(reason))
         self.events.close()
-
-    async def _stop(self, workloads: tuple[WorkloadId, ...]) -> None:
-        await run_all(partial(self._stop_one, workload) for workload in workloads)
-
-    async def _stop_one(self, workload: WorkloadId) -> None:
-        ended, named = await self._services.runtime.stop(workload), parse_workload_id(workload)
-        if ended is not None and named is not None:
-            self.events.add(Happening.STOPPED, service=named[1], replica=named[2], code=ended.exit_code)
 
     # --- Small things
 
@@ -337,14 +340,6 @@ class LeaseWork:
 
     def _record(self) -> Lease | None:
         return self._services.chain.lease(self.id)
-
-    async def _workloads(self) -> list[tuple[Workload, str, int]]:
-        found = []
-        for workload in await self._services.runtime.list():
-            parsed = parse_workload_id(workload.id)
-            if parsed is not None and parsed[0] == self.id:
-                found.append((workload, parsed[1], parsed[2]))
-        return found
 
     def _set_phase(self, phase: Phase) -> None:
         self.phase = phase

@@ -111,6 +111,14 @@ class Versions:
                 self.current = self.good = None
         return await self.still(None)
 
+    async def forget(self, error: FondacoError) -> None:
+        """As if nothing had been handed over; who waits for it is told `error`. On the disk on return."""
+        with trio.CancelScope(shield=True):
+            async with self._writing:
+                self.end(error)
+                self.current = self.good = None
+                await trio.to_thread.run_sync(self._store.remove, self._lease)
+
     def end(self, error: FondacoError) -> None:
         """Nothing of this lease will run any more."""
         if self.current is not None:

@@ -32,6 +32,8 @@ COMMANDS = {
     "shell": ("inside", "shell"),
     "close": ("tenant", "close"),
     "token": ("token", "token"),
+    "manifest": ("evidence", "manifest"),
+    "attest": ("evidence", "attest"),
     "wallet": ("tenant", "wallet"),
     "grant": ("grant", "grant"),
     "proof": ("proof", "proof"),

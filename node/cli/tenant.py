@@ -15,6 +15,7 @@ from fondaco.node.cli.output import credits, home_option, json_option, print_jso
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.deployment import LeaseHandle
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
 
@@ -181,18 +182,44 @@ def _finish(result: dict[str, Any], as_json: bool, text: str) -> None:
 @click.command()
 @lease_argument
 @home_option
+@click.option(
+    "--grace",
+    type=click.IntRange(0, 30),
+    metavar="SECONDS",
+    help="Before, have programs asked to end, and wait so long until they have.",
+)
 @json_option
-def close(lease: str, home: Path, as_json: bool) -> None:
+def close(lease: str, home: Path, grace: int | None, as_json: bool) -> None:
     """End a lease: the provider is paid for the time used, the rest comes back."""
-    run(_close, lease, home, as_json)
+    run(_close, lease, home, grace, as_json)
 
 
-async def _close(text: str, home: Path, as_json: bool) -> None:
+async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> None:
     async with connected(home) as tenant:
         handle = tenant.find(text)
+        ended = [] if grace is None else await _stop(handle, grace)
         settled = await handle.close()
-    result = {"lease": handle.id, "paid_ucredit": settled.paid, "refunded_ucredit": settled.refunded}
+    result: dict[str, Any] = {"lease": handle.id, "paid_ucredit": settled.paid}
+    result["refunded_ucredit"] = settled.refunded
+    if grace is not None:
+        result["services"] = ended
     _finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
+
+
+async def _stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
+    """A provider that does not do it is no reason to go on paying it."""
+    from fondaco.protocol.errors import Refused, Unreachable
+
+    try:
+        stopped = await handle.stop(grace_ms=grace * 1_000)
+    except (Refused, Unreachable) as error:
+        say(f"not stopped before: {error.message} [{error.code}]")
+        return []
+    for one in stopped.services:
+        say(f"  {one.service} {one.replica} ended with exit code {one.exit_code}")
+    return [
+        {"service": one.service, "replica": one.replica, "exit_code": one.exit_code} for one in stopped.services
+    ]
 
 
 @click.command()

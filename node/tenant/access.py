@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,15 +17,16 @@ from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.stream import Stream
 from fondaco.node.tenant.channel import ChannelClient, Items
 from fondaco.node.tenant.executing import RunningCommand
+from fondaco.node.tenant.handed_over import Served, check_served
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import channel
 from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.channel_calls import LeaseEvent, LogItem, Status, Usage
 from fondaco.protocol.channel_exec import ExecRequest, WindowSize
-from fondaco.protocol.errors import FondacoError, Unreachable
+from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.records import Lease, key_lease
-from fondaco.protocol.scalars import LeaseId, PublicKey
+from fondaco.protocol.scalars import Hash, LeaseId, PublicKey
 from fondaco.protocol.signing import Signer
 
 log = logging.getLogger("fondaco.tenant")
@@ -184,6 +186,21 @@ class Access(ABC):
             yield command
         finally:
             await command.aclose()
+
+    async def get_manifest(self) -> Served:
+        """What the provider serves, checked against the ledger and the tenant's receipt.
+
+        Raises `Refused` `manifest.none`, `lease.unknown`, or what `check_served` does.
+        """
+        said = await self.channel().get_manifest()
+        record = await self.record()
+        if record is None:
+            raise Refused("lease.unknown", "the ledger does not hold this lease any more")
+        return check_served(self.light.chain, record, said)
+
+    async def attest(self) -> None:
+        """Ask for evidence of the hardware. Raises `Refused` `attestation.none` where there is none."""
+        await self.channel().attest(Hash(secrets.token_bytes(32)))
 
     async def request(self, path: str = "/", *, service: str = "", port: int = 0) -> tuple[int, bytes]:
         """HTTP GET through the channel; (status, body)."""

@@ -233,6 +233,38 @@ class ChannelClient:
         channel_exec.check(request)  # the provider would say the same, a round trip later
         return RunningCommand(await self.call(channel_exec.EXEC, request), request)
 
+    async def get_manifest(self) -> calls.HandedOver:
+        """What the provider says that it serves, unchecked: see `Access.get_manifest`.
+
+        Raises `Refused` `manifest.none`.
+        """
+        duplex = await self.call(calls.GET_MANIFEST, calls.GetManifest())
+        data = bytearray()
+        try:
+            await duplex.end()
+            while (piece := await duplex.receive()) is not None:
+                data += piece
+                if len(data) > limits.CHANNEL_REQUEST_BYTES:
+                    raise PeerFault("channel.too_large", "a longer manifest than there may be")
+        finally:
+            await duplex.aclose()
+        return codec.decode(bytes(data), calls.HandedOver, limit=limits.CHANNEL_REQUEST_BYTES)
+
+    async def attest(self, nonce: Hash) -> None:
+        """Ask for evidence of the hardware. Raises `Refused` `attestation.none` where there is none.
+
+        No provider gives any yet, and nothing here could judge it: `attestation.unknown` says so of one that does.
+        """
+        await (await self.call(calls.ATTESTATION, calls.AttestationRequest(nonce=nonce))).aclose()
+        raise Refused("attestation.unknown", "the provider gives evidence of a kind that is not known here")
+
+    async def stop(self, *, grace_ms: int = 2_000) -> calls.Stopped:
+        """Have everything stopped now, until something is handed over again; how it ended. For the tenant only.
+
+        The lease goes on, and is paid for, until the ledger closes it. Raises `Refused` `close.grace`.
+        """
+        return await self._one(calls.CLOSE, calls.CloseRequest(grace_ms=Millis(grace_ms)), calls.Stopped)
+
     async def revoke(self, tokens: Sequence[calls.Revocation], *, before: Millis = NEVER) -> calls.Revoked:
         """Have tokens of this lease be good for nothing any more, by name and by when they were issued.
 

@@ -14,7 +14,7 @@ from fondaco.node.tenant.access import Access, Place
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import codec, manifest
-from fondaco.protocol.channel_calls import HandOff
+from fondaco.protocol.channel_calls import HandOff, Stopped
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
 from fondaco.protocol.messages import CloseLease
@@ -81,6 +81,13 @@ class LeaseHandle(Access):
         """The service that people mean: the one with the main port, else the first one."""
         services = self.group.services
         return self.main_port()[0] if any(one.expose for one in services) else services[0].name
+
+    async def stop(self, *, grace_ms: int = 2_000) -> Stopped:
+        """Have its provider stop everything now; how each replica ended.
+
+        The lease goes on, and is paid for, until it is closed. Handing over again starts it again.
+        """
+        return await self.channel().stop(grace_ms=grace_ms)
 
     async def close(self, *, reason: int = CLOSED_BY_TENANT) -> Settled:
         """End the lease; what it earned is paid, and with the last lease the rest is refunded."""

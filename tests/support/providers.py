@@ -136,6 +136,8 @@ class FakeRuntime:
         """With which images were asked for."""
         self.deaf: set[str] = set()
         """Services that accept no connection."""
+        self.graces: list[int] = []
+        """With which workloads were stopped, in milliseconds."""
         self.broken: set[str] = set()
         """Services that do not start."""
         self._nursery = nursery
@@ -229,6 +231,7 @@ class FakeRuntime:
         await trio.lowlevel.checkpoint()
         found = self.workloads.pop(workload, None)
         if found is not None:
+            self.graces.append(grace_ms)
             self._ends[workload].set()
         return found
 

@@ -41,6 +41,9 @@ PARAMS: dict[str, object] = {
     "usage": calls.UsageRequest(service="", follow=False),
     "forward": calls.ForwardRequest(service="web", port=7),
     "exec": ExecRequest(service="nothing", replica=0, argv=(b"ls",), env=(), terminal=None),
+    "get_manifest": calls.GetManifest(),
+    "attestation": calls.AttestationRequest(nonce=Hash(bytes(32))),
+    "close": calls.CloseRequest(grace_ms=Millis(0)),
     "revoke": calls.RevokeRequest(tokens=(), before=Millis(0)),
 }
 
@@ -103,8 +106,8 @@ async def test_every_method_is_let_through_by_its_own_scope_alone(
 
 
 async def test_what_ends_or_hands_on_a_lease_is_its_tenants_alone(gateway: Gateway) -> None:
-    assert set(gateway.methods) - GRANTABLE.keys() == {"revoke"}
-    assert GRANTABLE.keys() <= set(gateway.methods) | {"get_manifest", "attestation"}
+    assert set(gateway.methods) - GRANTABLE.keys() == {"close", "revoke"}
+    assert GRANTABLE.keys() <= set(gateway.methods)
 
 
 async def test_a_holder_uses_what_it_was_given(site: Site, gateway: Gateway, lease: Lease) -> None:
