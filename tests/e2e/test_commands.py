@@ -364,12 +364,19 @@ def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> No
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert "[lease.not_found]" in missing.stderr
     try_forward(shell, answer["body"])
-    closed = shell.json("close", "web")
+    served = shell.json("manifest", "get", "web")
+    assert (served["lease"], served["version"], served["ledger_version"]) == (lease, 1, 1)
+    assert json.loads(shell.text("manifest", "get", lease[:12])) == served["manifest"]
+    assert served["manifest"]["services"][0]["image"] == "fondaco/hello:demo"
+    assert "[attestation.none]" in shell.run("attest", "web").stderr
+    closed = shell.json("close", "web", "--grace", "5")
     assert closed["lease"] == lease
+    assert [one["service"] for one in closed["services"]] == ["web"]
     assert closed["refunded_ucredit"] > 0
     ending = shell.text("events", "web", "--follow").splitlines()
     assert ending[-1].endswith("closed       closed_by_tenant (0, the tenant)")
-    again = shell.run("close", "web")
+    again = shell.run("close", "web", "--grace", "0")
+    assert "not stopped before" in again.stderr
     assert again.exit_code == 1
     assert shell.json("status", "web")["state"] == "closed"
 
