@@ -13,6 +13,7 @@ import pytest
 from tests.integration.test_changing import place
 from tests.integration.test_deployment import Place
 
+from fondaco.node import clock
 from fondaco.node.keys.keystore import Cost, Keystore
 from fondaco.node.tenant import sharing
 from fondaco.node.tenant.client import Tenant
@@ -110,9 +111,9 @@ async def test_tokens_that_expired_long_ago_are_kept_no_longer(
 ) -> None:
     token = issued(here)
     later = token.capability.expires_at + limits.CAPABILITY_LIFE_MS
-    monkeypatch.setattr(sharing.clock, "now", lambda: Millis(later))
+    monkeypatch.setattr(clock, "now", lambda: Millis(later))
     assert sharing.issued(here.tenant) == [token]
-    monkeypatch.setattr(sharing.clock, "now", lambda: Millis(later + 1))
+    monkeypatch.setattr(clock, "now", lambda: Millis(later + 1))
     assert sharing.issued(here.tenant) == []
     assert list((here.tenant.home / "tokens").iterdir()) == []
 

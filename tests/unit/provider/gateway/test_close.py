@@ -144,7 +144,6 @@ async def test_what_was_stopped_stays_so_over_a_crash_until_it_is_handed_over_ag
         await client.stop()
     assert HandOffStore(site.home / "handoffs").all() == {}
     async with site.running() as agent:
-        await agent.chain.wait_above(agent.chain.height - 1)
         work = agent.work(lease.id)
         assert work is not None
         assert work.phase is Phase.WAITING
