@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fondaco.protocol import channel_bounds
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import limits
 from fondaco.protocol.channel_exec import EXEC
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import Lease, LeaseState
@@ -108,11 +108,11 @@ def _order(scope: Scope) -> tuple[str, str, int]:
 def check_capability(capability: Capability) -> None:
     """Judge it by itself. Raises `Refused` `capability.scopes` or `capability.life`."""
     scopes = capability.scopes
-    if not 1 <= len(scopes) <= limits.CAPABILITY_SCOPES or scopes != in_order(scopes):
-        most = limits.CAPABILITY_SCOPES
+    if not 1 <= len(scopes) <= channel_bounds.CAPABILITY_SCOPES or scopes != in_order(scopes):
+        most = channel_bounds.CAPABILITY_SCOPES
         raise Refused("capability.scopes", f"a token has 1..{most} scopes, each once and in ascending order")
-    if not 0 < capability.expires_at - capability.issued_at <= limits.CAPABILITY_LIFE_MS:
-        days = limits.CAPABILITY_LIFE_MS // 86_400_000
+    if not 0 < capability.expires_at - capability.issued_at <= channel_bounds.CAPABILITY_LIFE_MS:
+        days = channel_bounds.CAPABILITY_LIFE_MS // 86_400_000
         raise Refused("capability.life", f"a token lives for at most {days} days")
 
 
@@ -149,7 +149,7 @@ def admit(capability: Capability, method: str, params: object, *, now: Millis) -
 
     Raises `Refused` `capability.early`, `capability.expired` or `capability.scope`.
     """
-    if capability.issued_at > now + limits.CAPABILITY_EARLY_MS:
+    if capability.issued_at > now + channel_bounds.CAPABILITY_EARLY_MS:
         raise Refused("capability.early", "that token is of a time to come", hint="are the clocks right?")
     if capability.expires_at <= now:
         raise Refused("capability.expired", "that token has expired", hint="ask the tenant for another one")

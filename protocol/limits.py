@@ -278,23 +278,11 @@ EXEC_VARIABLES = 128
 EXEC_VARIABLE_BYTES = 32 * KIB
 HANDOFFS_AT_ONCE = 16
 """Workloads being brought up at once; further ones wait their turn."""
-HANDOFF_FILE_BYTES = 2 * CHANNEL_REQUEST_BYTES
-"""A hand-off, and the one before it while an update comes up."""
-CAPABILITY_SCOPES = 16
-CAPABILITY_LIFE_MS = 31 * 86_400_000
-"""The longest that a capability token is good for."""
-CAPABILITY_EARLY_MS = 60_000
-"""So much later than block time a token may have been made, or a moment be up to which all are revoked."""
-REVOCATIONS = 64
-"""Tokens that one call revokes by name."""
-REVOCATIONS_PER_LEASE = 1_024
-"""Revoked by name and not expired yet; beyond that only all of an age can be."""
+HANDOFF_FILE_BYTES = 2 * CHANNEL_REQUEST_BYTES  # while an update comes up, with the one before
 HTTP_BODY_BYTES = 16 * MIB
 """The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8
 """Of its logs, events and usage together."""
-STOP_GRACE_MS = 30_000
-"""The longest that programs which were asked to end are waited for."""
 LEASE_EVENTS = 256
 """Of one lease, the newest, that its provider keeps."""
 LEASE_EVENT_BYTES = 1 * KIB

@@ -17,8 +17,8 @@ from typing import Any
 
 import trio
 
+from fondaco.protocol import channel_bounds, channel_exec, codec, limits
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import channel_exec, codec, limits
 from fondaco.protocol.channel import ServerSession
 from fondaco.protocol.channel_calls import Happening
 from fondaco.protocol.channel_events import Called
@@ -256,15 +256,15 @@ class Gateway:
 
     async def _close(self, lease: LeaseId, params: calls.CloseRequest, duplex: Duplex) -> None:
         work = self._work(lease)
-        if params.grace_ms > limits.STOP_GRACE_MS:
-            raise Refused("close.grace", f"a grace of at most {limits.STOP_GRACE_MS} ms")
+        if params.grace_ms > channel_bounds.STOP_GRACE_MS:
+            raise Refused("close.grace", f"a grace of at most {channel_bounds.STOP_GRACE_MS} ms")
         await duplex.accept()
         await duplex.send(codec.encode(calls.Stopped(services=await work.stop(params.grace_ms))))
 
     async def _revoke(self, lease: LeaseId, params: calls.RevokeRequest, duplex: Duplex) -> None:
         work, chain = self._work(lease), self._agent.chain
-        if len(params.tokens) > limits.REVOCATIONS:
-            raise Refused("capability.full", f"at most {limits.REVOCATIONS} tokens in one call")
+        if len(params.tokens) > channel_bounds.REVOCATIONS:
+            raise Refused("capability.full", f"at most {channel_bounds.REVOCATIONS} tokens in one call")
         await self._agent.revocations.add(lease, params.tokens, before=params.before, now=chain.now())
         ended = self._guests.cut_revoked(lease)
         names = ", ".join(one.token.hex()[:12] for one in params.tokens)

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import trio
 
-from fondaco.protocol import codec, limits
+from fondaco.protocol import channel_bounds, codec
 from fondaco.protocol.capabilities import Capability
 from fondaco.protocol.channel_calls import Revocation
 from fondaco.protocol.errors import Malformed, Refused
@@ -24,7 +24,7 @@ from fondaco.protocol.scalars import Hash, LeaseId, Millis
 from fondaco.provider.handoffs import write_durably
 
 SUFFIX = ".revoked"
-FILE_BYTES = 256 * limits.REVOCATIONS_PER_LEASE
+FILE_BYTES = 256 * channel_bounds.REVOCATIONS_PER_LEASE
 _LEASE = re.compile("[0-9a-f]{64}")
 log = logging.getLogger("fondaco.provider")
 
@@ -63,7 +63,7 @@ class Revocations:
 
         Raises `Refused`: `capability.time` for a moment still far, `capability.full`, `provider.disk`.
         """
-        if before > now + limits.CAPABILITY_EARLY_MS:
+        if before > now + channel_bounds.CAPABILITY_EARLY_MS:
             raise Refused("capability.time", "that moment is still to come", hint="are the clocks right?")
         async with self._writing:
             known = self._of(lease)
@@ -74,10 +74,10 @@ class Revocations:
                     )
                 known = NOTHING
             kept = {one.token: one for one in (*known.tokens, *tokens) if one.expires_at > now}
-            if len(kept) > limits.REVOCATIONS_PER_LEASE:
+            if len(kept) > channel_bounds.REVOCATIONS_PER_LEASE:
                 raise Refused(
                     "capability.full",
-                    f"{limits.REVOCATIONS_PER_LEASE} tokens of this lease are revoked by name",
+                    f"{channel_bounds.REVOCATIONS_PER_LEASE} tokens of this lease are revoked by name",
                     hint="revoke all tokens that were issued so far",
                 )
             names = tuple(kept[token] for token in sorted(kept))

@@ -24,7 +24,7 @@ from fondaco.node.files import write_atomically
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.keys.sealing import random_salt
 from fondaco.node.tenant.access import Access, Place
-from fondaco.protocol import addresses, codec, limits
+from fondaco.protocol import addresses, channel_bounds, codec, limits
 from fondaco.protocol.capabilities import (
     Capability,
     Scope,
@@ -130,7 +130,7 @@ def issued(tenant: Tenant) -> list[Token]:
     """What this tenant has made and not expired for long, oldest first. Raises as `load`."""
     found = [(load(path), path) for path in _folder(tenant).glob("*.json")]
     for token, path in found:
-        if token.capability.expires_at + limits.CAPABILITY_LIFE_MS < clock.now():
+        if token.capability.expires_at + channel_bounds.CAPABILITY_LIFE_MS < clock.now():
             path.unlink(missing_ok=True)
     kept = (token for token, path in found if path.exists())
     return sorted(kept, key=lambda token: (token.capability.issued_at, token.id))

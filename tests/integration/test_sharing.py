@@ -18,7 +18,7 @@ from fondaco.node.keys.keystore import Cost, Keystore
 from fondaco.node.tenant import sharing
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.wallet import Wallet
-from fondaco.protocol import addresses, limits
+from fondaco.protocol import addresses, channel_bounds
 from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.channel_calls import Revocation, Revoked
 from fondaco.protocol.errors import Refused
@@ -110,7 +110,7 @@ async def test_tokens_that_expired_long_ago_are_kept_no_longer(
     here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = issued(here)
-    later = token.capability.expires_at + limits.CAPABILITY_LIFE_MS
+    later = token.capability.expires_at + channel_bounds.CAPABILITY_LIFE_MS
     monkeypatch.setattr(clock, "now", lambda: Millis(later))
     assert sharing.issued(here.tenant) == [token]
     monkeypatch.setattr(clock, "now", lambda: Millis(later + 1))

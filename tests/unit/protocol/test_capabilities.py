@@ -25,8 +25,8 @@ from tests.support.channels import (
 )
 from tests.support.messages import values
 
+from fondaco.protocol import channel_bounds, channel_exec, codec
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import channel_exec, codec, limits
 from fondaco.protocol.capabilities import (
     GRANTABLE,
     Capability,
@@ -198,12 +198,12 @@ def test_a_token_with_any_field_changed_fails(data: st.DataObject, field: str) -
         ({"scopes": (Scope(method="logs"), Scope(method="logs"))}, "capability.scopes"),
         ({"scopes": tuple(Scope(method=f"m{n:02}") for n in range(17))}, "capability.scopes"),
         ({"expires_at": Millis(1_000)}, "capability.life"),
-        ({"expires_at": Millis(1_001 + limits.CAPABILITY_LIFE_MS)}, "capability.life"),
+        ({"expires_at": Millis(1_001 + channel_bounds.CAPABILITY_LIFE_MS)}, "capability.life"),
     ],
 )
 def test_what_no_token_may_say_is_refused_though_it_is_signed(changes: dict[str, Any], code: str) -> None:
     assert refused(signed(capability(**changes))) == code
-    longest = capability(expires_at=Millis(1_000 + limits.CAPABILITY_LIFE_MS))
+    longest = capability(expires_at=Millis(1_000 + channel_bounds.CAPABILITY_LIFE_MS))
     check_capability(longest)
 
 
@@ -294,7 +294,7 @@ def test_a_token_ends_by_block_time_and_does_not_begin_far_ahead_of_it() -> None
         with pytest.raises(Refused) as error:
             admit(token, "status", calls.StatusRequest(), now=Millis(now))
         assert code_of(error) == code
-    early = capability(issued_at=Millis(limits.CAPABILITY_EARLY_MS + 10), expires_at=Millis(10**9))
+    early = capability(issued_at=Millis(channel_bounds.CAPABILITY_EARLY_MS + 10), expires_at=Millis(10**9))
     admit(early, "status", calls.StatusRequest(), now=Millis(10))
     with pytest.raises(Refused) as error:
         admit(early, "status", calls.StatusRequest(), now=Millis(9))

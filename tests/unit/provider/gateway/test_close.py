@@ -23,7 +23,7 @@ from tests.unit.provider.gateway.conftest import machine
 
 from fondaco.node.tenant.channel import ChannelClient
 from fondaco.node.tenant.handed_over import check_served
-from fondaco.protocol import limits, manifest
+from fondaco.protocol import channel_bounds, limits, manifest
 from fondaco.protocol.channel_calls import HandedOver
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Receipt, SignedReceipt
@@ -177,6 +177,6 @@ async def test_a_hand_off_under_way_is_stopped_too_and_its_tenant_told(
 async def test_a_grace_without_end_is_refused(site: Site, gateway: Gateway, lease: Lease) -> None:
     client = await handed_over(site, gateway, lease)
     with pytest.raises(Refused) as error:
-        await client.stop(grace_ms=limits.STOP_GRACE_MS + 1)
+        await client.stop(grace_ms=channel_bounds.STOP_GRACE_MS + 1)
     assert error.value.code == "close.grace"
     assert len(machine(site).workloads) == 1

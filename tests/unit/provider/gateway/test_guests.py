@@ -11,8 +11,8 @@ from tests.support.providers import CHAIN, OTHER, PROVIDER, TENANT, MemoryStream
 from tests.unit.provider.gateway.conftest import machine
 
 from fondaco.node.tenant.channel import ChannelClient
+from fondaco.protocol import channel_bounds, codec, limits
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import codec, limits
 from fondaco.protocol.capabilities import (
     GRANTABLE,
     Capability,
@@ -228,14 +228,14 @@ async def test_with_its_lease_a_token_ends(site: Site, gateway: Gateway, lease: 
 async def test_revocations_are_bounded_and_the_way_out_is_told(
     site: Site, gateway: Gateway, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "REVOCATIONS_PER_LEASE", 2)
+    monkeypatch.setattr(channel_bounds, "REVOCATIONS_PER_LEASE", 2)
     tenant = await handed_over(site, gateway, lease)
     names = [Revocation(token=Hash(bytes([n]) * 32), expires_at=Millis(site.chain.time + 1_000)) for n in range(3)]
     await tenant.revoke(names[:2])
     for tokens, before, code in (
         (names[2:], 0, "capability.full"),
-        (names * limits.REVOCATIONS, 0, "capability.full"),
-        ([], site.chain.time + limits.CAPABILITY_EARLY_MS + 1, "capability.time"),
+        (names * channel_bounds.REVOCATIONS, 0, "capability.full"),
+        ([], site.chain.time + channel_bounds.CAPABILITY_EARLY_MS + 1, "capability.time"),
     ):
         with pytest.raises(Refused) as error:
             await tenant.revoke(tokens, before=Millis(before))
