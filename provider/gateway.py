@@ -103,6 +103,9 @@ class Gateway:
             if not agent.started:
                 raise Unreachable("provider.starting", "the provider has just started", hint="try again soon")
             with self._guests.admitted(called, params) as guest:
+                if guest.token is not None:
+                    told = {"lease": lease.hex(), "token": guest.token.hex(), "method": called.method}
+                    log.info("called by a token", extra=told)
                 with guest.scope:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(duplex.pump)
