@@ -236,6 +236,8 @@ def load(path: Path) -> Token:
             document: dict[str, Any] = json.loads(file.read(FILE_BYTES))
         if document["format"] != FORMAT:
             raise ValueError(f"the format is {document['format']!r}")
+        if not f"{document['name']}{document['service']}".isprintable():
+            raise ValueError("its names would write to a terminal what they should not")
         return Token(
             chain=ChainId(str(document["chain"])),
             signed=codec.decode(bytes.fromhex(document["token"]), SignedCapability),

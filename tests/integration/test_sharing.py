@@ -137,7 +137,9 @@ async def test_what_was_revoked_is_remembered_by_its_tenant(here: Place, monkeyp
     assert all(one.revoked for one in sharing.issued(here.tenant))
 
 
-@pytest.mark.parametrize("change", [{"format": "x"}, {"token": "zz"}, {"token": "00"}, {"port": "many"}, None])
+@pytest.mark.parametrize(
+    "change", [{"format": "x"}, {"token": "zz"}, {"token": "00"}, {"port": "many"}, {"name": "\x1b[2J"}, None]
+)
 async def test_a_file_that_is_no_token_is_refused(here: Place, tmp_path: Path, change: Any) -> None:
     file = tmp_path / "web.token"
     sharing.save(file, issued(here))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from fondaco.protocol.scalars import BlindingSalt, ChainId, Hash
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.handoffs import HandOffStore
 from fondaco.provider.leases import Phase
+from fondaco.provider.runtimes.port import Workload, WorkloadId
 
 LARGE = manifest_group(replace(web(), env=tuple(f"LONG_{n}={'x' * 4_000}" for n in range(100))))
 
@@ -171,6 +173,41 @@ async def test_a_hand_off_under_way_is_stopped_too_and_its_tenant_told(
                 await trio.sleep(0.001)
         await site.client(gateway, lease).stop()
     assert codes == ["lease.stopped"]
+    assert machine(site).workloads == {}
+
+
+async def test_what_does_not_stop_at_once_is_stopped_again(
+    site: Site, gateway: Gateway, lease: Lease, monkeypatch: pytest.MonkeyPatch, jumping: object
+) -> None:
+    client, stop, failures = await handed_over(site, gateway, lease), machine(site).stop, [1, 2]
+
+    async def stubborn(workload: WorkloadId, *, grace_ms: int) -> Workload | None:
+        if failures:
+            raise Refused("runtime.stop", f"not yet, {failures.pop()}")
+        return await stop(workload, grace_ms=grace_ms)
+
+    monkeypatch.setattr(machine(site), "stop", stubborn)
+    assert [one.service for one in (await client.stop()).services] == ["web"]
+    assert machine(site).workloads == {}
+
+
+async def test_a_lease_that_ends_while_it_is_stopped_lets_nobody_wait(
+    site: Site, gateway: Gateway, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, begun = await handed_over(site, gateway, lease), trio.Event()
+    stop = machine(site).stop
+
+    async def slow(workload: WorkloadId, *, grace_ms: int) -> Workload | None:
+        if grace_ms == 30_000:
+            begun.set()
+            await trio.sleep_forever()
+        return await stop(workload, grace_ms=grace_ms)
+
+    monkeypatch.setattr(machine(site), "stop", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(client.stop, grace_ms=30_000))
+        await begun.wait()
+        site.chain.close(lease.id)
     assert machine(site).workloads == {}
 
 
