@@ -343,6 +343,9 @@ async def _forget(chain: ProviderChain, agent: Agent, runtime: EmbeddedRuntime) 
         for lease in agent.events.kept():
             if _is_long_over(chain, lease):
                 agent.events.forget(lease)
+        for lease in agent.revocations.kept():
+            if _is_long_over(chain, lease):
+                agent.revocations.forget(lease)
         await trio.sleep(FORGET_EVERY_S)
 
 

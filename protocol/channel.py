@@ -1,7 +1,7 @@
 """The direct channel between a tenant and its provider, `/fondaco/lease/1`: one stream, one call.
 
-    tenant                                            provider
-    Hello(version, lease, tenant, nonce)       ->
+    caller                                            provider
+    Hello(version, lease, caller, nonce)       ->
                                                <-     Challenge(provider, nonce, proof)
     Request(proof, method, params)             ->
                                                <-     Accepted | Failure(code, message, hint)
@@ -9,8 +9,12 @@
 
 Noise binds both ends of the stream to their peer ids, but says nothing of who may touch a lease. So each side
 signs a `ChannelBinding` with its registered key: the lease, both keys, both peer ids, both nonces, its own role
-and, for the tenant, what it asks. A proof shown to one provider is worth nothing at another (audience), on
+and, for the caller, what it asks. A proof shown to one provider is worth nothing at another (audience), on
 another stream (nonces), through a man in the middle (peer ids) or turned round (role).
+
+The caller is the lease's tenant; or, in version 2 of the hello, the holder of a token that the tenant signed
+(capabilities.py). It then proves its own key, and shows the token with its request as a `TokenRequest`: only the
+provider that it is for ever sees it.
 
 After that each direction is data under credit: every data frame costs its bytes and an overhead, a side may send
 while its credit is positive, and gives credit back as its application reads. So what may lie unread is bounded,
@@ -25,13 +29,25 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from fondaco.protocol import codec, limits
+from fondaco.protocol.capabilities import SignedCapability, identify
+from fondaco.protocol.channel_events import (
+    Called,
+    Challenged,
+    Credited,
+    Ended,
+    Event,
+    Failed,
+    Greeted,
+    Opened,
+    Received,
+)
 from fondaco.protocol.channel_frames import (
     DATA_BYTES,
     NO_REQUEST,
+    TOKEN_VERSION,
     VERSION,
     Accepted,
     Challenge,
@@ -44,69 +60,17 @@ from fondaco.protocol.channel_frames import (
     Hello,
     Request,
     Role,
+    TokenRequest,
     failure,
     request_hash,
 )
-from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.errors import FondacoError, PeerFault, Refused
 from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import Lease
 from fondaco.protocol.scalars import ChainId, Hash, LeaseId, PublicKey, Signature
 from fondaco.protocol.signing import Signer, Verify, require, verify
 
 PROTOCOL = "/fondaco/lease/1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeted:
-    """To the provider: somebody claims this lease; answer with `challenge`, or `fail`."""
-
-    lease: LeaseId
-    tenant: PublicKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Challenged:
-    """To the tenant: the provider has proven itself; go on with `request`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Called:
-    """To the provider: the tenant has proven itself and asks this; answer with `accept`, or `fail`."""
-
-    method: str
-    params: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """To the tenant: the call was accepted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """Data came; once the application has taken it, tell `consumed`."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credited:
-    """The peer takes more: look at `may_send` again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """The peer sends nothing more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """The peer ended the call."""
-
-    error: Refused | Unreachable
-
-
-Event: TypeAlias = Greeted | Challenged | Called | Opened | Received | Credited | Ended | Failed
 
 
 class State(enum.Enum):
@@ -239,7 +203,7 @@ class _Session(ABC):
     ) -> ChannelBinding:
         return ChannelBinding(
             lease=hello.lease,
-            tenant=hello.tenant,
+            caller=hello.caller,
             provider=provider,
             tenant_peer=self._tenant_peer,
             provider_peer=self._provider_peer,
@@ -254,14 +218,14 @@ class _Session(ABC):
             require(self._chain, binding, key, proof, check=self._check)
         except PeerFault:
             # An honest peer with an old record of us fails here too: tell it, and do not score it down.
-            who = binding.role.name.lower()
+            who = "caller" if binding.role is Role.TENANT else "provider"
             raise Refused(
                 "channel.proof", f"the {who}'s proof does not hold for this lease, these peers and this stream"
             ) from None
 
 
 class ClientSession(_Session):
-    """The tenant's side."""
+    """The caller's side: the tenant's, or with a token its holder's."""
 
     def __init__(
         self,
@@ -273,13 +237,16 @@ class ClientSession(_Session):
         tenant_peer: str,
         provider_peer: str,
         nonce: Hash,
+        token: SignedCapability | None = None,
         check: Verify = verify,
     ) -> None:
         super().__init__(
             chain, signer, tenant_peer=tenant_peer, provider_peer=provider_peer, nonce=nonce, check=check
         )
         self._provider = provider
-        self._hello = Hello(version=VERSION, lease=lease, tenant=signer.public_key, nonce=nonce)
+        self._token = token
+        version = VERSION if token is None else TOKEN_VERSION
+        self._hello = Hello(version=version, lease=lease, caller=signer.public_key, nonce=nonce)
         self._provider_nonce: Hash | None = None
 
     def hello(self) -> bytes:
@@ -292,10 +259,13 @@ class ClientSession(_Session):
         """Ask for `method`, after `Challenged`."""
         assert self.state is State.REQUEST, "the provider has not proven itself"
         assert self._provider_nonce is not None, "a challenge has a nonce"
-        asked = request_hash(method, params)
+        asked = request_hash(method, params, self._token)
         binding = self._binding(self._hello, self._provider, self._provider_nonce, Role.TENANT, asked)
+        proof = self._signer.sign(self._chain, binding)
         self.state = State.ANSWER
-        return codec.encode(Request(proof=self._signer.sign(self._chain, binding), method=method, params=params))
+        if self._token is None:
+            return codec.encode(Request(proof=proof, method=method, params=params))
+        return codec.encode(TokenRequest(proof=proof, method=method, params=params, token=self._token))
 
     def _receive_handshake(self, frame: Any) -> tuple[Event, ...]:
         match self.state, frame:
@@ -334,6 +304,7 @@ class ServerSession(_Session):
         )
         self._seen = seen
         self._hello: Hello | None = None
+        self._lease: Lease | None = None
 
     def challenge(self, lease: Lease | None) -> bytes:
         """Answer a hello, given the ledger's record of the lease it names.
@@ -347,12 +318,13 @@ class ServerSession(_Session):
             raise Refused("lease.unknown", f"there is no lease {hello.lease.hex()}")
         if lease.provider != self._signer.public_key:
             raise Refused("lease.provider", "that lease is served by another provider")
-        if lease.tenant != hello.tenant:
+        if hello.version == VERSION and lease.tenant != hello.caller:
             raise Refused("lease.tenant", "that lease is another tenant's")
         if hello.nonce == self._nonce:
             raise Refused("channel.nonce", "the nonce is our own")
-        self._seen.check(hello.tenant, hello.nonce)
+        self._seen.check(hello.caller, hello.nonce)
         binding = self._binding(hello, self._signer.public_key, self._nonce, Role.PROVIDER, NO_REQUEST)
+        self._lease = lease
         self.state = State.REQUEST
         proof = self._signer.sign(self._chain, binding)
         return codec.encode(Challenge(provider=self._signer.public_key, nonce=self._nonce, proof=proof))
@@ -366,21 +338,33 @@ class ServerSession(_Session):
     def _receive_handshake(self, frame: Any) -> tuple[Event, ...]:
         match self.state, frame:
             case State.HELLO, Hello():
-                if frame.version != VERSION:
-                    raise Refused(
-                        "channel.version", f"the tenant speaks version {frame.version}, we speak {VERSION}"
-                    )
+                if frame.version not in (VERSION, TOKEN_VERSION):
+                    most = f"we speak {VERSION} and {TOKEN_VERSION}"
+                    raise Refused("channel.version", f"the caller speaks version {frame.version}, {most}")
                 self._hello = frame
                 self.state = State.CHALLENGE
-                return (Greeted(lease=frame.lease, tenant=frame.tenant),)
-            case State.REQUEST, Request():
-                hello = self._hello
-                assert hello is not None, "a request follows a hello"
-                asked = request_hash(frame.method, frame.params)
-                binding = self._binding(hello, self._signer.public_key, self._nonce, Role.TENANT, asked)
-                self._require(binding, hello.tenant, frame.proof)
-                self._seen.check(hello.tenant, hello.nonce)
-                self._seen.add(hello.tenant, hello.nonce)
-                self.state = State.ANSWER
-                return (Called(method=frame.method, params=frame.params),)
+                return (Greeted(lease=frame.lease, caller=frame.caller),)
+            case State.REQUEST, Request() if self._version == VERSION:
+                return self._called(frame, None)
+            case State.REQUEST, TokenRequest() if self._version == TOKEN_VERSION:
+                return self._called(frame, frame.token)
         raise self._out_of_order(frame)
+
+    @property
+    def _version(self) -> int:
+        assert self._hello is not None, "a request follows a hello"
+        return self._hello.version
+
+    def _called(self, frame: Request | TokenRequest, token: SignedCapability | None) -> tuple[Event, ...]:
+        hello, lease = self._hello, self._lease
+        assert hello is not None, "a request follows a hello"
+        assert lease is not None, "and the challenge that answered it"
+        asked, own = request_hash(frame.method, frame.params, token), self._signer.public_key
+        self._require(self._binding(hello, own, self._nonce, Role.TENANT, asked), hello.caller, frame.proof)
+        if token is not None:
+            identify(self._chain, token, lease=lease, audience=own, holder=hello.caller, check=self._check)
+        self._seen.check(hello.caller, hello.nonce)
+        self._seen.add(hello.caller, hello.nonce)
+        self.state = State.ANSWER
+        capability = None if token is None else token.capability
+        return (Called(method=frame.method, params=frame.params, capability=capability),)

@@ -9,8 +9,13 @@
 | `usage` | `UsageRequest` | `Usage`, one a frame for each replica that runs | none |
 | `forward` | `ForwardRequest` | what the workload sends, as it comes | what it is to receive |
 | `exec` | `ExecRequest` | `Output`, one a frame, then `Exited` | `Input`, `Resize`, `Signal`, `InputEnd` |
+| `get_manifest` | `GetManifest` | one `HandedOver`, in pieces | none |
+| `attestation` | `AttestationRequest` | none yet: it is refused with `attestation.none` | none |
+| `close` | `CloseRequest` | one `Stopped` | none |
+| `revoke` | `RevokeRequest` | one `Revoked` | none |
 
-Tags 130-149; each is one canonical message. Those of `exec` are in channel_exec.py.
+Tags 130-149 and 230-239; each is one canonical message. Those of `exec` are in channel_exec.py. Who may call what
+by a token of the tenant's is in capabilities.py.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fondaco.protocol.market import SignedReceipt
-from fondaco.protocol.scalars import BlindingSalt, LeaseId, Millis
+from fondaco.protocol.scalars import BlindingSalt, Hash, LeaseId, Millis
 
 PUT_MANIFEST = "put_manifest"
 STATUS = "status"
@@ -28,6 +33,10 @@ LOGS = "logs"
 EVENTS = "events"
 USAGE = "usage"
 FORWARD = "forward"
+GET_MANIFEST = "get_manifest"
+ATTESTATION = "attestation"
+CLOSE = "close"
+REVOKE = "revoke"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +194,10 @@ class Happening(enum.StrEnum):
     EXITED = "exited"
     LOST = "lost"
     """It is gone, and left no exit code."""
+    ROLLED_BACK = "rolled_back"
+    """An update did not come up, and the version before it runs again."""
+    REVOKED = "revoked"
+    """Capability tokens are good for nothing any more."""
     PAUSED = "paused"
     """It is started again after a while."""
     STOPPED = "stopped"
@@ -218,3 +231,70 @@ class LeaseEvent:
     """Of an exit, where one is known."""
     detail: str
     """For people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """One capability token that is good for nothing any more."""
+
+    token: Hash
+    """`capabilities.capability_id`."""
+    expires_at: Millis
+    """When it would have expired: nobody needs to remember it after that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeRequest:
+    TAG: ClassVar[int] = 230
+    tokens: tuple[Revocation, ...]
+    before: Millis
+    """All that were issued before this moment; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """On the provider's disk."""
+
+    TAG: ClassVar[int] = 231
+    calls_ended: int
+    """Open ones, cut off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetManifest:
+    TAG: ClassVar[int] = 232
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """What the provider serves; in pieces, for it may be longer than a frame."""
+
+    TAG: ClassVar[int] = 233
+    salt: BlindingSalt
+    manifest: bytes
+    """Canonical JSON, as in `HandOff`."""
+    receipt: SignedReceipt
+    """The tenant's own, by which the version and the commitment are known to be no invention of the provider's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationRequest:
+    TAG: ClassVar[int] = 234
+    nonce: Hash
+    """Random, so that nothing said before can be said again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseRequest:
+    """Stops everything now. The lease goes on until the ledger closes it: that is its tenant's to say there."""
+
+    TAG: ClassVar[int] = 235
+    grace_ms: Millis
+    """How long programs that were asked to end have, before they are made to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    TAG: ClassVar[int] = 236
+    services: tuple[ServiceStatus, ...]
+    """How each replica ended."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fondaco.protocol import codec, limits
+from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.scalars import Hash, LeaseId, PublicKey, Signature
 from fondaco.protocol.signing import sha256
 
 VERSION = 1
+TOKEN_VERSION = 2
+"""A `Hello` of this version is a token holder's, whose request is a `TokenRequest`; older providers refuse it."""
 NO_REQUEST = Hash(bytes(32))
 """Stands in the provider's binding, which is made before anything was asked."""
 DATA_BYTES = limits.CHANNEL_FRAME_BYTES - 64
@@ -20,6 +23,7 @@ DATA_BYTES = limits.CHANNEL_FRAME_BYTES - 64
 
 class Role(enum.IntEnum):
     TENANT = 1
+    """Or who calls in its place."""
     PROVIDER = 2
 
 
@@ -29,7 +33,8 @@ class ChannelBinding:
 
     TAG: ClassVar[int] = 120
     lease: LeaseId
-    tenant: PublicKey
+    caller: PublicKey
+    """The tenant, or who holds a token of the tenant's."""
     provider: PublicKey
     tenant_peer: str
     provider_peer: str
@@ -37,7 +42,7 @@ class ChannelBinding:
     provider_nonce: Hash
     role: Role
     request: Hash
-    """SHA-256 of the method and its parameters; `NO_REQUEST` from the provider."""
+    """SHA-256 of the method, its parameters and the token, if any; `NO_REQUEST` from the provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,7 @@ class Hello:
     TAG: ClassVar[int] = 121
     version: int
     lease: LeaseId
-    tenant: PublicKey
+    caller: PublicKey
     nonce: Hash
     """Thirty-two random bytes, for this stream only."""
 
@@ -64,6 +69,18 @@ class Request:
     proof: Signature
     method: str
     params: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A `Request` by the holder of a token. It comes after the provider's proof: no other sees the token."""
+
+    TAG: ClassVar[int] = 129
+    proof: Signature
+    """The holder's."""
+    method: str
+    params: bytes
+    token: SignedCapability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +128,7 @@ class Failure:
         return kind(self.code, self.message, hint=self.hint)
 
 
-Frame = Hello | Challenge | Request | Accepted | Data | Credit | End | Failure
+Frame = Hello | Challenge | Request | TokenRequest | Accepted | Data | Credit | End | Failure
 
 
 def failure(error: FondacoError) -> Failure:
@@ -121,9 +138,11 @@ def failure(error: FondacoError) -> Failure:
     return Failure(kind=kind, code=code, message=message, hint=hint)
 
 
-def request_hash(method: str, params: bytes) -> Hash:
-    """What a tenant's proof says of its request."""
-    return sha256(codec.encode((method, params)))
+def request_hash(method: str, params: bytes, token: SignedCapability | None = None) -> Hash:
+    """What a caller's proof says of its request: with a token, that it is this one that is used."""
+    if token is None:
+        return sha256(codec.encode((method, params)))
+    return sha256(codec.encode((method, params, sha256(codec.encode(token)))))
 
 
 def _cut(text: str) -> str:

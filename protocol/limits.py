@@ -278,7 +278,7 @@ EXEC_VARIABLES = 128
 EXEC_VARIABLE_BYTES = 32 * KIB
 HANDOFFS_AT_ONCE = 16
 """Workloads being brought up at once; further ones wait their turn."""
-HANDOFF_FILE_BYTES = 1 * MIB
+HANDOFF_FILE_BYTES = 2 * CHANNEL_REQUEST_BYTES  # while an update comes up, with the one before
 HTTP_BODY_BYTES = 16 * MIB
 """The longest answer that a GET through the channel collects in memory."""
 LOG_FOLLOWERS_PER_LEASE = 8

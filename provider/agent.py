@@ -26,11 +26,12 @@ from fondaco.provider import snapshot
 from fondaco.provider.bids import AgentConfig, Bidder
 from fondaco.provider.earnings import Earnings
 from fondaco.provider.grace import Grace
-from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
+from fondaco.provider.handoffs import HandOffStore, Stored, write_durably
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
 from fondaco.provider.reconcile import Plan, reconcile
+from fondaco.provider.revocations import Revocations
 from fondaco.provider.runtimes.port import Runtime, parse_workload_id
 from fondaco.provider.together import closing
 
@@ -73,6 +74,7 @@ class Agent:
             chain, signer.public_key, every_ms=config.withdraw_interval_ms, sweep=config.sweep
         )
         self.grace = Grace(chain, signer.public_key, runtime, self.events)
+        self.revocations = Revocations(home / "revocations")
         self._services = Services(
             chain=chain,
             runtime=runtime,
@@ -82,7 +84,7 @@ class Agent:
             slots=trio.CapacityLimiter(limits.HANDOFFS_AT_ONCE),
         )
         self._works: dict[LeaseId, LeaseWork] = {}
-        self._stored: dict[LeaseId, StoredHandOff] = {}
+        self._stored: dict[LeaseId, Stored] = {}
         self._nursery: trio.Nursery | None = None
         self._swept = False
         self._saved: list[snapshot.Plain] = []

@@ -22,7 +22,8 @@ class Attempt:
 
     group: ManifestGroup
     receipt: SignedReceipt
-    stored: trio.Event = field(default_factory=trio.Event)
+    sealed: bytes
+    """As it was handed over."""
     progress: list[Progress] = field(default_factory=list)
     error: FondacoError | None = None
     done: bool = False
@@ -32,6 +33,10 @@ class Attempt:
     def version(self) -> int:
         """Of the manifest."""
         return self.receipt.receipt.version
+
+    def again(self) -> Attempt:
+        """Another try at the same."""
+        return Attempt(group=self.group, receipt=self.receipt, sealed=self.sealed)
 
     def say(self, step: Step, detail: str) -> None:
         if len(self.progress) < limits.PROGRESS_ITEMS or step is Step.RUNNING:

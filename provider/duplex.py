@@ -15,19 +15,8 @@ from typing import TypeVar
 import trio
 
 from fondaco.protocol import limits
-from fondaco.protocol.channel import (
-    Called,
-    Challenged,
-    ClientSession,
-    Ended,
-    Event,
-    Failed,
-    Greeted,
-    Opened,
-    Received,
-    ServerSession,
-    State,
-)
+from fondaco.protocol.channel import ClientSession, ServerSession, State
+from fondaco.protocol.channel_events import Called, Challenged, Ended, Event, Failed, Greeted, Opened, Received
 from fondaco.protocol.channel_frames import DATA_BYTES
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.frames import FrameReader, frame

@@ -1,7 +1,8 @@
 """What a tenant reaches: `/fondaco/lease/1`, served for the leases of one agent.
 
-Only the lease's tenant comes past the handshake. A handler accepts its call once it knows that it can serve it, so
-that a denial arrives as the call's own error.
+Only the lease's tenant comes past the handshake, and who holds a token of the tenant's; what that lets through is
+judged in `guests`. A handler accepts its call once it knows that it can serve it, so that a denial arrives as the
+call's own error.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 
 import trio
 
+from fondaco.protocol import channel_bounds, channel_exec, codec, limits
 from fondaco.protocol import channel_calls as calls
-from fondaco.protocol import channel_exec, codec, limits
-from fondaco.protocol.channel import Called, ServerSession
+from fondaco.protocol.channel import ServerSession
+from fondaco.protocol.channel_calls import Happening
+from fondaco.protocol.channel_events import Called
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import LeaseState
@@ -27,6 +30,7 @@ from fondaco.protocol.scalars import Hash, LeaseId
 from fondaco.provider.agent import Agent
 from fondaco.provider.duplex import Duplex
 from fondaco.provider.executing import Places, carry, tell_exit
+from fondaco.provider.guests import Guests
 from fondaco.provider.leases import LeaseWork, Phase
 from fondaco.provider.ports import Stream
 from fondaco.provider.runtimes.port import KILLED, Command, LogLine, WorkloadId, parse_workload_id, workload_id
@@ -53,6 +57,7 @@ class Gateway:
         """Since the start, by method."""
         self.refusals = Counter[str]()
         """Likewise, by code."""
+        self._guests = Guests(agent.chain, agent.revocations)
         self._handlers: dict[str, tuple[type, Handler]] = {
             calls.PUT_MANIFEST: (calls.PutManifest, self._put_manifest),
             calls.STATUS: (calls.StatusRequest, self._status),
@@ -61,7 +66,16 @@ class Gateway:
             calls.USAGE: (calls.UsageRequest, self._usage),
             calls.FORWARD: (calls.ForwardRequest, self._forward),
             channel_exec.EXEC: (channel_exec.ExecRequest, self._exec),
+            calls.GET_MANIFEST: (calls.GetManifest, self._get_manifest),
+            calls.ATTESTATION: (calls.AttestationRequest, self._attest),
+            calls.CLOSE: (calls.CloseRequest, self._close),
+            calls.REVOKE: (calls.RevokeRequest, self._revoke),
         }
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that are served."""
+        return tuple(self._handlers)
 
     async def serve(self, stream: Stream) -> None:
         """Serve one call. Raises `PeerFault` for a peer that breaks the protocol, nothing else."""
@@ -97,11 +111,19 @@ class Gateway:
             handler, params = self._handler(called)
             if not agent.started:
                 raise Unreachable("provider.starting", "the provider has just started", hint="try again soon")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(duplex.pump)
-                nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
-                await _answer(duplex, lambda: handler(lease, params, duplex))
-                nursery.cancel_scope.cancel()
+            with self._guests.admitted(called, params) as guest:
+                if guest.token is not None:
+                    told = {"lease": lease.hex(), "token": guest.token.hex(), "method": called.method}
+                    log.info("called by a token", extra=told)
+                with guest.scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(duplex.pump)
+                        nursery.start_soon(_cancel_when_lost, duplex, nursery.cancel_scope)
+                        nursery.start_soon(guest.expire, agent.chain)
+                        await _answer(duplex, lambda: handler(lease, params, duplex))
+                        nursery.cancel_scope.cancel()
+                if guest.ended is not None:
+                    raise guest.ended
         except Refused as error:
             self.refusals[error.code] += 1
             log.info("call refused", extra={"peer": stream.peer, "code": error.code})
@@ -237,6 +259,38 @@ class Gateway:
         if code == KILLED:
             self._work(lease)  # with its lease, perhaps: then that is what the tenant hears
         await tell_exit(code, duplex)
+
+    async def _get_manifest(self, lease: LeaseId, _params: calls.GetManifest, duplex: Duplex) -> None:
+        data = codec.encode(self._work(lease).handed_over())
+        await duplex.accept()
+        for start in range(0, len(data), CHUNK_BYTES):
+            await duplex.send(data[start : start + CHUNK_BYTES])
+
+    async def _attest(self, lease: LeaseId, _params: calls.AttestationRequest, _duplex: Duplex) -> None:
+        self._work(lease)
+        raise Refused(
+            "attestation.none",
+            "no hardware here attests to what runs: whoever runs this machine can read and change the workload",
+            hint="give a workload that nobody may read to no provider that attests nothing",
+        )
+
+    async def _close(self, lease: LeaseId, params: calls.CloseRequest, duplex: Duplex) -> None:
+        work = self._work(lease)
+        if params.grace_ms > channel_bounds.STOP_GRACE_MS:
+            raise Refused("close.grace", f"a grace of at most {channel_bounds.STOP_GRACE_MS} ms")
+        await duplex.accept()
+        await duplex.send(codec.encode(calls.Stopped(services=await work.stop(params.grace_ms))))
+
+    async def _revoke(self, lease: LeaseId, params: calls.RevokeRequest, duplex: Duplex) -> None:
+        work, chain = self._work(lease), self._agent.chain
+        if len(params.tokens) > channel_bounds.REVOCATIONS:
+            raise Refused("capability.full", f"at most {channel_bounds.REVOCATIONS} tokens in one call")
+        await self._agent.revocations.add(lease, params.tokens, before=params.before, now=chain.now())
+        ended = self._guests.cut_revoked(lease)
+        names = ", ".join(one.token.hex()[:12] for one in params.tokens)
+        work.events.add(Happening.REVOKED, "all that were issued so far" if params.before else names)
+        await duplex.accept()
+        await duplex.send(codec.encode(calls.Revoked(calls_ended=ended)))
 
 
 async def _cancel_when_lost(duplex: Duplex, scope: trio.CancelScope) -> None:

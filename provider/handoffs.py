@@ -33,6 +33,26 @@ class StoredHandOff:
     receipt: SignedReceipt
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredUpdate:
+    """An update that is not known to run yet, and what ran before it."""
+
+    TAG: ClassVar[int] = 251
+    newer: StoredHandOff
+    older: StoredHandOff
+
+    @property
+    def lease(self) -> LeaseId:
+        return self.newer.lease
+
+    @property
+    def height(self) -> Height:
+        return self.newer.height
+
+
+Stored = StoredHandOff | StoredUpdate
+
+
 class HandOffStore:
     """One file a lease, in a folder only its owner can read."""
 
@@ -40,19 +60,20 @@ class HandOffStore:
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def put(self, stored: StoredHandOff) -> None:
+    def put(self, stored: Stored) -> None:
         """Durable on return. Raises `OSError`."""
         write_durably(self._path(stored.lease), codec.encode(stored))
 
     def remove(self, lease: LeaseId) -> None:
         self._path(lease).unlink(missing_ok=True)
 
-    def all(self) -> dict[LeaseId, StoredHandOff]:
+    def all(self) -> dict[LeaseId, Stored]:
         """Everything that is there. A file that cannot be read is left, and said."""
-        found: dict[LeaseId, StoredHandOff] = {}
+        found: dict[LeaseId, Stored] = {}
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             try:
-                stored = codec.decode(path.read_bytes(), StoredHandOff, limit=limits.HANDOFF_FILE_BYTES)
+                data = path.read_bytes()
+                stored: Stored = codec.decode_union(data, Stored, limit=limits.HANDOFF_FILE_BYTES)
             except Malformed as error:
                 log.error("the hand-off in %s cannot be read: %s", path.name, error)
                 continue

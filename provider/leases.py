@@ -2,9 +2,11 @@
 
     waiting -> deploying -> activating -> running -> closing -> closed
        ^___________|____________|  (refused before activation: all stopped, the tenant hears why and may try again)
+       ^___________|____________|__________|  (stopped at the tenant's word: it may hand over again)
 
 A newer manifest, once the ledger knows its version, may be handed over at any time: what it says otherwise, or not
-at all, is stopped when its images are here, and deploying begins again. All else runs on.
+at all, is stopped when its images are here, and deploying begins again. All else runs on. Should it not come up,
+the version that ran before runs again (`versions`), and the tenant hears that.
 
 The ledger decides when it is over: `close` is called when the provider's own view shows the lease closed, and only
 then is anything torn down. Stopping the provider leaves workloads running; the next one adopts them.
@@ -15,19 +17,18 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 
 import trio
 
 from fondaco.protocol import reasons
-from fondaco.protocol.channel_calls import Happening, PutManifest, ServiceStatus, Status, Step
+from fondaco.protocol.channel_calls import HandedOver, Happening, PutManifest, ServiceStatus, Status, Step
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
 from fondaco.protocol.messages import Activate, CloseLease, Reclaim
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.attempts import Attempt
-from fondaco.provider.handoffs import HandOffStore, StoredHandOff
+from fondaco.provider.handoffs import HandOffStore, Stored, StoredHandOff, StoredUpdate
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.ports import ChainView, Sealer
 from fondaco.provider.probes import Restarts, probe_all, watch_all
@@ -35,17 +36,14 @@ from fondaco.provider.runtimes.port import (
     Runtime,
     State,
     Workload,
-    WorkloadId,
     WorkloadSpec,
-    parse_workload_id,
 )
-from fondaco.provider.together import run_all
+from fondaco.provider.stopping import RETRY_S, Leaving, replicas_of, stop, stop_everything
 from fondaco.provider.usage import Traffic, TrafficOf
-from fondaco.provider.workloads import open_hand_off, specs_of
+from fondaco.provider.versions import Versions
+from fondaco.provider.workloads import open_hand_off, specs_of, unsealed
 
 log = logging.getLogger("fondaco.provider")
-RETRY_S = (1.0, 30.0)
-"""First and longest pause between attempts."""
 ATTEMPTS = 3
 """Failed attempts to bring a paid workload back, after which the provider offers to end the lease."""
 
@@ -77,17 +75,18 @@ class Services:
 class LeaseWork:
     """The work on one lease; `run` does it, the others look at it or feed it."""
 
-    def __init__(self, services: Services, lease: LeaseId, stored: StoredHandOff | None = None) -> None:
+    def __init__(self, services: Services, lease: LeaseId, stored: Stored | None = None) -> None:
         self.id = lease
         self.phase = Phase.WAITING
         self._services = services
         self._stored = stored
-        self._attempt: Attempt | None = None
+        self._versions = Versions(lease, services.chain, services.store)
         self._handed_over = trio.Event()
         self._round = trio.CancelScope()
         """Cancelled when a newer manifest is handed over."""
         self._open = trio.CancelScope()
         self._over = False
+        self._leaving: Leaving | None = None
         self._restarts = Restarts()
         self.events = services.events.of(lease)
         self.traffic = TrafficOf(Traffic)
@@ -102,25 +101,11 @@ class LeaseWork:
         Raises what `open_hand_off` and `specs_of` do, `lease.closed` and `provider.disk`.
         """
         attempt = self._judge(put.sealed, put.receipt)
-        before = self._attempt
+        before = self._versions.current
         if before is not None and before.version >= attempt.version:
             return before
-        self._attempt = attempt
-        stored = StoredHandOff(
-            lease=self.id, height=self._services.chain.height, sealed=put.sealed, receipt=put.receipt
-        )
-        # Shielded: others may have joined this attempt already.
-        try:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._services.store.put, stored)
-        except OSError as error:
-            self._attempt = before
-            self._log(f"hand-off not stored: {error}", code="provider.disk")
-            refused = Refused("provider.disk", "the provider cannot store the hand-off", hint="try again later")
-            attempt.finish(refused)
-            raise refused from error
+        await self._versions.take(attempt)
         if before is not None:
-            before.finish(Refused("manifest.superseded", f"version {attempt.version} takes its place"))
             self._round.cancel()
         what = Happening.HANDED_OVER if before is None else Happening.UPDATED
         self.events.add(what, f"version {attempt.version}")
@@ -139,7 +124,7 @@ class LeaseWork:
             record = replace(record, version=said.version, commitment=said.commitment)
         group = open_hand_off(services.chain.id, record, sealed, receipt, services.sealer, signature_counts=needed)
         specs_of(self.id, group)
-        return Attempt(group=group, receipt=receipt)
+        return Attempt(group=group, receipt=receipt, sealed=sealed)
 
     def _accept(self, attempt: Attempt) -> None:
         attempt.say(Step.ACCEPTED, f"{len(attempt.group.services)} services, {attempt.group.name!r}")
@@ -151,33 +136,38 @@ class LeaseWork:
         self._open.cancel()
 
     async def status(self) -> Status:
-        found = await self._workloads()
-        detail = ""
-        if self._attempt is not None and self._attempt.progress:
-            detail = self._attempt.progress[-1].detail
+        found = await replicas_of(self._services.runtime, self.id)
+        attempt = self._versions.current
+        detail = attempt.progress[-1].detail if attempt is not None and attempt.progress else ""
         return Status(
             lease=self.id,
             phase=self.phase.value,
             detail=detail,
-            services=tuple(
-                ServiceStatus(
-                    service=service,
-                    replica=replica,
-                    state=workload.state.value,
-                    exit_code=workload.exit_code,
-                    started_at=workload.started_at,
-                    restarts=self._restarts.count(workload.id),
-                    last_end=self._restarts.last(workload.id),
-                )
-                for workload, service, replica in found
-            ),
+            services=tuple(one.told(self._restarts) for one in found),
         )
 
     def services(self) -> tuple[tuple[str, int], ...]:
         """Names and replicas of what was handed over."""
-        if self._attempt is None:
-            return ()
-        return tuple((service.name, service.count) for service in self._attempt.group.services)
+        attempt = self._versions.current
+        return () if attempt is None else tuple((one.name, one.count) for one in attempt.group.services)
+
+    def handed_over(self) -> HandedOver:
+        """What runs, or is being brought up. Raises `Refused` `manifest.none`."""
+        attempt = self._versions.current
+        if attempt is None:
+            raise Refused("manifest.none", "nothing is handed over for this lease")
+        hand_off = unsealed(attempt.sealed, self._services.sealer)
+        return HandedOver(salt=hand_off.salt, manifest=hand_off.manifest, receipt=attempt.receipt)
+
+    async def stop(self, grace_ms: int) -> tuple[ServiceStatus, ...]:
+        """Stop everything, until something is handed over again; how it ended. A restart starts nothing either."""
+        leaving = self._leaving
+        if leaving is None:
+            leaving = self._leaving = Leaving(grace_ms=grace_ms)
+            self._handed_over.set()
+            self._round.cancel()
+        await leaving.done.wait()
+        return leaving.ended
 
     # --- The work
 
@@ -185,10 +175,10 @@ class LeaseWork:
         """From here to the end of the lease, teardown included; cancel it to leave everything running."""
         with self._open:
             await self._serve()
-        attempt = self._attempt
-        if attempt is not None:
-            attempt.finish(Refused("lease.closed", "the lease ended"))
+        self._versions.end(Refused("lease.closed", "the lease ended"))
         await self._tear_down()
+        if self._leaving is not None:
+            self._leaving.done.set()
 
     async def _serve(self) -> None:
         if self._stored is not None:
@@ -197,49 +187,76 @@ class LeaseWork:
             await self._handed_over.wait()
             with trio.CancelScope() as self._round:
                 await self._see_through()
+            if self._leaving is not None:
+                await self._leave(self._leaving)
+
+    async def _leave(self, leaving: Leaving) -> None:
+        self._handed_over = trio.Event()
+        # Forgotten first: whatever happens now, a restart starts nothing that was to stop.
+        await self._versions.forget(Refused("lease.stopped", "the tenant has it stopped"))
+        ended = await stop_everything(self._services.runtime, self.id, self.events, grace_ms=leaving.grace_ms)
+        self.events.add(Happening.STOPPED, "all, at the tenant's word")
+        leaving.ended = tuple(one.told(self._restarts) for one in ended)
+        self._set_phase(Phase.WAITING)
+        self._leaving = None
+        leaving.done.set()
 
     async def _see_through(self) -> None:
         """Bring up what was handed over last and keep it up, until that fails before its activation."""
         failures = 0
-        while (attempt := self._attempt) is not None:
+        while (attempt := self._versions.current) is not None:
             specs = specs_of(self.id, attempt.group)
             try:
                 async with self._services.slots:
                     await self._bring_up(attempt, specs)
                 await self._activate(attempt)
             except (Refused, Unreachable) as error:
-                failures += 1
-                await self._failed(attempt, specs, error, failures)
+                failures = await self._failed(attempt, specs, error, failures + 1)
                 continue
             failures = 0
+            await self._versions.settle(attempt)
             self._set_phase(Phase.RUNNING)
-            self._say(attempt, Step.RUNNING, f"{len(specs)} replicas run, and the lease is active")
+            undone = self._versions.undone(attempt)
+            if undone:
+                self.events.add(Happening.ROLLED_BACK, f"version {attempt.version} runs again; {undone}")
+            now = f"{len(specs)} replicas run, and the lease is active"
+            self._say(attempt, Step.RUNNING, f"{now}; {undone}" if undone else now)
             attempt.finish()
             await watch_all(self._services.runtime, specs, self._restarts, self.events)
 
-    def _resume(self, stored: StoredHandOff) -> None:
+    def _resume(self, stored: Stored) -> None:
         """Go on with what the provider before us was handed."""
+        older = None
+        if isinstance(stored, StoredUpdate):
+            older, stored = self._judge_stored(stored.older), stored.newer
+        attempt = self._judge_stored(stored) or older
+        if attempt is None:
+            return
+        record = self._record()
+        ran = record is not None and record.activated_at is not None
+        self._versions.resume(attempt, older or (attempt if ran else None))
+        self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
+        self._accept(attempt)
+
+    def _judge_stored(self, stored: StoredHandOff) -> Attempt | None:
         try:
-            attempt = self._judge(stored.sealed, stored.receipt, stored=True)
+            return self._judge(stored.sealed, stored.receipt, stored=True)
         except Refused as error:
             # Left on the disk and running: whatever is wrong with it, it is paid for.
             log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
-            return
-        self._attempt = attempt
-        self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
-        self._accept(attempt)
+            return None
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
         """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
         self._set_phase(Phase.DEPLOYING)
         runtime = self._services.runtime
-        there = {workload.id: workload for workload, _, _ in await self._workloads()}
+        there = {one.workload.id: one.workload for one in await replicas_of(runtime, self.id)}
         missing = [spec for spec in specs if not _runs(there.get(spec.id), spec)]
         for image, login in dict.fromkeys((spec.image, spec.login) for spec in missing):
             self._say(attempt, Step.IMAGE, image)
             await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
-        await self._stop(tuple(workload for workload in there if workload not in wanted))
+        await stop(runtime, (workload for workload in there if workload not in wanted), self.events)
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
             await runtime.start(spec)
@@ -273,24 +290,28 @@ class LeaseWork:
 
     async def _failed(
         self, attempt: Attempt, specs: tuple[WorkloadSpec, ...], error: FondacoError, failures: int
-    ) -> None:
+    ) -> int:
+        """Do what is to be done about a failed attempt; how many have failed of what is tried next."""
+        if not await self._versions.still(attempt):
+            return 0
         self._log(f"attempt failed: {error.message}", code=error.code)
         self.events.add(Happening.FAILED, f"{error.message} [{error.code}]")
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
-            await self._stop(tuple(spec.id for spec in specs))
-            await trio.to_thread.run_sync(self._services.store.remove, self.id)
-            await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have been handed over meanwhile
-            self._set_phase(Phase.WAITING)
-            self._attempt, self._handed_over = None, trio.Event()
+            await stop(self._services.runtime, (spec.id for spec in specs), self.events)
+            if await self._versions.drop(attempt):
+                self._set_phase(Phase.WAITING)
+                self._handed_over = trio.Event()
             attempt.finish(error)
-            return
-        attempt.finish(error)
-        self._attempt = Attempt(group=attempt.group, receipt=attempt.receipt)
+            return 0
+        if await self._versions.go_back(attempt, error):
+            return 0
+        self._versions.try_again(attempt, error)
         if failures == ATTEMPTS:
             await self._offer_to_end()
         await trio.sleep(min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10)))
+        return failures
 
     async def _offer_to_end(self) -> None:
         """Nobody should pay for what does not run; where notice was promised, this gives it."""
@@ -305,29 +326,13 @@ class LeaseWork:
     async def _tear_down(self) -> None:
         """Stop everything of this lease, also what no manifest of ours names."""
         self._set_phase(Phase.CLOSING)
-        pause = RETRY_S[0]
-        while True:
-            try:
-                await self._stop(tuple(workload.id for workload, _, _ in await self._workloads()))
-                break
-            except Refused as error:
-                self._log("teardown failed, again soon", code=error.code)
-                await trio.sleep(pause)
-                pause = min(RETRY_S[1], 2 * pause)
+        await stop_everything(self._services.runtime, self.id, self.events)
         await trio.to_thread.run_sync(self._services.store.remove, self.id)
         self._set_phase(Phase.CLOSED)
         record = self._record()
         reason = None if record is None else record.reason
         self.events.add(Happening.CLOSED, "" if reason is None else reasons.describe(reason))
         self.events.close()
-
-    async def _stop(self, workloads: tuple[WorkloadId, ...]) -> None:
-        await run_all(partial(self._stop_one, workload) for workload in workloads)
-
-    async def _stop_one(self, workload: WorkloadId) -> None:
-        ended, named = await self._services.runtime.stop(workload), parse_workload_id(workload)
-        if ended is not None and named is not None:
-            self.events.add(Happening.STOPPED, service=named[1], replica=named[2], code=ended.exit_code)
 
     # --- Small things
 
@@ -337,14 +342,6 @@ class LeaseWork:
 
     def _record(self) -> Lease | None:
         return self._services.chain.lease(self.id)
-
-    async def _workloads(self) -> list[tuple[Workload, str, int]]:
-        found = []
-        for workload in await self._services.runtime.list():
-            parsed = parse_workload_id(workload.id)
-            if parsed is not None and parsed[0] == self.id:
-                found.append((workload, parsed[1], parsed[2]))
-        return found
 
     def _set_phase(self, phase: Phase) -> None:
         self.phase = phase

@@ -71,7 +71,7 @@ async def _probe(runtime: Runtime, workload: WorkloadId, port: int | None, timeo
             try:
                 stream = await runtime.dial(workload, port)
             except Refused as error:
-                if error.code != "workload.dial":
+                if error.code not in ("workload.dial", "workload.gone"):  # of what is gone, how it ended is asked
                     raise
                 await _still_runs(runtime, workload, pause)
                 pause = min(BACK_OFF_S[1], 2 * pause)

@@ -48,7 +48,7 @@ def open_hand_off(
     except PeerFault:
         raise Refused("receipt.signature", "the tenant of the lease did not sign this receipt") from None
     try:
-        hand_off = codec.decode(sealer.open(sealed), HandOff)
+        hand_off = unsealed(sealed, sealer)
         group = manifests.parse_group(hand_off.manifest)
     except Malformed as error:
         raise Refused("manifest.malformed", f"what was sealed is no hand-off: {error.message}") from None
@@ -56,6 +56,11 @@ def open_hand_off(
         raise Refused("manifest.commitment", "this manifest is not the one that the order committed to")
     manifests.check_against(leased_group(lease, group), group)
     return group
+
+
+def unsealed(sealed: bytes, sealer: Sealer) -> HandOff:
+    """What is in the box. Raises `Refused` `sealing.broken`, or `Malformed`."""
+    return codec.decode(sealer.open(sealed), HandOff)
 
 
 def leased_group(lease: Lease, manifest: ManifestGroup) -> Group:

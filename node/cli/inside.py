@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import home_option, say
-from fondaco.node.cli.tenant import connected, run
+from fondaco.node.cli.output import say
+from fondaco.node.cli.talk import Target, at_lease, reached
+from fondaco.node.cli.tenant import run
 
 if TYPE_CHECKING:
     from fondaco.protocol.channel_exec import WindowSize
@@ -25,15 +24,14 @@ replica_option = click.option(
 
 
 @click.command("exec")
-@lease_argument
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-@home_option
+@at_lease
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @service_option
 @replica_option
 @click.option("--env", "-e", multiple=True, metavar="NAME=VALUE", help="Over what the workload has.")
 @click.option("--pty", "-t", is_flag=True, help="Run it on a terminal: this one, as it seems to the command.")
 def exec_(
-    lease: str, command: tuple[str, ...], home: Path, service: str, replica: int, env: tuple[str, ...], pty: bool
+    target: Target, command: tuple[str, ...], service: str, replica: int, env: tuple[str, ...], pty: bool
 ) -> None:
     """Run COMMAND inside the workload, confined as that is, with standard input, output and errors.
 
@@ -42,28 +40,30 @@ def exec_(
     from fondaco.node.cli import terminal
     from fondaco.protocol.errors import Refused
 
+    target, command = target.apart(*command)
+    if not command:
+        raise click.UsageError("Missing argument '-- COMMAND...'.")
     size = terminal.size() if pty else None
     if pty and size is None:
         raise Refused("exec.no_terminal", "standard input is no terminal", hint="leave --pty out")
-    _finish(lease, home, service, replica, command, _environment(env), size)
+    _finish(target, service, replica, command, _environment(env), size)
 
 
 @click.command()
-@lease_argument
-@home_option
+@at_lease
 @service_option
 @replica_option
 @click.option(
     "--shell", "program", default="", metavar="PROGRAM", help="What to run; bash or else sh if not given."
 )
-def shell(lease: str, home: Path, service: str, replica: int, program: str) -> None:
+def shell(target: Target, service: str, replica: int, program: str) -> None:
     """Open a shell inside the workload. Where standard input is no terminal, what comes on it is run."""
     from fondaco.node.cli import terminal
 
     size = terminal.size()
     if size is None:
         say("standard input is no terminal: what comes on it is run without one")
-    _finish(lease, home, service, replica, (program,) if program else SHELL, {}, size)
+    _finish(target.required(), service, replica, (program,) if program else SHELL, {}, size)
 
 
 def _environment(entries: tuple[str, ...]) -> dict[str, str]:
@@ -74,21 +74,19 @@ def _environment(entries: tuple[str, ...]) -> dict[str, str]:
 
 
 def _finish(
-    lease: str,
-    home: Path,
+    target: Target,
     service: str,
     replica: int,
     command: tuple[str, ...],
     env: dict[str, str],
     size: WindowSize | None,
 ) -> None:
-    code: int = run(_attach, lease, home, service, replica, command, env, size)
+    code: int = run(_attach, target, service, replica, command, env, size)
     click.get_current_context().exit(code)
 
 
 async def _attach(
-    lease: str,
-    home: Path,
+    target: Target,
     service: str,
     replica: int,
     command: tuple[str, ...],
@@ -102,8 +100,8 @@ async def _attach(
     if size is not None:
         env = {"TERM": os.environ.get("TERM", "xterm"), **env}
     async with (
-        connected(home) as tenant,
-        tenant.find(lease).exec(command, service=service, replica=replica, env=env, terminal=size) as running,
+        reached(target) as lease,
+        lease.exec(command, service=service, replica=replica, env=env, terminal=size) as running,
     ):
         with nullcontext() if size is None else terminal.raw():
             return await terminal.attach(running)

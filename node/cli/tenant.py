@@ -1,4 +1,4 @@
-"""What a tenant does: deploy, look, reach, end."""
+"""What a tenant does to what it owns: deploy, end, see the money."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.completion import lease_argument, leases
+from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.deployment import LeaseHandle
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
 
@@ -178,179 +179,46 @@ def _finish(result: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 @click.command()
-@click.argument("lease", metavar="[LEASE]", default="", shell_complete=leases)
-@home_option
-@json_option
-def status(lease: str, home: Path, as_json: bool) -> None:
-    """Show one lease, or all of them: what the ledger proves, and what the provider says.
-
-    LEASE is (the start of) a lease id, or a deployment's name.
-    """
-    run(_status_one if lease else _status_all, lease, home, as_json)
-
-
-async def _status_all(_: str, home: Path, as_json: bool) -> None:
-    async with connected(home) as tenant:
-        rows: list[dict[str, Any]] = [
-            {
-                "name": record.name,
-                "lease": file.lease.hex(),
-                "state": "unknown" if lease is None else lease.state.name.lower(),
-                "price_per_hour_ucredit": None if lease is None else lease.price_per_hour,
-                "paid_ucredit": None if lease is None else lease.paid,
-            }
-            for record, file, lease in await tenant.deployments()
-        ]
-    if as_json:
-        print_json({"leases": rows})
-        return
-    for row in rows:
-        price = "" if row["price_per_hour_ucredit"] is None else credits(row["price_per_hour_ucredit"]) + "/h"
-        click.echo(f"{row['name']:<20} {row['lease'][:12]}  {row['state']:<9} {price}")
-    if not rows:
-        click.echo("nothing is deployed: fondaco deploy FILE")
-
-
-async def _status_one(text: str, home: Path, as_json: bool) -> None:
-    from fondaco.node.tenant.deployment import funds
-    from fondaco.protocol import addresses
-    from fondaco.protocol.errors import FondacoError
-
-    async with connected(home) as tenant:
-        lease = tenant.find(text)
-        record = await lease.record()
-        result: dict[str, Any] = {"name": lease.deployment.file.name, "lease": lease.id}
-        result["provider"] = addresses.encode(lease.file.provider)
-        if record is not None:
-            result |= {
-                "state": record.state.name.lower(),
-                "price_per_hour_ucredit": record.price_per_hour,
-                "paid_ucredit": record.paid,
-                "active_ms": record.active_ms,
-                "reason": record.reason,
-            }
-        if (escrow := await lease.deployment.record()) is not None:
-            result |= {"deployment": escrow.state.name.lower(), "escrow_ucredit": funds(escrow)}
-        try:
-            said = await lease.status()
-            result["provider_says"] = said.phase
-            result["services"] = [
-                {
-                    "service": one.service,
-                    "state": one.state,
-                    "exit_code": one.exit_code,
-                    "restarts": one.restarts,
-                    "last_end": one.last_end or None,
-                }
-                for one in said.services
-            ]
-        except FondacoError as error:
-            result["provider_says"] = str(error)
-    if as_json:
-        print_json(result)
-        return
-    for key, value in result.items():
-        if key != "services":
-            click.echo(f"{key:<24} {value}")
-    for service in result.get("services", []):
-        ended = f", ended {service['restarts']} times: {service['last_end']}" if service["last_end"] else ""
-        click.echo(f"  {service['service']:<22} {service['state']}{ended}")
-
-
-@click.command()
 @lease_argument
 @home_option
-@click.option("--service", default="", help="One service only.")
-@click.option("--tail", type=click.IntRange(0, 10_000), help="The last so many lines.")
-@click.option("--follow", "-f", is_flag=True, help="Go on as lines come.")
-@click.option("--previous", is_flag=True, help="Of the run before the last start.")
+@click.option(
+    "--grace",
+    type=click.IntRange(0, 30),
+    metavar="SECONDS",
+    help="Before, have programs asked to end, and wait so long until they have.",
+)
 @json_option
-def logs(
-    lease: str, home: Path, service: str, tail: int | None, follow: bool, previous: bool, as_json: bool
-) -> None:
-    """Show the workload's output since its last start. With --json, one object a line."""
-    if follow and previous:
-        raise click.UsageError("a run that is over cannot be followed")
-    run(_logs, lease, home, service, tail, follow, previous, as_json)
-
-
-async def _logs(
-    text: str, home: Path, service: str, tail: int | None, follow: bool, previous: bool, as_json: bool
-) -> None:
-    import json
-
-    async with (
-        connected(home) as tenant,
-        tenant.find(text).logs(service=service, tail=tail, follow=follow, previous=previous) as items,
-    ):
-        async for item in items:
-            row = {"service": item.service, "time_ms": item.time, "stream": item.stream, "line": item.line}
-            click.echo(json.dumps(row) if as_json else f"{item.service}: {item.line}")
-
-
-@click.command()
-@lease_argument
-@click.argument("path", default="/")
-@home_option
-@click.option("--service", default="", help="Which service; the one open to the world unless given.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=None, help="Which port; its first unless given.")
-@json_option
-def request(lease: str, path: str, home: Path, service: str, port: int | None, as_json: bool) -> None:
-    """Send an HTTP GET for PATH to the workload, through the encrypted channel, and print what it answers."""
-    run(_request, lease, path, home, service, port or 0, as_json)
-
-
-async def _request(text: str, path: str, home: Path, service: str, port: int, as_json: bool) -> None:
-    async with connected(home) as tenant:
-        status_code, body = await tenant.find(text).request(path, service=service, port=port)
-    if as_json:
-        print_json({"status": status_code, "body": body.decode(errors="replace")})
-    else:
-        click.echo(body, nl=False)
-
-
-@click.command()
-@lease_argument
-@home_option
-@click.option("--service", default="", help="Which service; the one open to the world unless given.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=None, help="Port in the workload.")
-@click.option("--listen", default=0, type=click.IntRange(0, 65_535), help="Local port; any free one unless given.")
-def forward(lease: str, home: Path, service: str, port: int | None, listen: int) -> None:
-    """Listen on 127.0.0.1 and carry connections to the workload, until Ctrl-C."""
-    run(_forward, lease, home, service, port or 0, listen)
-
-
-async def _forward(text: str, home: Path, service: str, port: int, listen: int) -> None:
-    import trio
-
-    from fondaco.node.tenant.forwarding import serve_forward
-
-    async with connected(home) as tenant:
-        lease = tenant.find(text)
-        main_service, main_port = lease.main_port()
-        async with trio.open_nursery() as nursery:
-            local: int = await nursery.start(
-                serve_forward, lease, service or main_service, port or main_port, listen
-            )
-            click.echo(f"http://127.0.0.1:{local} -> {service or main_service}:{port or main_port}")
-            sys.stdout.flush()
-
-
-@click.command()
-@lease_argument
-@home_option
-@json_option
-def close(lease: str, home: Path, as_json: bool) -> None:
+def close(lease: str, home: Path, grace: int | None, as_json: bool) -> None:
     """End a lease: the provider is paid for the time used, the rest comes back."""
-    run(_close, lease, home, as_json)
+    run(_close, lease, home, grace, as_json)
 
 
-async def _close(text: str, home: Path, as_json: bool) -> None:
+async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> None:
     async with connected(home) as tenant:
         handle = tenant.find(text)
+        ended = [] if grace is None else await _stop(handle, grace)
         settled = await handle.close()
-    result = {"lease": handle.id, "paid_ucredit": settled.paid, "refunded_ucredit": settled.refunded}
+    result: dict[str, Any] = {"lease": handle.id, "paid_ucredit": settled.paid}
+    result["refunded_ucredit"] = settled.refunded
+    if grace is not None:
+        result["services"] = ended
     _finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
+
+
+async def _stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
+    """A provider that does not do it is no reason to go on paying it."""
+    from fondaco.protocol.errors import Refused, Unreachable
+
+    try:
+        stopped = await handle.stop(grace_ms=grace * 1_000)
+    except (Refused, Unreachable) as error:
+        say(f"not stopped before: {error.message} [{error.code}]")
+        return []
+    for one in stopped.services:
+        say(f"  {one.service} {one.replica} ended with exit code {one.exit_code}")
+    return [
+        {"service": one.service, "replica": one.replica, "exit_code": one.exit_code} for one in stopped.services
+    ]
 
 
 @click.command()

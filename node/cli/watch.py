@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import home_option, moment, size
-from fondaco.node.cli.tenant import connected, run
+from fondaco.node.cli.output import moment, size
+from fondaco.node.cli.talk import Target, at_lease, reached
+from fondaco.node.cli.tenant import run
 
 if TYPE_CHECKING:
     from fondaco.protocol.channel_calls import LeaseEvent, Usage
@@ -19,21 +18,19 @@ lines_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 
 
 @click.command()
-@lease_argument
-@home_option
+@at_lease
 @click.option("--service", default="", help="One service only.")
 @click.option("--follow", "-f", is_flag=True, help="Again each second, until Ctrl-C.")
 @lines_option
-def usage(lease: str, home: Path, service: str, follow: bool, as_json: bool) -> None:
+def usage(target: Target, service: str, follow: bool, as_json: bool) -> None:
     """Show what each replica of the workload takes: processor, memory, processes, network."""
-    run(_usage, lease, home, service, follow, as_json)
+    run(_usage, target.required(), service, follow, as_json)
 
 
-async def _usage(text: str, home: Path, service: str, follow: bool, as_json: bool) -> None:
+async def _usage(target: Target, service: str, follow: bool, as_json: bool) -> None:
     before: dict[tuple[str, int], Usage] = {}
-    async with connected(home) as tenant:
-        lease = tenant.find(text)
-        leased = {one.name: one.resources for one in lease.group.services}
+    async with reached(target) as lease:
+        leased = {one.name: one.resources for one in lease.group.services} if lease.group else {}
         async with lease.usage(service=service, follow=follow) as items:
             async for item in items:
                 key = (item.service, item.replica)
@@ -78,18 +75,17 @@ def _usage_line(item: Usage, percent: float | None, of: int | None) -> str:
 
 
 @click.command()
-@lease_argument
-@home_option
+@at_lease
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only those with a higher number.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as things happen, until the lease ends.")
 @lines_option
-def events(lease: str, home: Path, after: int, follow: bool, as_json: bool) -> None:
+def events(target: Target, after: int, follow: bool, as_json: bool) -> None:
     """Show what the provider did with the lease and saw of it: starts, exits, restarts, updates."""
-    run(_events, lease, home, after, follow, as_json)
+    run(_events, target.required(), after, follow, as_json)
 
 
-async def _events(text: str, home: Path, after: int, follow: bool, as_json: bool) -> None:
-    async with connected(home) as tenant, tenant.find(text).events(after=after, follow=follow) as items:
+async def _events(target: Target, after: int, follow: bool, as_json: bool) -> None:
+    async with reached(target) as lease, lease.events(after=after, follow=follow) as items:
         async for event in items:
             click.echo(json.dumps(_event_json(event)) if as_json else _event_line(event))
 

@@ -11,7 +11,7 @@ its code; a provider that is away, slow or breaks off as `Unreachable`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
 
@@ -21,15 +21,17 @@ import trio
 from fondaco.node.tenant.executing import RunningCommand
 from fondaco.protocol import channel_calls as calls
 from fondaco.protocol import channel_exec, codec, limits
+from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.channel import ClientSession
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.market import SignedReceipt
-from fondaco.protocol.scalars import ChainId, Hash, LeaseId, PublicKey
+from fondaco.protocol.scalars import ChainId, Hash, LeaseId, Millis, PublicKey
 from fondaco.protocol.signing import Signer
 from fondaco.provider.duplex import Duplex
 from fondaco.provider.ports import Stream
 
 T = TypeVar("T")
+NEVER = Millis(0)
 CHUNK_BYTES = 64 * limits.KIB
 """What a forwarded stream puts in one frame: large enough to be cheap, small enough to keep others moving."""
 
@@ -128,7 +130,7 @@ class ForwardStream(trio.abc.HalfCloseableStream):
 
 
 class ChannelClient:
-    """Calls the provider of one lease."""
+    """Calls the provider of one lease: as its tenant, or by a token that the tenant gave to `signer`."""
 
     def __init__(
         self,
@@ -140,6 +142,7 @@ class ChannelClient:
         provider: PublicKey,
         own_peer: str,
         provider_peer: str,
+        token: SignedCapability | None = None,
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._open_stream = open_stream
@@ -149,6 +152,7 @@ class ChannelClient:
         self._provider = provider
         self._own_peer = own_peer
         self._provider_peer = provider_peer
+        self._token = token
         self._random = random
 
     async def call(self, method: str, params: object) -> Duplex:
@@ -166,13 +170,16 @@ class ChannelClient:
             tenant_peer=self._own_peer,
             provider_peer=self._provider_peer,
             nonce=Hash(self._random(32)),
+            token=self._token,
         )
         duplex = Duplex(stream, session)
         try:
             await duplex.shake(method, codec.encode(params))
-        except BaseException:
+        except BaseException as error:
             with trio.CancelScope(shield=True):
                 await stream.reset()
+            if self._token is not None and isinstance(error, Refused) and error.code == "channel.version":
+                raise Refused("capability.unsupported", "this provider is too old to take a token") from error
             raise
         # Reading goes on whether or not anybody iterates: a stream nobody reads is reset after five seconds. It
         # ends with the call, and needs nothing of the caller's nurseries.
@@ -186,11 +193,14 @@ class ChannelClient:
         """Hand the workload over; progress until it runs and is activated. Again for one that runs: how it is."""
         return self._items(calls.PUT_MANIFEST, calls.PutManifest(sealed=sealed, receipt=receipt), calls.Progress)
 
-    async def status(self) -> calls.Status:
-        async with self._items(calls.STATUS, calls.StatusRequest(), calls.Status) as items:
+    async def _one(self, method: str, params: object, kind: type[T]) -> T:
+        async with self._items(method, params, kind) as items:
             async for item in items:
                 return item
-        raise PeerFault("channel.empty", "the provider told no status")
+        raise PeerFault("channel.empty", f"the provider answered nothing to {method!r}")
+
+    async def status(self) -> calls.Status:
+        return await self._one(calls.STATUS, calls.StatusRequest(), calls.Status)
 
     def logs(
         self, service: str = "", tail: int | None = None, follow: bool = False, previous: bool = False
@@ -222,6 +232,48 @@ class ChannelClient:
         """
         channel_exec.check(request)  # the provider would say the same, a round trip later
         return RunningCommand(await self.call(channel_exec.EXEC, request), request)
+
+    async def get_manifest(self) -> calls.HandedOver:
+        """What the provider says that it serves, unchecked: see `Access.get_manifest`.
+
+        Raises `Refused` `manifest.none`.
+        """
+        duplex = await self.call(calls.GET_MANIFEST, calls.GetManifest())
+        data = bytearray()
+        try:
+            await duplex.end()
+            while (piece := await duplex.receive()) is not None:
+                data += piece
+                if len(data) > limits.CHANNEL_REQUEST_BYTES:
+                    raise PeerFault("channel.too_large", "a longer manifest than there may be")
+        finally:
+            await duplex.aclose()
+        return codec.decode(bytes(data), calls.HandedOver, limit=limits.CHANNEL_REQUEST_BYTES)
+
+    async def attest(self, nonce: Hash) -> None:
+        """Ask for evidence of the hardware. Raises `Refused` `attestation.none` where there is none.
+
+        No provider gives any yet, and nothing here could judge it: `attestation.unknown` says so of one that does.
+        """
+        await (await self.call(calls.ATTESTATION, calls.AttestationRequest(nonce=nonce))).aclose()
+        raise Refused("attestation.unknown", "the provider gives evidence of a kind that is not known here")
+
+    async def stop(self, *, grace_ms: int = 2_000) -> calls.Stopped:
+        """Have everything stopped now, until something is handed over again; how it ended. For the tenant only.
+
+        The lease goes on, and is paid for, until the ledger closes it. Raises `Refused` `close.grace`.
+        """
+        return await self._one(calls.CLOSE, calls.CloseRequest(grace_ms=Millis(grace_ms)), calls.Stopped)
+
+    async def revoke(self, tokens: Sequence[calls.Revocation], *, before: Millis = NEVER) -> calls.Revoked:
+        """Have tokens of this lease be good for nothing any more, by name and by when they were issued.
+
+        On the provider's disk on return, and calls by them cut off. For the tenant only. Raises `Refused`
+        `capability.full`, `capability.time` or `provider.disk`.
+        """
+        return await self._one(
+            calls.REVOKE, calls.RevokeRequest(tokens=tuple(tokens), before=before), calls.Revoked
+        )
 
     async def http_get(self, service: str, port: int, path: str = "/") -> HttpAnswer:
         """One GET through the channel.

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
-from fondaco.node.network.peers import Address, PeerId
-from fondaco.node.network.stream import Stream
-from fondaco.node.tenant.channel import ChannelClient, Items
-from fondaco.node.tenant.executing import RunningCommand
+from fondaco.node.tenant.access import Access, Place
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
-from fondaco.protocol import channel, codec, manifest
-from fondaco.protocol.channel_calls import HandOff, LeaseEvent, LogItem, Status, Usage
-from fondaco.protocol.channel_exec import ExecRequest, WindowSize
+from fondaco.protocol import codec, manifest
+from fondaco.protocol.channel_calls import HandOff, Stopped
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
 from fondaco.protocol.messages import CloseLease, Deposit
@@ -61,17 +54,19 @@ class Settled:
     reason: int
 
 
-class LeaseHandle:
-    """One lease: the provider's channel and the ledger's record of it."""
+class LeaseHandle(Access):
+    """One lease of this tenant's: the provider's channel and the ledger's record of it."""
 
     def __init__(self, deployment: Deployment, file: LeaseFile) -> None:
         self.deployment = deployment
         self.file = file
-        self._tenant = deployment.tenant
+        self._tenant = tenant = deployment.tenant
+        place = Place(lease=file.lease, provider=file.provider, peer=file.peer, addresses=file.addresses)
+        super().__init__(tenant.light, tenant.wallet.signer, place)
 
     @property
-    def id(self) -> str:
-        return self.file.lease.hex()
+    def name(self) -> str:
+        return self.deployment.file.name
 
     @property
     def group(self) -> manifest.ManifestGroup:
@@ -94,119 +89,12 @@ class LeaseHandle:
         services = self.group.services
         return self.main_port()[0] if any(one.expose for one in services) else services[0].name
 
-    async def record(self, *, at_least: int = 0) -> Lease | None:
-        """What the ledger holds, proven."""
-        return await self._tenant.light.record(key_lease(self.file.lease), Lease, at_least=at_least)
+    async def stop(self, *, grace_ms: int = 2_000) -> Stopped:
+        """Have its provider stop everything now; how each replica ended.
 
-    def channel(self) -> ChannelClient:
-        """The encrypted channel to the provider; each call opens a stream of its own."""
-        return ChannelClient(
-            open_stream=self._open_stream,
-            signer=self._tenant.wallet.signer,
-            chain=self._tenant.light.chain,
-            lease=self.file.lease,
-            provider=self.file.provider,
-            own_peer=self._tenant.light.host.peer_id,
-            provider_peer=self.file.peer,
-        )
-
-    async def _open_stream(self) -> Stream:
-        """At the addresses that its bid named; or if it is at none of them any more, wherever it is now."""
-        try:
-            return await self._open_at(self.file.addresses)
-        except Unreachable as error:
-            moved = await self._tenant.light.kad.find(PeerId(self.file.peer))
-            fresh = [address for address in moved if address not in self.file.addresses]
-            if not fresh:
-                raise
-            log.info("%s; it is said to be at %s now", error, fresh)
-            return await self._open_at(fresh)
-
-    async def _open_at(self, addresses: Sequence[str]) -> Stream:
-        """Raises `Unreachable` `channel.unreachable`."""
-        host = self._tenant.light.host
-        errors: list[FondacoError] = []
-        for address in addresses:
-            try:
-                peer = await host.connect(Address(address))
-            except FondacoError as error:
-                errors.append(error)
-                continue
-            if peer == self.file.peer:
-                return await host.open_stream(peer, channel.PROTOCOL)
-        raise Unreachable(
-            "channel.unreachable", f"the provider of lease {self.id[:12]} does not answer: {errors[:1]}"
-        )
-
-    async def status(self) -> Status:
-        return await self.channel().status()
-
-    def logs(
-        self, *, service: str = "", tail: int | None = None, follow: bool = False, previous: bool = False
-    ) -> Items[LogItem]:
-        """The workload's output, oldest first; who leaves early does so by `async with`.
-
-        `previous`: of the run before its last start.
+        The lease goes on, and is paid for, until it is closed. Handing over again starts it again.
         """
-        return self.channel().logs(service=service, tail=tail, follow=follow, previous=previous)
-
-    def events(self, *, after: int = 0, follow: bool = False) -> Items[LeaseEvent]:
-        """What happened to it at its provider, oldest first; also for a day after it was closed."""
-        return self.channel().events(after, follow)
-
-    def usage(self, *, service: str = "", follow: bool = False) -> Items[Usage]:
-        """What each replica takes now; each second again with `follow`."""
-        return self.channel().usage(service, follow)
-
-    @asynccontextmanager
-    async def forward(self, service: str, port: int) -> AsyncIterator[Any]:
-        """A byte stream to a port inside the workload."""
-        stream = await self.channel().forward(service, port)
-        try:
-            yield stream
-        finally:
-            with trio.CancelScope(shield=True):
-                await stream.aclose()
-
-    @asynccontextmanager
-    async def exec(
-        self,
-        argv: Sequence[str | bytes],
-        *,
-        service: str = "",
-        replica: int = 0,
-        env: Mapping[str, str] | None = None,
-        terminal: WindowSize | None = None,
-    ) -> AsyncIterator[RunningCommand]:
-        """Run a command inside a replica, confined as that is; leaving the block kills whatever is left of it.
-
-            async with lease.exec(["python3", "-c", code]) as command:
-                await command.end_input()
-                async for output in command:
-                    print(output.stream, output.data)
-            print(command.exit_code)
-
-        `service`: the one with the main port, unless given. `env` goes over the workload's. With a `terminal` of
-        some size it is run on one. Raises what `ChannelClient.exec` does.
-        """
-        request = ExecRequest(
-            service=service or self.main_service(),
-            replica=replica,
-            argv=tuple(os.fsencode(word) for word in argv),
-            env=tuple(os.fsencode(f"{name}={value}") for name, value in (env or {}).items()),
-            terminal=terminal,
-        )
-        command = await self.channel().exec(request)
-        try:
-            yield command
-        finally:
-            await command.aclose()
-
-    async def request(self, path: str = "/", *, service: str = "", port: int = 0) -> tuple[int, bytes]:
-        """HTTP GET through the channel; (status, body)."""
-        main_service, main_port = self.main_port()
-        answer = await self.channel().http_get(service or main_service, port or main_port, path)
-        return answer.status, answer.body
+        return await self.channel().stop(grace_ms=grace_ms)
 
     async def close(self, *, reason: int = CLOSED_BY_TENANT) -> Settled:
         """End the lease; what it earned is paid, and with the last lease the rest is refunded."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from fondaco.node.tenant.deployment import LeaseHandle
+from fondaco.node.tenant.access import Access
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, Refused
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 async def serve_forward(
-    lease: LeaseHandle,
+    lease: Access,
     service: str,
     port: int,
     listen: int,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.test_main_job import HELLO, emptied
-from tests.e2e.test_staking import told
+from tests.e2e.test_staking import fondaco, told
 from tests.support.networks import network
 
 from fondaco.node import image
@@ -22,6 +22,8 @@ async def test_a_dead_providers_lease_goes_to_another_and_is_updated_there(tmp_p
     hello, louder = tmp_path / "hello.yaml", tmp_path / "louder.yaml"
     hello.write_bytes(HELLO)
     assert b"      - PORT=8080\n" in HELLO
+    crashing = tmp_path / "crashing.yaml"
+    crashing.write_bytes(HELLO.replace(b"      - PORT=8080\n", b"      - PORT=nonsense\n"))
     louder.write_bytes(HELLO.replace(b"      - PORT=8080\n", b"      - PORT=8080\n      - VOLUME=11\n"))
     async with network(tmp_path, validators=1, providers=2) as net, Tenant.connect(tmp_path) as tenant:
         first = (await tenant.deploy(hello)).leases[0]
@@ -40,6 +42,12 @@ async def test_a_dead_providers_lease_goes_to_another_and_is_updated_there(tmp_p
         updated = await told("update", "hello", louder, "--home", tmp_path)
         assert (updated["lease"], updated["version"]) == (replaced["lease"], 2)
         assert (await tenant.find("hello").request("/"))[0] == 200
+        failed = await fondaco("update", "hello", crashing, "--home", tmp_path)
+        assert (failed.exit_code, "[update.rolled_back]" in failed.stderr) == (1, True), failed.stderr
+        assert (await tenant.find("hello").request("/"))[0] == 200, "what ran before runs again"
+        assert "version 3 did not come up" in (await tenant.find("hello").status()).detail
+        settled = await told("update", "hello", louder, "--home", tmp_path)
+        assert settled["version"] == 4
         record = await tenant.light.record(key_lease(LeaseId(bytes.fromhex(updated["lease"]))), Lease)
         assert record is not None
         assert record.state is LeaseState.ACTIVE

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,59 @@ while True: time.sleep(0.1)
         assert child.wait(timeout=20) == 130
 
 
+def test_a_colleague_uses_a_lease_by_token_as_far_as_it_goes_until_it_is_revoked(
+    shell: Shell, lease: str, tmp_path: Path
+) -> None:
+    """The colleague is another key of this home; a stranger has none of them."""
+    colleague = next(key["address"] for key in shell.json("keys", "list")["keys"] if key["name"] == "auditor")
+    file = tmp_path / "web.token"
+    words = ("--for", colleague, "--scope", "status,logs,usage", "--scope", "exec:web,forward:web:8080")
+    made = shell.json("token", "create", "web", *words, "--hours", "1", "--out", file)
+    assert (file.stat().st_mode & 0o777, made["file"]) == (0o600, str(file))
+    assert made["scopes"] == ["exec:web", "forward:web:8080", "logs", "status", "usage"]
+    assert (
+        "[capability.scope]" in shell.run("token", "create", "web", "--for", colleague, "--scope", "close").stderr
+    )
+    shown = shell.json("token", "show", file)
+    assert (shown["lease"], shown["lease_state"], shown["state"]) == (lease, "active", "valid")
+    assert (shown["token"], colleague in shell.text("token", "show", file)) == (made["token"], True)
+    one = shell.json("status", "--token", file)
+    assert (one["lease"], one["provider_says"]) == (lease, "running")
+    assert shell.text("logs", "--token", file) == shell.text("logs", "web")
+    assert shell.json("usage", "--token", file)["memory_leased_bytes"] is None
+    assert shell.json("request", "--token", file, "/")["status"] == 200
+    ran = piped(shell, "exec", "--token", str(file), "--", "python3", "-c", "print(6 * 7)")
+    assert (ran.returncode, ran.stdout) == (0, b"42\n"), ran.stderr
+    assert "[capability.scope]" in shell.run("events", "--token", file).stderr
+    assert shell.run("logs", "web", "--token", file).exit_code == 2
+    assert shell.run("logs").exit_code == 2
+    assert shell.run("exec", "--token", file).exit_code == 2
+    stranger = CliRunner().invoke(cli, ["logs", "--token", str(file), "--home", str(tmp_path)])
+    assert (stranger.exit_code, "[capability.holder]" in stranger.stderr) == (1, True)
+    with following(shell, file) as child:
+        done = shell.json("token", "revoke", "web", made["token"][:8])
+        assert (done["revoked"], done["calls_ended"]) == ([made["token"]], 1)
+        assert child.wait(timeout=20) == 1
+    assert "[capability.revoked]" in shell.run("request", "--token", file).stderr
+    (row,) = shell.json("token", "list", "web")["tokens"]
+    assert (row["token"], row["state"]) == (made["token"], "revoked")
+    assert made["token"][:12] in shell.text("token", "list")
+    assert "all tokens" in shell.text("token", "revoke", "web", "--all")
+    assert shell.run("token", "revoke", "web").exit_code == 2
+    assert "[capability.not_found]" in shell.run("token", "revoke", "web", "ffff").stderr
+
+
+@contextmanager
+def following(shell: Shell, token: Path) -> Iterator[subprocess.Popen[str]]:
+    """A holder that follows the log, once it has said the first line."""
+    command = [sys.executable, "-m", "fondaco", "logs", "--token", str(token), "--follow", "--home", shell.home]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command], text=True, cwd=ROOT, **pipes) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        yield child
+
+
 def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> None:
     assert [row["lease"] for row in shell.json("status")["leases"]] == [lease]
     assert lease[:12] in shell.text("status")
@@ -300,7 +354,8 @@ def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> No
     assert used["sent_bytes"] > len(answer["body"])
     assert "of 128 MiB, " in shell.text("usage", lease[:12])
     told = [json.loads(line) for line in shell.text("events", "web", "--json").splitlines()]
-    assert [event["kind"] for event in told][-3:] == ["probing", "activating", "running"]
+    kinds = [event["kind"] for event in told if event["kind"] != "revoked"]
+    assert kinds[-3:] == ["probing", "activating", "running"]
     last = told[-1]["number"]
     assert f"{last}  20" in shell.text("events", "web", "--after", str(last - 1))
     assert "[logs.no_previous]" in shell.run("logs", "web", "--previous").stderr
@@ -309,12 +364,19 @@ def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> No
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert "[lease.not_found]" in missing.stderr
     try_forward(shell, answer["body"])
-    closed = shell.json("close", "web")
+    served = shell.json("manifest", "get", "web")
+    assert (served["lease"], served["version"], served["ledger_version"]) == (lease, 1, 1)
+    assert json.loads(shell.text("manifest", "get", lease[:12])) == served["manifest"]
+    assert served["manifest"]["services"][0]["image"] == "fondaco/hello:demo"
+    assert "[attestation.none]" in shell.run("attest", "web").stderr
+    closed = shell.json("close", "web", "--grace", "5")
     assert closed["lease"] == lease
+    assert [one["service"] for one in closed["services"]] == ["web"]
     assert closed["refunded_ucredit"] > 0
     ending = shell.text("events", "web", "--follow").splitlines()
     assert ending[-1].endswith("closed       closed_by_tenant (0, the tenant)")
-    again = shell.run("close", "web")
+    again = shell.run("close", "web", "--grace", "0")
+    assert "not stopped before" in again.stderr
     assert again.exit_code == 1
     assert shell.json("status", "web")["state"] == "closed"
 

@@ -16,6 +16,7 @@ from tests.support.fixtures import fixtures_dir
 from tests.support.networks import network
 
 from fondaco.node import demo, image
+from fondaco.node.tenant import sharing
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment
 from fondaco.node.tenant.progress import Progress
@@ -65,19 +66,33 @@ async def test_the_job_goes_on_though_any_validator_is_killed_in_the_middle(tmp_
 
 
 async def test_a_lease_survives_kill_9_of_its_provider_and_the_workload_was_never_stopped(tmp_path: Path) -> None:
+    """Nor is any token that was revoked before good for anything after."""
     image.build_demo_image(tmp_path / "images")
-    async with network(tmp_path, validators=1, providers=1) as net, Tenant.connect(tmp_path) as tenant:
+    async with (
+        network(tmp_path, validators=1, providers=1) as net,
+        Tenant.connect(tmp_path) as tenant,
+        Tenant.connect(tmp_path, key="auditor") as colleague,
+    ):
         deployment = await run_hello(tenant)
+        lease, holder = deployment.leases[0], colleague.wallet.signer.public_key
+        tokens = [sharing.issue(lease, holder, ["status"], life_ms=3_600_000) for _ in range(2)]
+        revoked, kept = [await sharing.open_shared(colleague, token) for token in tokens]
+        assert (await revoked.status()).phase == "running"
+        await sharing.revoke(lease, tokens[:1])
         before = sandboxes(tmp_path)
         assert before
         await net.kill("provider-0")
         assert sandboxes(tmp_path) == before, "workloads do not die with their provider"
         await net.start("provider-0")
         assert (await answer(deployment))[0] == 200
+        assert (await kept.status()).phase == "running"
+        with pytest.raises(Refused) as refusal:
+            await revoked.status()
+        assert refusal.value.code == "capability.revoked"
         assert sandboxes(tmp_path) == before
-        lease = await deployment.leases[0].record()
-        assert lease is not None
-        assert lease.state == LeaseState.ACTIVE
+        record = await lease.record()
+        assert record is not None
+        assert record.state == LeaseState.ACTIVE
         await deployment.leases[0].close()
         await emptied(tmp_path)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from fondaco.protocol.channel import (
-    Called,
-    Challenged,
-    ClientSession,
-    Greeted,
-    Opened,
-    ServerSession,
-)
+from fondaco.protocol.capabilities import Capability, Scope, SignedCapability
+from fondaco.protocol.channel import ClientSession, ServerSession
+from fondaco.protocol.channel_events import Called, Challenged, Greeted, Opened
 from fondaco.protocol.errors import FondacoError
 from fondaco.protocol.nonces import SeenNonces
 from fondaco.protocol.records import Lease, LeaseState
@@ -24,11 +22,12 @@ from fondaco.protocol.scalars import (
     MicroCredits,
     Millis,
     PublicKey,
+    Salt,
 )
 from fondaco.protocol.signing import Signer
 
 CHAIN = ChainId("test")
-TENANT, PROVIDER, STRANGER = (Signer(bytes([number]) * 32) for number in (1, 2, 3))
+TENANT, PROVIDER, STRANGER, HOLDER = (Signer(bytes([number]) * 32) for number in (1, 2, 3, 4))
 LEASE = LeaseId(b"L" * 32)
 
 
@@ -62,8 +61,31 @@ def lease(*, tenant: PublicKey = TENANT.public_key, provider: PublicKey = PROVID
     )
 
 
+def capability(**changes: Any) -> Capability:
+    """Of HOLDER for the lease, at the provider, for its status and logs."""
+    found = Capability(
+        lease=LEASE,
+        audience=PROVIDER.public_key,
+        holder=HOLDER.public_key,
+        scopes=(Scope(method="logs"), Scope(method="status")),
+        issued_at=Millis(1_000),
+        expires_at=Millis(2_000),
+        salt=Salt(bytes(16)),
+    )
+    return replace(found, **changes)
+
+
+def signed(capability: Capability, *, signer: Signer = TENANT) -> SignedCapability:
+    return SignedCapability(capability=capability, signature=signer.sign(CHAIN, capability))
+
+
 def client(
-    *, signer: Signer = TENANT, provider: Signer = PROVIDER, peer: str = "provider", own: int = 10
+    *,
+    signer: Signer = TENANT,
+    provider: Signer = PROVIDER,
+    peer: str = "provider",
+    own: int = 10,
+    token: SignedCapability | None = None,
 ) -> ClientSession:
     return ClientSession(
         CHAIN,
@@ -73,6 +95,7 @@ def client(
         tenant_peer="tenant",
         provider_peer=peer,
         nonce=nonce(own),
+        token=token,
     )
 
 
@@ -93,7 +116,7 @@ def shake(
     tenant: ClientSession, provider: ServerSession, *, record: Lease | None = None, method: str = "status"
 ) -> Called:
     """Play the handshake up to the request."""
-    assert provider.receive(tenant.hello()) == (Greeted(lease=LEASE, tenant=TENANT.public_key),)
+    assert provider.receive(tenant.hello()) == (Greeted(lease=LEASE, caller=TENANT.public_key),)
     assert tenant.receive(provider.challenge(lease() if record is None else record)) == (Challenged(),)
     (called,) = provider.receive(tenant.request(method, b"params"))
     assert isinstance(called, Called)

@@ -30,6 +30,7 @@ from tests.support.hand_offs import (
 )
 
 from fondaco.node.tenant.channel import ChannelClient
+from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.records import Lease
@@ -136,6 +137,8 @@ class FakeRuntime:
         """With which images were asked for."""
         self.deaf: set[str] = set()
         """Services that accept no connection."""
+        self.graces: list[int] = []
+        """With which workloads were stopped, in milliseconds."""
         self.broken: set[str] = set()
         """Services that do not start."""
         self._nursery = nursery
@@ -237,6 +240,7 @@ class FakeRuntime:
         await trio.lowlevel.checkpoint()
         found = self.workloads.pop(workload, None)
         if found is not None:
+            self.graces.append(grace_ms)
             self._ends[workload].set()
         return found
 
@@ -327,8 +331,12 @@ class Site:
         provider: Signer = PROVIDER,
         peer: str = "tenant",
         seen_as: str | None = None,
+        token: SignedCapability | None = None,
     ) -> ChannelClient:
-        """A tenant whose streams end at `gateway`; `seen_as` is the peer id the gateway sees instead."""
+        """A tenant whose streams end at `gateway`; `seen_as` is the peer id the gateway sees instead.
+
+        With a `token`, its holder's.
+        """
 
         async def open_stream() -> MemoryStream:
             ours, theirs = stream_pair(peer if seen_as is None else seen_as)
@@ -344,6 +352,7 @@ class Site:
             provider=provider.public_key,
             own_peer=peer,
             provider_peer="provider",
+            token=token,
         )
 
 

@@ -10,6 +10,10 @@ import pytest
 import trio
 from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
 from tests.support.providers import (
+    CHAIN,
+    OTHER,
+    PROVIDER,
+    TENANT,
     FakeChain,
     FakeMarket,
     Site,
@@ -24,10 +28,13 @@ from tests.support.providers import (
 from fondaco.node.tenant.channel import ChannelClient
 from fondaco.node.tenant.executing import RunningCommand
 from fondaco.protocol import channel_exec, codec, limits
+from fondaco.protocol.capabilities import Capability, Scope, SignedCapability, capability_id
+from fondaco.protocol.channel_calls import Revocation
 from fondaco.protocol.channel_exec import ExecRequest, Output, Resize, Signal, WindowSize
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.limits import KIB, MIB
 from fondaco.protocol.records import Lease
+from fondaco.protocol.scalars import Millis, Salt
 from fondaco.provider.duplex import Duplex
 from fondaco.provider.gateway import Gateway
 
@@ -194,6 +201,31 @@ async def test_a_command_ends_with_its_lease_and_the_tenant_hears_why(wire: Wire
     with trio.fail_after(PATIENCE_SECONDS), pytest.raises(Refused, match=r"lease\.closed"):
         await command.wait()
     assert command.exit_code is None
+
+
+async def test_a_holders_command_is_killed_when_its_token_is_revoked(wire: Wire) -> None:
+    now = wire.site.chain.time
+    capability = Capability(
+        lease=wire.lease.id,
+        audience=PROVIDER.public_key,
+        holder=OTHER.public_key,
+        scopes=(Scope(method="exec", service="web"),),
+        issued_at=now,
+        expires_at=Millis(now + 60_000),
+        salt=Salt(bytes(16)),
+    )
+    token = SignedCapability(capability=capability, signature=TENANT.sign(CHAIN, capability))
+    holder = wire.site.client(wire.gateway, wire.lease, signer=OTHER, token=token)
+    code = b"import time; print('ready'); time.sleep(600)"
+    argv = (b"python3", b"-u", b"-c", code)
+    command = await holder.exec(ExecRequest(service="web", replica=0, argv=argv, env=(), terminal=None))
+    await text(command, b"ready")
+    named = Revocation(token=capability_id(CHAIN, capability), expires_at=capability.expires_at)
+    assert (await wire.client.revoke([named])).calls_ended == 1
+    with pytest.raises(Refused) as error:
+        await command.wait()
+    assert error.value.code == "capability.revoked"
+    await until_nothing_runs(wire)
 
 
 async def test_commands_of_one_lease_and_of_a_provider_are_bounded(

@@ -14,6 +14,7 @@ from fondaco.node.provider_host import LOG_RETENTION_MS, _forget
 from fondaco.protocol.channel_calls import Happening
 from fondaco.protocol.scalars import LeaseId, Millis
 from fondaco.provider.lease_events import EventStore
+from fondaco.provider.revocations import Revocations
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.port import workload_id
 
@@ -23,6 +24,7 @@ async def test_output_and_events_go_a_day_after_their_lease_and_not_before(
 ) -> None:
     inline_threads(monkeypatch)
     chain, runtime, events = FakeChain(), EmbeddedRuntime(tmp_path, []), EventStore(tmp_path / "events")
+    revocations = Revocations(tmp_path / "revocations")
     chain.time = Millis(2 * LOG_RETENTION_MS)
     alive = make_lease(make_order(salt=1))
     recent, old = (
@@ -35,8 +37,11 @@ async def test_output_and_events_go_a_day_after_their_lease_and_not_before(
     for identity in (alive.id, recent.id, old.id, unknown):
         (tmp_path / "logs" / workload_id(identity, "web")).mkdir()
         events.of(identity).add(Happening.STARTED)
+        await revocations.add(identity, (), before=Millis(1), now=chain.time)
     with trio.move_on_after(1):
-        await _forget(chain, SimpleNamespace(events=events), runtime)  # type: ignore[arg-type]
+        agent: Any = SimpleNamespace(events=events, revocations=revocations)
+        await _forget(chain, agent, runtime)  # type: ignore[arg-type]
     left = sorted((alive.id, recent.id))
     assert events.kept() == left
+    assert revocations.kept() == left
     assert runtime.kept() == tuple(workload_id(identity, "web") for identity in left)

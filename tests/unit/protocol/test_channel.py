@@ -21,12 +21,8 @@ from tests.support.channels import (
 )
 
 from fondaco.protocol import codec, limits
-from fondaco.protocol.channel import (
-    Called,
-    ClientSession,
-    Failed,
-    Opened,
-)
+from fondaco.protocol.channel import ClientSession
+from fondaco.protocol.channel_events import Called, Failed, Opened
 from fondaco.protocol.channel_frames import Accepted, Challenge, Credit, Data, End, Hello, Request
 from fondaco.protocol.errors import PeerFault, Refused
 from fondaco.protocol.nonces import SeenNonces
@@ -71,7 +67,7 @@ def test_only_the_lease_s_own_tenant_and_provider_talk(record: Lease, code: str)
 
 def test_who_names_the_tenant_but_lacks_its_key_is_refused() -> None:
     provider = server()
-    provider.receive(codec.encode(Hello(version=1, lease=LEASE, tenant=TENANT.public_key, nonce=nonce(10))))
+    provider.receive(codec.encode(Hello(version=1, lease=LEASE, caller=TENANT.public_key, nonce=nonce(10))))
     provider.challenge(lease())
     forged = Request(proof=STRANGER.sign_bytes(b"anything"), method="status", params=b"")
     with pytest.raises(Refused) as error:
@@ -208,7 +204,7 @@ def test_seen_nonces_are_bounded_and_the_oldest_is_forgotten(monkeypatch: pytest
 def test_another_version_is_refused() -> None:
     provider = server()
     with pytest.raises(Refused) as error:
-        provider.receive(codec.encode(Hello(version=2, lease=LEASE, tenant=TENANT.public_key, nonce=nonce(1))))
+        provider.receive(codec.encode(Hello(version=3, lease=LEASE, caller=TENANT.public_key, nonce=nonce(1))))
     assert code_of(error) == "channel.version"
 
 

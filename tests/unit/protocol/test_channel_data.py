@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from tests.support.channels import code_of, opened, server
 
 from fondaco.protocol import codec, limits
-from fondaco.protocol.channel import (
-    Credited,
-    Ended,
-    Failed,
-    Received,
-    State,
-)
+from fondaco.protocol.channel import State
+from fondaco.protocol.channel_events import Credited, Ended, Failed, Received
 from fondaco.protocol.channel_frames import DATA_BYTES, Credit, Data
 from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 

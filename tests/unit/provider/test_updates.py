@@ -12,6 +12,7 @@ from tests.support.providers import (
     SALT,
     Site,
     hand_off,
+    inline_threads,
     make_lease,
     make_order,
     manifest_group,
@@ -21,12 +22,13 @@ from tests.support.providers import (
 from tests.unit.provider.test_agent import machine, until
 
 from fondaco.protocol import manifest
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup, Service
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
-from fondaco.provider.leases import Phase
+from fondaco.provider.handoffs import HandOffStore, StoredHandOff
+from fondaco.provider.leases import ATTEMPTS, Phase
 from fondaco.provider.runtimes.port import workload_id
 
 
@@ -36,6 +38,13 @@ def api(**changes: object) -> Service:
 
 FIRST = manifest_group(api(), web())
 SECOND = manifest_group(api(env=("GREETING=goodbye",)), web())
+RENAMED = manifest_group(replace(api(), name="backend"), web())
+
+
+@pytest.fixture
+def jumping(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> object:
+    inline_threads(monkeypatch)
+    return autojump_clock  # pytest-trio takes the clock that a test asks for by value
 
 
 @pytest.fixture
@@ -67,6 +76,11 @@ async def running(site: Site, agent: Agent, lease: Lease) -> None:
     assert (await handed(site, agent, FIRST, lease))[-1] == "running"
 
 
+def phase(agent: Agent, lease: Lease) -> Phase | None:
+    work = agent.work(lease.id)
+    return None if work is None else work.phase
+
+
 async def test_only_what_the_update_changes_is_started_anew(site: Site, lease: Lease) -> None:
     async with site.running() as agent:
         await running(site, agent, lease)
@@ -85,11 +99,10 @@ async def test_only_what_the_update_changes_is_started_anew(site: Site, lease: L
 
 
 async def test_a_service_that_is_named_no_more_is_stopped(site: Site, lease: Lease) -> None:
-    renamed = manifest_group(replace(api(), name="backend"), web())
     async with site.running() as agent:
         await running(site, agent, lease)
-        newer = updated(site, lease, renamed)
-        await handed(site, agent, renamed, newer)
+        newer = updated(site, lease, RENAMED)
+        await handed(site, agent, RENAMED, newer)
         names = {workload_id(lease.id, name) for name in ("web", "backend")}
         assert set(machine(site).workloads) == names
 
@@ -123,8 +136,9 @@ async def test_an_update_whose_image_is_not_to_be_had_leaves_the_old_version_run
         newer = updated(site, lease, broken)
         with pytest.raises(Refused) as error:
             await handed(site, agent, broken, newer)
-        assert error.value.code == "image.unknown"
-        assert machine(site).workloads == before
+        assert error.value.code == "update.rolled_back"
+        assert "there is no image nowhere:1 [image.unknown]; version 1 runs as before" in error.value.message
+        assert machine(site).workloads == before, "nothing was stopped"
         newest = updated(site, newer, SECOND)
         assert (await handed(site, agent, SECOND, newest))[-1] == "running"
         assert machine(site).starts == 3
@@ -152,25 +166,147 @@ async def test_an_update_before_the_activation_takes_the_first_ones_place(site: 
     assert site.chain.leases[lease.id].state is LeaseState.ACTIVE
 
 
-async def test_after_a_crash_in_the_middle_the_update_is_seen_through(site: Site, lease: Lease) -> None:
+async def refused(site: Site, agent: Agent, group: ManifestGroup, lease: Lease) -> Refused:
+    with pytest.raises(Refused) as error:
+        await handed(site, agent, group, lease)
+    return error.value
+
+
+async def test_an_update_that_does_not_start_gives_way_to_what_ran_and_no_end_is_offered(
+    site: Site, lease: Lease
+) -> None:
     async with site.running() as agent:
         await running(site, agent, lease)
-        newer = updated(site, lease, SECOND)
-        machine(site).broken.add("api")
-        work = agent.work(lease.id)
-        assert work is not None
-        async with trio.open_nursery() as nursery:
+        kept = machine(site).workloads[workload_id(lease.id, "web")]
+        newer = updated(site, lease, RENAMED)
+        machine(site).broken.add("backend")
+        for _ in range(ATTEMPTS + 1):
+            error = await refused(site, agent, RENAMED, newer)
+            assert error.code == "update.rolled_back"
+            assert "the sandbox failed [runtime.start]; version 1 runs as before" in error.message
+        assert set(machine(site).workloads) == {workload_id(lease.id, name) for name in ("web", "api")}
+        assert machine(site).workloads[workload_id(lease.id, "web")] is kept, "it was the same in both"
+        assert {type(message).__name__ for message in site.chain.submitted} <= {"Activate", "Alive"}
+        client = site.client(Gateway(agent), newer)
+        status = await client.status()
+        assert status.phase == "running"
+        assert "version 2 did not come up" in status.detail
+        told = [event.kind async for event in client.events()]
+        assert told.count("rolled_back") == ATTEMPTS + 1
+        machine(site).broken.clear()
+        assert (await handed(site, agent, RENAMED, newer))[-1] == "running", "it may be said again"
+        assert set(machine(site).workloads) == {workload_id(lease.id, name) for name in ("web", "backend")}
 
-            async def hand() -> None:
-                with pytest.raises(Refused):
-                    await handed(site, agent, SECOND, newer)
 
-            nursery.start_soon(hand)
+async def test_what_was_rolled_back_stays_so_over_a_crash(site: Site, lease: Lease) -> None:
+    async with site.running() as agent:
+        await running(site, agent, lease)
+        newer = updated(site, lease, RENAMED)
+        machine(site).broken.add("backend")
+        await refused(site, agent, RENAMED, newer)
+        starts = machine(site).starts
     machine(site).broken.clear()
     async with site.running() as agent:
-        await until(site, lambda: len(machine(site).workloads) == 2)
-        assert machine(site).specs[workload_id(lease.id, "api")].env == ("GREETING=goodbye",)
-        assert machine(site).starts == 3
+        await until(site, lambda: phase(agent, lease) is Phase.RUNNING)
+        assert machine(site).starts == starts, "the older version runs on, untouched"
+        assert workload_id(lease.id, "api") in machine(site).workloads
+        assert (await handed(site, agent, RENAMED, newer))[-1] == "running"
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+async def test_a_crash_while_an_update_comes_up_loses_neither_version(
+    site: Site, lease: Lease, comes_up: bool
+) -> None:
+    async with site.running() as agent:
+        await running(site, agent, lease)
+        newer = updated(site, lease, RENAMED)
+        machine(site).deaf.add("backend")  # started, and not seen to serve yet
+        site.nursery.start_soon(given_up, site, agent, newer)
+        await until(site, lambda: workload_id(lease.id, "backend") in machine(site).workloads)
+    machine(site).deaf.clear()
+    if not comes_up:
+        machine(site).end(workload_id(lease.id, "backend"), 3)
+        machine(site).broken.add("backend")
+    async with site.running() as agent:
+        await until(site, lambda: phase(agent, lease) is Phase.RUNNING)
+        expected = {workload_id(lease.id, name) for name in ("web", "backend" if comes_up else "api")}
+        assert set(machine(site).workloads) == expected
+        (stored,) = HandOffStore(site.home / "handoffs").all().values()
+        assert isinstance(stored, StoredHandOff), "one version is left"
+        assert stored.receipt.receipt.version == (2 if comes_up else 1)
+
+
+async def given_up(site: Site, agent: Agent, newer: Lease) -> None:
+    """A tenant whose provider is killed while it waits."""
+    with pytest.raises((Refused, Unreachable)):
+        await handed(site, agent, RENAMED, newer)
+
+
+async def test_an_update_that_ran_for_a_while_is_no_more_rolled_back(
+    site: Site, lease: Lease, jumping: object
+) -> None:
+    async with site.running() as agent:
+        await running(site, agent, lease)
+        await handed(site, agent, RENAMED, updated(site, lease, RENAMED))
+    machine(site).end(workload_id(lease.id, "backend"), 3)
+    machine(site).broken.add("backend")
+    async with site.running():
+        await trio.sleep(60)
+        assert workload_id(lease.id, "api") not in machine(site).workloads
+        assert "CloseLease" in {type(message).__name__ for message in site.chain.submitted}
+
+
+async def test_if_what_ran_before_does_not_come_back_either_both_are_said_and_the_end_is_offered(
+    site: Site, lease: Lease, jumping: object
+) -> None:
+    async with site.running() as agent:
+        await running(site, agent, lease)
+        newer = updated(site, lease, RENAMED)
+        machine(site).broken |= {"backend", "api"}
+        error = await refused(site, agent, RENAMED, newer)
+        assert error.code == "update.failed"
+        assert (
+            "version 2 did not come up: the sandbox failed [runtime.start]; nor does the one before"
+            in error.message
+        )
+        await trio.sleep(60)
+        assert "CloseLease" in {type(message).__name__ for message in site.chain.submitted}
+
+
+async def test_a_newer_update_takes_the_place_of_one_that_is_being_rolled_back(site: Site, lease: Lease) -> None:
+    heard: list[str] = []
+    async with site.running() as agent, trio.open_nursery() as nursery:
+        await running(site, agent, lease)
+        newer = updated(site, lease, RENAMED)
+        machine(site).broken.add("backend")
+        machine(site).deaf.add("api")  # it is started again, and not seen to serve
+
+        async def hand() -> None:
+            heard.append((await refused(site, agent, RENAMED, newer)).code)
+
+        nursery.start_soon(hand)
+        await until(site, lambda: machine(site).starts == 3)
+        machine(site).deaf.clear()
+        newest = updated(site, newer, SECOND)
+        assert (await handed(site, agent, SECOND, newest))[-1] == "running"
+    assert heard in (["manifest.superseded"], ["update.rolled_back"])
+
+
+async def test_a_lease_that_ends_while_an_update_is_rolled_back_tells_who_waits(site: Site, lease: Lease) -> None:
+    async with site.running() as agent, trio.open_nursery() as nursery:
+        await running(site, agent, lease)
+        newer = updated(site, lease, RENAMED)
+        machine(site).broken.add("backend")
+        machine(site).deaf.add("api")
+        codes: list[str] = []
+
+        async def hand() -> None:
+            codes.append((await refused(site, agent, RENAMED, newer)).code)
+
+        nursery.start_soon(hand)
+        await until(site, lambda: machine(site).starts == 3)
+        site.chain.close(lease.id)
+        await until(site, lambda: codes == ["lease.closed"])
 
 
 async def test_until_the_newer_version_is_handed_over_the_older_one_is_served(site: Site, lease: Lease) -> None:
