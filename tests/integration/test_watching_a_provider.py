@@ -41,8 +41,8 @@ async def unhealthy(one: Asked) -> dict[str, Any]:
 async def test_a_provider_is_healthy_once_it_answers_orders_and_its_metrics_are_there(tmp_path: Path) -> None:
     async with network(tmp_path, validators=1, providers=1) as (validator, provider):
         with trio.fail_after(4 * PATIENCE_S):
-            while (await provider.client.get("/health")).status_code != 200:
-                assert "provider: is not registered yet" in (await unhealthy(provider))["message"]
+            while (answer := await provider.client.get("/health")).status_code != 200:
+                assert "provider: is not registered yet" in answer.json()["message"]
                 await trio.sleep(0.05)
         told = (await provider.get("/health"))["parts"]
         assert set(told) == {"chain", "peers", "disk", "provider", "runtime"}
