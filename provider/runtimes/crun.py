@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from fondaco.protocol import limits
-from fondaco.provider.runtimes import bounds, seccomp
+from fondaco.provider.runtimes import bounds, network, seccomp
 from fondaco.provider.runtimes import launch as launching
 from fondaco.provider.runtimes.inside import Grown, Inside
 from fondaco.provider.runtimes.launch import Launch, Stage
@@ -72,7 +72,7 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
     group = owner if launch.uid is not None else os.getegid()
     inside = Inside(Path(launch.image.rootfs))
     mounts = _mounts(launch, stage, inside)
-    root, bound = _root(launch, stage, owner, inside.points())
+    root, bound = _root(launch, stage, owner, inside)
     pids = {"type": "RLIMIT_NPROC", "soft": launch.spec.pids, "hard": launch.spec.pids}
     return {
         "ociVersion": "1.0.2",
@@ -103,19 +103,18 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
     }
 
 
-def _root(
-    launch: Launch, stage: Stage, owner: int, points: list[PurePosixPath]
-) -> tuple[str, list[dict[str, Any]]]:
+def _root(launch: Launch, stage: Stage, owner: int, inside: Inside) -> tuple[str, list[dict[str, Any]]]:
     """The image; or, where it lacks mount points, a tree that has them, and what of the image goes into it."""
     there = Path(launch.image.rootfs)
     image = stage.at(there)
-    if all((there / point.relative_to("/")).is_dir() for point in points):
+    points = inside.points()
+    if all(inside.fits(point) for point in points):
         return image, []
     top = launch.scratch / "root"
     top.mkdir()
     os.chown(top, owner, -1)
     options = ["bind", "ro", "nosuid", "nodev"]
-    grown = Grown(top, there, points, owner)
+    grown = Grown(top, there, points, owner, inside.files)
     return stage.at(top), [
         {"destination": str(path), "type": "bind", "source": f"{image}{path}", "options": options}
         for path in grown.bound
@@ -144,6 +143,11 @@ def _mounts(launch: Launch, stage: Stage, inside: Inside) -> list[dict[str, Any]
         tmpfs("/tmp", size, "1777"),
         tmpfs("/run", size, "755"),
     ]
+    etc = stage.at(launch.run_dir / "etc")
+    for path, outside in network.files(launch.run_dir).items():
+        where, source = inside.mount(path, file=True), f"{etc}/{outside.name}"
+        options = ["bind", *quiet, "noexec", "ro"]
+        mounts.append({"destination": where, "type": "bind", "source": source, "options": options})
     for path, outside, read_only in launch.disk_volumes():
         options = ["bind", *quiet, *(["ro"] if read_only else [])]
         where = inside.mount(path, outside)

@@ -4,6 +4,7 @@ Below its home:
 
     images/<key>/                  unpacked images, shared and never written to: see `images.cache`
     run/<workload>/                recipe, image, state and scratch of one workload; removed when it is stopped
+    links/<lease>/                 of what links its services: see `linking`
     logs/<workload>/               its log, kept until `forget`
     volumes/<workload>.<volume>/   disk volumes
 
@@ -13,6 +14,7 @@ as it lives. A runtime that starts over the same home therefore finds everything
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +30,9 @@ from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.disk import Ceiling, Target
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
+from fondaco.provider.runtimes.linking import Linking
 from fondaco.provider.runtimes.logs import PREVIOUS, LogReader
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
 from fondaco.provider.runtimes.port import (
     Capability,
@@ -67,8 +71,10 @@ class EmbeddedRuntime:
         *,
         backend: Backend | None = None,
         image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+        egress: Egress = NO_EGRESS,
     ) -> None:
         self._home = home.absolute()
+        self._linking = Linking(self._home, egress)
         self._backend = backend
         self._capability: Capability | None = None
         self._groups: Cgroups | None = None
@@ -108,11 +114,23 @@ class EmbeddedRuntime:
                 volumes_dir=self._home / "volumes",
                 uid=self._uid,
                 overlay=self._capability.writable_root,
+                egress=self._linking.egress,
             )
-            return await lifecycle.launch_workload(launch, self._backend, self._groups)
+            started = await lifecycle.launch_workload(launch, self._backend, self._groups)
+        await self._link_started(spec)
+        return started
+
+    async def _link_started(self, spec: WorkloadSpec) -> None:
+        """Nothing goes on without what it may reach."""
+        try:
+            await self._linking.refresh(spec.lease)
+        except Refused:
+            await self.stop(spec.id, grace_ms=0)
+            raise
 
     async def link(self, specs: Sequence[WorkloadSpec]) -> None:
-        """Services of one lease reach each other as their specifications say."""
+        """Services of one lease reach each other as their specifications say; `runtime.links` if they cannot."""
+        await self._linking.link(specs)
 
     @asynccontextmanager
     async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
@@ -187,7 +205,15 @@ class EmbeddedRuntime:
             await lifecycle.end(run_dir, grace_ms)
             last = self._read(workload)
             await trio.to_thread.run_sync(self._remove, workload)
+            await self._unlink(workload)
         return last
+
+    async def _unlink(self, workload: WorkloadId) -> None:
+        """The linker sees by itself that it ended; with the last workload of its lease, it goes."""
+        named = parse_workload_id(workload)
+        assert named is not None, "checked before"
+        with contextlib.suppress(Refused):  # of others of the lease, and told to whoever starts them
+            await self._linking.refresh(named[0])
 
     async def list(self) -> tuple[Workload, ...]:
         names = sorted(path.name for path in (self._home / "run").iterdir())
@@ -208,8 +234,13 @@ class EmbeddedRuntime:
                 await trio.to_thread.run_sync(remove_tree, path)
 
     async def watch(self) -> None:
-        """Kill workloads that take more disk than they were let; returns only when cancelled."""
-        await disk.watch(self._targets)
+        """Kill workloads that take more disk than they were let, and keep leases linked.
+
+        Returns only when cancelled.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disk.watch, self._targets)
+            nursery.start_soon(self._linking.watch)
 
     def _targets(self) -> tuple[Target, ...]:
         return tuple(

@@ -11,6 +11,7 @@ from typing import Protocol
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bounds
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.port import Image, VolumeKind, WorkloadSpec
 from fondaco.provider.runtimes.shim import Recipe
 
@@ -42,6 +43,7 @@ class Launch:
     """Folders of the groups made for it."""
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
+    egress: Egress = NO_EGRESS
 
     @property
     def scratch(self) -> Path:

@@ -21,7 +21,7 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import cgroups, logs, processes
+from fondaco.provider.runtimes import cgroups, logs, network, processes
 from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
@@ -92,6 +92,7 @@ def describe(launch: Launch) -> None:
         for path in owned:
             shutil.chown(path, launch.uid, launch.uid)
     enterable(launch, launch.cgroups)
+    network.describe(launch.run_dir, launch.spec, launch.egress)
     _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
     _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
     limit_disk(launch.run_dir, launch.ceilings)

@@ -25,6 +25,7 @@ from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.libpod import Libpod, default_socket
 from fondaco.provider.runtimes.logs import moment
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.oci import ImageSource
 from fondaco.provider.runtimes.podman_container import LOG_NAME, specification, upper_of
 from fondaco.provider.runtimes.port import (
@@ -57,8 +58,9 @@ class PodmanRuntime(EmbeddedRuntime):
         *,
         socket: Path | None = None,
         image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+        egress: Egress = NO_EGRESS,
     ) -> None:
-        super().__init__(home, sources, image_cache_bytes=image_cache_bytes)
+        super().__init__(home, sources, image_cache_bytes=image_cache_bytes, egress=egress)
         self._libpod = Libpod(socket or default_socket())
         self._label = f"{LABEL}={hashlib.sha256(str(self._home).encode()).hexdigest()[:12]}"
 
@@ -105,7 +107,9 @@ class PodmanRuntime(EmbeddedRuntime):
         if self._capability is None:
             await self.probe()
         async with self._images.held(spec.image, spec.login) as image:
-            return await self._run(spec, image)
+            started = await self._run(spec, image)
+        await self._link_started(spec)
+        return started
 
     async def _run(self, spec: WorkloadSpec, image: Image, *, init: bool = True) -> Workload:
         launch = Launch(
@@ -117,6 +121,7 @@ class PodmanRuntime(EmbeddedRuntime):
             uid=self._uid,
             overlay=True,
             hard_memory=True,
+            egress=self._linking.egress if init else NO_EGRESS,
         )
         lifecycle.claim(launch)
         try:
@@ -226,6 +231,7 @@ class PodmanRuntime(EmbeddedRuntime):
             last = await self.status(workload)
             await self._libpod.remove(workload)
             await trio.to_thread.run_sync(self._remove, workload)
+            await self._unlink(workload)
         return last
 
     async def list(self) -> tuple[Workload, ...]:

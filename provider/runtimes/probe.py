@@ -33,7 +33,7 @@ from fondaco.provider.runtimes.port import (
     WorkloadId,
     WorkloadSpec,
 )
-from fondaco.provider.runtimes.unpack import MOUNT_POINTS, remove_tree
+from fondaco.provider.runtimes.unpack import MOUNT_FILES, MOUNT_POINTS, remove_tree
 
 HINT = (
     "install crun (`apt install crun`): its AppArmor profile allows user namespaces, which Ubuntu 24.04 and later "
@@ -196,6 +196,8 @@ def image_of(root: Path, uid: int | None) -> Image:
     """An image below `root` that has only the program."""
     for name in MOUNT_POINTS:
         (root / name).mkdir(parents=True)
+    for name in MOUNT_FILES:
+        (root / name).touch()
     (root / "probe").write_bytes(program())
     (root / "probe").chmod(0o755)
     if uid is not None:
