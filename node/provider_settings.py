@@ -29,6 +29,8 @@ from fondaco.provider.pricing.linear import ANY_MODEL
 from fondaco.provider.undercut import Undercut
 
 MACHINES = 256
+EGRESS = "capabilities/egress"
+"""An attribute: what workloads reach of the world."""
 RUNTIMES = ("embedded", "podman")
 STRATEGIES = ("linear", "market", "program")
 
@@ -94,7 +96,11 @@ def settings_of(
 
 
 def attributes(config: ProviderConfig) -> tuple[Attribute, ...]:
-    """As they are registered."""
+    """As they are registered: what the operator says, and what follows from the settings.  Raises `Refused`."""
+    if config.egress == "public":
+        return _attributes({**config.attributes, EGRESS: "public"}.items())
+    if EGRESS in config.attributes:
+        raise _wrong(f"{EGRESS} is no attribute to be claimed: set egress")
     return _attributes(config.attributes.items())
 
 

@@ -32,6 +32,10 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+HOOK = '/bin/cat > "$1" && exec /bin/cat "$2"'
+"""It is given the container's state, pid and all, on its input."""
+HOOK_SECONDS = 10
+
 
 def find() -> Crun | None:
     found = shutil.which("crun")
@@ -57,7 +61,7 @@ class Crun:
             (launch.scratch / name).mkdir()
             os.chown(launch.scratch / name, owner, owner if launch.uid is not None else os.getegid())
         config = launch.scratch / "bundle" / "config.json"
-        config.write_text(json.dumps(_config(launch, stage, owner)), encoding="utf-8")
+        config.write_text(json.dumps(_config(launch, stage, scratch, owner)), encoding="utf-8")
         config.chmod(0o600)
         os.chown(config, owner, -1)
         argv = [
@@ -68,7 +72,7 @@ class Crun:
         return launching.recipe(launch, stage, executable=self._executable, argv=argv, pid_file=pid_file)
 
 
-def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
+def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str, Any]:
     group = owner if launch.uid is not None else os.getegid()
     inside = Inside(Path(launch.image.rootfs))
     mounts = _mounts(launch, stage, inside)
@@ -91,6 +95,7 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
             "rlimits": [pids],
         },
         "mounts": [*bound, *mounts],
+        "hooks": _hooks(launch, scratch),
         "linux": {
             "namespaces": [{"type": kind} for kind in NAMESPACES],
             "uidMappings": [{"containerID": 0, "hostID": owner, "size": 1}],
@@ -101,6 +106,17 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
             "readonlyPaths": list(READ_ONLY),
         },
     }
+
+
+def _hooks(launch: Launch, scratch: str) -> dict[str, Any]:
+    """What crun does when the namespaces are there and no program runs yet: tell its pid, wait at the gate.
+
+    Only root may enter its namespaces by then; for others it is linked a moment after it has started.
+    """
+    if launch.uid is None or not network.gate(launch.run_dir):
+        return {}
+    args = ["sh", "-c", HOOK, "sh", f"{scratch}/{network.HELD}", f"{scratch}/{network.GATE}"]
+    return {"createRuntime": [{"path": "/bin/sh", "args": args, "timeout": HOOK_SECONDS}]}
 
 
 def _root(launch: Launch, stage: Stage, owner: int, inside: Inside) -> tuple[str, list[dict[str, Any]]]:

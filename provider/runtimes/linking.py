@@ -62,8 +62,11 @@ class Linking:
         for lease in {spec.lease for spec in specs}:
             await self.refresh(lease)
 
-    async def refresh(self, lease: LeaseId) -> None:
-        """Have the linker as the folders say: there and up to date, or gone.  Raises `Refused` `runtime.links`."""
+    async def refresh(self, lease: LeaseId, of: str = "") -> None:
+        """Have the linker as the folders say: there and up to date, or gone.
+
+        Raises `Refused` `runtime.links` with what could not be linked: of `service.replica`, or of any.
+        """
         name = lease.hex()
         lock = self._locks.get(name) or self._locks.setdefault(name, trio.Lock())
         with trio.CancelScope(shield=True):
@@ -72,6 +75,7 @@ class Linking:
                     problems = await self._ask(name, b"look\n")
                     if problems is None:
                         problems = await self._start(name)
+                    problems = [one for one in problems if not of or one.startswith(f"{of}: ")]
                     if problems:
                         raise Refused("runtime.links", "; ".join(problems)[:500])
                 elif self._folder(name).is_dir():
@@ -174,9 +178,7 @@ class Linking:
             for folder in self._there():
                 lease = LeaseId(bytes.fromhex(folder.name))
                 wanted = self._wanted(folder.name)
-                if wanted == (self._process(folder.name) is not None):
-                    continue
-                if wanted and not self._alive(folder.name):
+                if wanted and (self._process(folder.name) is not None or not self._alive(folder.name)):
                     continue
                 try:
                     await self.refresh(lease)

@@ -19,8 +19,8 @@ from typing import Any
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.scalars import LeaseId, Millis
-from fondaco.provider.runtimes import bounds, cgroups, lifecycle, probe, processes, seccomp
+from fondaco.protocol.scalars import Millis
+from fondaco.provider.runtimes import bounds, cgroups, lifecycle, network, probe, processes, seccomp
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.libpod import Libpod, default_socket
@@ -74,7 +74,7 @@ class PodmanRuntime(EmbeddedRuntime):
             image = await trio.to_thread.run_sync(probe.image_of, top / "image", self._uid)
             killed = (await self._outcome(image, "eat", "more")).exit_code == KILLED
             refused = (await self._outcome(image, "ask")).exit_code == probe.EPERM
-            waiting = await self._run(_trial(()), image, init=False)
+            waiting = await self._run(probe.trial(), image, init=False)
             try:
                 found = await probe.look(self._run_dir(waiting.id))
                 limited = cgroups.limited(lifecycle.groups_of(self._run_dir(waiting.id)))
@@ -87,29 +87,23 @@ class PodmanRuntime(EmbeddedRuntime):
         self._capability = probe.judge(
             "podman", version, found, refused=refused, overlay=True, hard=hard, note=note
         )
+        await self._try_egress()
         return self._capability
 
     async def _outcome(self, image: Image, *args: str) -> Workload:
         """How the probe's program ended."""
-        started = await self._run(_trial(args), image, init=False)
+        started = await self._run(probe.trial(args), image, init=False)
         try:
             return await self.wait(started.id)
         finally:
             await self._discard(started.id)
-
-    async def _discard(self, workload: WorkloadId) -> None:
-        with trio.CancelScope(shield=True):
-            await self.stop(workload, grace_ms=0)
-            await self.forget(workload)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         """Start it; `runtime.start` if podman cannot, `workload.exists` if it was not stopped."""
         if self._capability is None:
             await self.probe()
         async with self._images.held(spec.image, spec.login) as image:
-            started = await self._run(spec, image)
-        await self._link_started(spec)
-        return started
+            return await self._run(spec, image)
 
     async def _run(self, spec: WorkloadSpec, image: Image, *, init: bool = True) -> Workload:
         launch = Launch(
@@ -121,12 +115,16 @@ class PodmanRuntime(EmbeddedRuntime):
             uid=self._uid,
             overlay=True,
             hard_memory=True,
-            egress=self._linking.egress if init else NO_EGRESS,
+            egress=self._linking.egress,
         )
         lifecycle.claim(launch)
         try:
             await trio.to_thread.run_sync(lifecycle.describe, launch)
             await self._libpod.create(specification(launch, self._label, init=init))
+            if network.gate(launch.run_dir):
+                await self._libpod.init(spec.id)
+                await self._record(launch)
+                await self._linking.refresh(spec.lease, f"{spec.service}.{spec.replica}")
             await self._libpod.start(spec.id)
             await self._record(launch)
             if init:
@@ -138,9 +136,11 @@ class PodmanRuntime(EmbeddedRuntime):
                 # All that is in it are the init's words on what did not start, which the error has.
                 for path in launch.log_dir.glob(f"{LOG_NAME}*"):
                     path.unlink()
-            if isinstance(error, Refused):
+                await self._relink(spec.id)
+            if isinstance(error, Refused) and error.code == "runtime.podman":
                 raise Refused("runtime.start", f"{spec.id}: {error.message}", hint=error.hint) from None
             raise
+        await self._relink(spec.id)
         return await self.status(spec.id)
 
     async def _record(self, launch: Launch) -> None:
@@ -231,7 +231,7 @@ class PodmanRuntime(EmbeddedRuntime):
             last = await self.status(workload)
             await self._libpod.remove(workload)
             await trio.to_thread.run_sync(self._remove, workload)
-            await self._unlink(workload)
+            await self._relink(workload)
         return last
 
     async def list(self) -> tuple[Workload, ...]:
@@ -246,14 +246,3 @@ class PodmanRuntime(EmbeddedRuntime):
     async def aclose(self) -> None:
         await super().aclose()
         await self._libpod.aclose()
-
-
-def _trial(args: tuple[str, ...]) -> WorkloadSpec:
-    return WorkloadSpec(
-        lease=LeaseId(secrets.token_bytes(32)),
-        service="probe",
-        image="probe",
-        args=args,
-        cpu_milli=500,
-        memory_bytes=probe.MEMORY_BYTES,
-    )

@@ -159,14 +159,7 @@ class _Trial:
     @asynccontextmanager
     async def running(self, groups: Cgroups | None, *args: str) -> AsyncIterator[Path]:
         """A sandbox until the block ends; yields its directory."""
-        spec = WorkloadSpec(
-            lease=LeaseId(secrets.token_bytes(32)),
-            service="probe",
-            image="probe",
-            args=args,
-            cpu_milli=500,
-            memory_bytes=MEMORY_BYTES,
-        )
+        spec = trial(args)
         run_dir = self.top / "run" / spec.id
         launch = Launch(
             spec=spec,
@@ -205,6 +198,18 @@ def image_of(root: Path, uid: int | None) -> Image:
             os.chown(path, uid, uid)
     config = ImageConfig(entrypoint=("/probe",), cmd=(), env=(), working_dir="/")
     return Image(digest="", config=config, rootfs=str(root))
+
+
+def trial(args: tuple[str, ...] = ()) -> WorkloadSpec:
+    """Something of no lease that runs the program."""
+    return WorkloadSpec(
+        lease=LeaseId(secrets.token_bytes(32)),
+        service="probe",
+        image="probe",
+        args=args,
+        cpu_milli=500,
+        memory_bytes=MEMORY_BYTES,
+    )
 
 
 async def look(run_dir: Path) -> dict[str, str]:

@@ -218,7 +218,9 @@ class Linker:
         for name in sorted(os.listdir(run)):
             if not name.startswith(self._lease + "."):
                 continue
-            state = _read_json(os.path.join(run, name, "state.json"))
+            state = _read_json(os.path.join(run, name, "state.json")) or _read_json(
+                os.path.join(run, name, "held.json")
+            )
             links = _read_json(os.path.join(run, name, "links.json"))
             if state and links and state["boot"] == boot_id() and _alive(state["pid"], state["pid_ticks"]):
                 yield name, {**links, "pid": state["pid"], "pid_ticks": state["pid_ticks"]}
@@ -235,6 +237,9 @@ class Linker:
             self._targets[room.name, (addresses[service], port, transport == "UDP")] = service, target
         for one in room.listen([place for caller, place in self._targets if caller == room.name]):
             self._attend(room, one)
+        if not told["outward"] and room.outward is not None:
+            room.outward.close()
+            room.outward = None
         if told["outward"] and room.outward is None:
             assert room.anteroom is not None, "entered above"
             self._know_addresses()
@@ -326,10 +331,13 @@ def _read_json(path: str) -> dict[str, Any] | None:
 
 
 def _alive(pid: int, ticks: int) -> bool:
+    """A zombie is not: it has no namespaces any more."""
     try:
-        return start_ticks(pid) == ticks
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
     except OSError:
         return False
+    return int(fields[19]) == ticks and fields[0] not in "ZX"
 
 
 def _descriptors() -> int:

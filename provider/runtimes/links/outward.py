@@ -35,7 +35,7 @@ PAUSE_S = (1.0, 60.0)
 MS_REC, MS_PRIVATE, MS_NOSUID = 0x4000, 0x40000, 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 CAPABILITY_VERSION = 0x20080522
-SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
+SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 0x0A
 COMPLAINT_BYTES = 2_048
 OPTIONS = (
     *("--foreground", "--quiet", "--netns-only", "--ipv4-only", "--no-map-gw"),
@@ -175,12 +175,18 @@ def _await_carrier(child: int, telling: int) -> None:
     """Tell once pasta has taken its end of the interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         while not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            answer = fcntl.ioctl(asking, SIOCGIFFLAGS, struct.pack("16sH22x", spaces.OUTER.encode(), 0))
-            if struct.unpack_from("16sH", answer)[1] & IFF_RUNNING:
+            if _has_carrier(asking, spaces.OUTER):
                 os.write(telling, b"x")
                 break
             time.sleep(CARRIER_S)  # there is nothing to wait for
     os.close(telling)
+
+
+def _has_carrier(asking: socket.socket, name: str) -> bool:
+    """Whether somebody holds the other end of the interface. Its flags say so too, but up to a second late."""
+    link = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_GLINK, 0), 8)
+    fcntl.ioctl(asking, SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(link)))
+    return bool(struct.unpack("=II", link.raw)[1])
 
 
 def _die_with_parent() -> None:

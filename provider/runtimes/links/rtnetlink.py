@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-RTM_NEWLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE = 16, 20, 22, 24, 25
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE = 16, 17, 20, 22, 24, 25
 REQUEST, ACK, ROOT_MATCH, REPLACE, EXCL, CREATE = 1, 4, 0x300, 0x100, 0x200, 0x400
 ERROR, DONE = 2, 3
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 4, 18, 28
@@ -48,6 +48,10 @@ class Netlink:
         body = _link(0, 0) + _attribute(IFLA_IFNAME, _text(name)) + _attribute(IFLA_MTU, _number(mtu))
         body += _attribute(IFLA_LINKINFO, _attribute(INFO_KIND, b"veth") + data)
         self._ask(RTM_NEWLINK, CREATE | EXCL, body)
+
+    def remove(self, name: str) -> None:
+        """An end of a wire, and with it the other one."""
+        self._ask(RTM_DELLINK, 0, _link(socket.if_nametoindex(name), 0))
 
     def bring_up(self, name: str) -> None:
         self._ask(RTM_NEWLINK, 0, _link(socket.if_nametoindex(name), UP))

@@ -138,7 +138,15 @@ def make_anteroom(workload_network: int, *, outward: bool) -> int:
     leave(CLONE_NEWNET)
     room = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     here = Netlink()
-    here.add_pair(ANTEROOM_END, WORKLOAD_END, workload_network, MTU)
+    try:
+        here.add_pair(ANTEROOM_END, WORKLOAD_END, workload_network, MTU)
+    except FileExistsError:
+        # Of a linker that was killed: the kernel takes its time to remove what it had.
+        join(workload_network, CLONE_NEWNET)
+        with suppress(OSError):
+            Netlink().remove(WORKLOAD_END)
+        join(room, CLONE_NEWNET)
+        here.add_pair(ANTEROOM_END, WORKLOAD_END, workload_network, MTU)
     here.bring_up("lo")
     here.add_address(ANTEROOM_END, ANTEROOM_ADDRESS, PREFIX)
     here.bring_up(ANTEROOM_END)

@@ -12,6 +12,7 @@ import pytest
 import trio
 from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
 
+from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import lifecycle, processes
 from fondaco.provider.runtimes.port import Link, Transport, Workload, WorkloadSpec
@@ -116,6 +117,29 @@ async def test_a_service_reaches_the_one_that_is_exposed_to_it_and_nothing_else(
     assert await lease.ask(other, f"{address}:5432") == ["OSError"]
 
 
+async def test_it_is_linked_before_its_program_runs(each_bench: Bench) -> None:
+    lease = Lease(each_bench)
+    lease.add("db")
+    await lease.start()
+    spec = replace(lease.add("web", DB), command=("python3", "-c", ASK, "db:5432"))
+    lease.specs[-1] = spec
+    await each_bench.runtime.link(lease.specs)
+    await each_bench.runtime.start(spec)
+    with trio.fail_after(PATIENCE_SECONDS):
+        await each_bench.runtime.wait(spec.id)
+    assert [line.text async for line in each_bench.runtime.logs(spec.id)] == ["db:5432 db0 200000"]
+
+
+async def test_a_program_that_is_not_there_is_refused_and_leaves_nothing(each_bench: Bench) -> None:
+    lease = Lease(each_bench)
+    spec = replace(lease.add("web", DB), command=("/no/such",))
+    with pytest.raises(Refused) as refused:
+        await each_bench.runtime.start(spec)
+    assert refused.value.code == "runtime.start"
+    assert await each_bench.runtime.list() == ()
+    assert list((each_bench.home / "links").iterdir()) == []
+
+
 async def test_both_sides_may_listen_on_the_port_that_one_dials(each_bench: Bench) -> None:
     lease = Lease(each_bench)
     links = [Link(service=name, port=80, target_port=8000) for name in ("api", "files")]
@@ -211,15 +235,18 @@ async def test_nothing_of_it_is_left_when_the_lease_has_ended(each_bench: Bench)
     lease = Lease(each_bench)
     lease.add("db")
     lease.add("web", DB)
-    before = namespaces()
     await lease.start()
     linker = processes.process(lease.linker() or 0)
     assert linker is not None
+    made = {
+        link for path in Path(f"/proc/{linker.pid}/fd").iterdir() if (link := os.readlink(path)).startswith("net")
+    }
+    assert len(made) == 3, "two workloads, and what one of them reaches the other through"
     for spec in lease.specs:
         await each_bench.runtime.stop(spec.id, grace_ms=0)
     assert not linker.alive()
     assert list((each_bench.home / "links").iterdir()) == []
-    assert namespaces() == before
+    assert not made & namespaces()
 
 
 def namespaces() -> set[str]:

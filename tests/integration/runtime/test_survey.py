@@ -52,6 +52,9 @@ class Bare:
     ) -> Image:
         raise NotImplementedError
 
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        raise NotImplementedError
+
     async def start(self, spec: WorkloadSpec) -> Workload:
         done = await trio.run_process(spec.command, capture_stdout=True, check=False)
         self._ended[spec.id] = done.returncode, done.stdout
