@@ -66,7 +66,7 @@ class Room:
         self.anteroom: int | None = None
         self.listeners: dict[Place, socket.socket] = {}
         self.ports: dict[Place, DatagramPort] = {}
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, Place] = {}
         self.outward: Outward | None = None
         self._loop = loop
         self._pools: dict[bool, deque[socket.socket]] = {False: deque(), True: deque()}
@@ -105,6 +105,8 @@ class Room:
         else:
             self._loop.forget(listener.fileno())
             listener.close()
+        for connection in [open_ for open_, place in self.connections.items() if place == one]:
+            connection.abort()
 
     def end_all(self) -> None:
         """It has ended, or is not to be linked any more. With what is let go of here its networks go."""
@@ -308,12 +310,12 @@ class Linker:
         except OSError:
             return
         connection = Connection(self._loop, client, self._candidates(room, one), partial(self._ended, room))
-        room.connections.add(connection)
+        room.connections[connection] = one
         self._connecting.add(connection)
         connection.next()
 
     def _ended(self, room: Room, connection: Connection) -> None:
-        room.connections.discard(connection)
+        room.connections.pop(connection, None)
         self._connecting.discard(connection)
         for name, one in list(self._paused):
             self._paused.discard((name, one))

@@ -43,6 +43,10 @@ class Loop:
             self._selector.modify(fd, events, ready)
         self._wanted[fd] = events, ready
 
+    def close(self) -> None:
+        """Let go of what the kernel keeps for it."""
+        self._selector.close()
+
     def forget(self, fd: int) -> None:
         """Before it is closed."""
         if self._wanted.pop(fd, None) is not None:

@@ -130,18 +130,18 @@ async def test_it_is_linked_before_its_program_runs(each_bench: Bench) -> None:
     assert [line.text async for line in each_bench.runtime.logs(spec.id)] == ["db:5432 db0 200000"]
 
 
-async def test_a_program_that_is_not_there_is_refused_and_leaves_nothing(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_a_program_that_is_not_there_is_refused_and_leaves_nothing(bench: Bench) -> None:
+    lease = Lease(bench)
     spec = replace(lease.add("web", DB), command=("/no/such",))
     with pytest.raises(Refused) as refused:
-        await each_bench.runtime.start(spec)
+        await bench.runtime.start(spec)
     assert refused.value.code == "runtime.start"
-    assert await each_bench.runtime.list() == ()
-    assert list((each_bench.home / "links").iterdir()) == []
+    assert await bench.runtime.list() == ()
+    assert list((bench.home / "links").iterdir()) == []
 
 
-async def test_both_sides_may_listen_on_the_port_that_one_dials(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_both_sides_may_listen_on_the_port_that_one_dials(bench: Bench) -> None:
+    lease = Lease(bench)
     links = [Link(service=name, port=80, target_port=8000) for name in ("api", "files")]
     lease.add("api", port=8000)
     lease.add("files", port=8000)
@@ -150,33 +150,33 @@ async def test_both_sides_may_listen_on_the_port_that_one_dials(each_bench: Benc
     assert await lease.ask(web, "api:80", "files:80", "web:80") == ["api0 200000", "files0 200000", "web0 200000"]
 
 
-async def test_replicas_take_turns_and_one_that_is_gone_is_passed_over(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_replicas_take_turns_and_one_that_is_gone_is_passed_over(bench: Bench) -> None:
+    lease = Lease(bench)
     for replica in range(2):
         lease.add("db", replica=replica)
     web = lease.add("web", DB)
     await lease.start()
     assert sorted(await lease.ask(web, "db:5432", "db:5432")) == ["db0 200000", "db1 200000"]
-    await each_bench.runtime.stop(lease.specs[0].id, grace_ms=0)
+    await bench.runtime.stop(lease.specs[0].id, grace_ms=0)
     assert await lease.ask(web, "db:5432", "db:5432") == ["db1 200000", "db1 200000"]
     await lease.start(lease.specs[0])
     assert sorted(await lease.ask(web, "db:5432", "db:5432")) == ["db0 200000", "db1 200000"]
-    await each_bench.runtime.stop(web.id, grace_ms=0)
+    await bench.runtime.stop(web.id, grace_ms=0)
     await lease.start(web)
     assert sorted(await lease.ask(web, "db:5432", "db:5432")) == ["db0 200000", "db1 200000"]
 
 
-async def test_datagrams_are_carried_both_ways(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_datagrams_are_carried_both_ways(bench: Bench) -> None:
+    lease = Lease(bench)
     lease.add("dns", port=5300)
     web = lease.add("web", Link(service="dns", port=53, target_port=5300, transport=Transport.UDP))
     await lease.start()
-    said = await each_bench.runtime.exec(web.id, ["python3", "-c", ASK_DATAGRAM, "dns", "53"])
+    said = await bench.runtime.exec(web.id, ["python3", "-c", ASK_DATAGRAM, "dns", "53"])
     assert said.out.decode().split() == ["dns0", "hello"]
 
 
-async def test_another_lease_reaches_nothing_of_it(each_bench: Bench) -> None:
-    one, other = Lease(each_bench), Lease(each_bench)
+async def test_another_lease_reaches_nothing_of_it(bench: Bench) -> None:
+    one, other = Lease(bench), Lease(bench)
     one.add("db")
     mine = one.add("web", DB)
     theirs = other.add("web", DB)
@@ -186,35 +186,33 @@ async def test_another_lease_reaches_nothing_of_it(each_bench: Bench) -> None:
     assert await other.ask(theirs, "db:5432") == ["ConnectionResetError"]
 
 
-async def test_an_update_links_and_unlinks_without_a_restart(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_an_update_links_and_unlinks_without_a_restart(bench: Bench) -> None:
+    lease = Lease(bench)
     lease.add("db")
     lease.add("cache", port=6379)
     web = lease.add("web", DB)
     (*_, before) = await lease.start()
     lease.specs[-1] = replace(web, links=(Link(service="cache", port=6379, target_port=6379),))
-    await each_bench.runtime.link(lease.specs)
+    await bench.runtime.link(lease.specs)
     assert await lease.ask(web, "cache:6379", "db:5432") == ["cache0 200000", "gaierror"]
-    assert (await each_bench.runtime.status(web.id)).pid == before.pid
+    assert (await bench.runtime.status(web.id)).pid == before.pid
 
 
-async def test_links_outlive_the_provider_and_are_not_made_twice(each_bench: Bench) -> None:
-    lease = Lease(each_bench)
+async def test_links_outlive_the_provider_and_are_not_made_twice(bench: Bench) -> None:
+    lease = Lease(bench)
     lease.add("db")
     web = lease.add("web", DB)
     await lease.start()
     pid = lease.linker()
-    each_bench.runtime = each_bench.again()
+    bench.runtime = bench.again()
     assert await lease.ask(web, "db:5432") == ["db0 200000"]
-    await each_bench.runtime.link(lease.specs)
+    await bench.runtime.link(lease.specs)
     assert lease.linker() == pid
     assert await lease.ask(web, "db:5432") == ["db0 200000"]
 
 
-async def test_a_linker_that_is_killed_is_started_again(
-    each_bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    lease = Lease(each_bench)
+async def test_a_linker_that_is_killed_is_started_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    lease = Lease(bench)
     lease.add("db")
     web = lease.add("web", DB)
     await lease.start()
@@ -222,7 +220,7 @@ async def test_a_linker_that_is_killed_is_started_again(
     assert before is not None
     os.kill(before, signal.SIGKILL)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(each_bench.runtime.watch)
+        nursery.start_soon(bench.runtime.watch)
         with trio.fail_after(PATIENCE_SECONDS):
             while await lease.ask(web, "db:5432") != ["db0 200000"]:
                 await trio.sleep(0.05)
