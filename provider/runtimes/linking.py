@@ -61,6 +61,8 @@ class Linking:
                 network.rewrite(run_dir, spec, self.egress)
         for lease in {spec.lease for spec in specs}:
             await self.refresh(lease)
+        for spec in specs:  # whoever started them may have been killed before it let them go on
+            network.open_gate(self._home / "run" / spec.id)
 
     async def refresh(self, lease: LeaseId, of: str = "") -> None:
         """Have the linker as the folders say: there and up to date, or gone.

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -42,7 +43,7 @@ DIAL = """
 import json, socket, struct, sys, threading
 def dial(host, port, how):
     s = socket.socket()
-    s.settimeout(1.5)
+    s.settimeout(0.7)
     if how == 'device':
         s.setsockopt(socket.SOL_SOCKET, 25, b'net0')
     if how == 'index':
@@ -56,6 +57,7 @@ found = {}
 def one(place):
     host, port, how = place.split(':')
     found[place] = dial(host, int(port), how)
+threading.stack_size(1 << 18)
 threads = [threading.Thread(target=one, args=(place,)) for place in sys.argv[1:]]
 for thread in threads:
     thread.start()
@@ -202,4 +204,4 @@ async def main(backend: str, podman: str, home: str, layout: str, image: str, pa
 
 if __name__ == "__main__":
     build()
-    trio.run(main, *sys.argv[1:])
+    trio.run(partial(main, *sys.argv[1:]))

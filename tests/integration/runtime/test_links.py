@@ -48,8 +48,10 @@ for place in sys.argv[1:]:
             s.sendall(b'x' * 200_000)
             s.shutdown(socket.SHUT_WR)
             print(place, s.makefile().read() or 'nothing')
-    except OSError as error:
-        print(place, type(error).__name__)
+    except socket.gaierror:
+        print(place, 'unknown')
+    except OSError:
+        print(place, 'unreached')
 """
 ASK_DATAGRAM = """
 import socket, sys
@@ -108,13 +110,13 @@ async def test_a_service_reaches_the_one_that_is_exposed_to_it_and_nothing_else(
     db, web, other = lease.add("db"), lease.add("web", DB), lease.add("other")
     await lease.start()
     assert await lease.ask(web, "db:5432") == ["db0 200000"]
-    assert await lease.ask(web, "db:5433", "other:5432") == ["ConnectionRefusedError", "gaierror"]
-    assert await lease.ask(other, "db:5432") == ["gaierror"]
-    assert await lease.ask(db, "web:5432", "localhost:5432", "db:5432") == ["gaierror", "db0 200000", "db0 200000"]
+    assert await lease.ask(web, "db:5433", "other:5432") == ["unreached", "unknown"]
+    assert await lease.ask(other, "db:5432") == ["unknown"]
+    assert await lease.ask(db, "web:5432", "localhost:5432", "db:5432") == ["unknown", "db0 200000", "db0 200000"]
     hosts = (await each_bench.runtime.exec(web.id, ["python3", "-c", "print(open('/etc/hosts').read())"])).out
     address = next(line.split()[0] for line in hosts.decode().splitlines() if line.endswith("\tdb"))
     # The address of a service says nothing to whom it was not given.
-    assert await lease.ask(other, f"{address}:5432") == ["OSError"]
+    assert await lease.ask(other, f"{address}:5432") == ["unreached"]
 
 
 async def test_it_is_linked_before_its_program_runs(each_bench: Bench) -> None:
@@ -183,7 +185,7 @@ async def test_another_lease_reaches_nothing_of_it(bench: Bench) -> None:
     await one.start()
     await other.start()
     assert await one.ask(mine, "db:5432") == ["db0 200000"]
-    assert await other.ask(theirs, "db:5432") == ["ConnectionResetError"]
+    assert await other.ask(theirs, "db:5432") == ["unreached"]
 
 
 async def test_an_update_links_and_unlinks_without_a_restart(bench: Bench) -> None:
@@ -194,7 +196,7 @@ async def test_an_update_links_and_unlinks_without_a_restart(bench: Bench) -> No
     (*_, before) = await lease.start()
     lease.specs[-1] = replace(web, links=(Link(service="cache", port=6379, target_port=6379),))
     await bench.runtime.link(lease.specs)
-    assert await lease.ask(web, "cache:6379", "db:5432") == ["cache0 200000", "gaierror"]
+    assert await lease.ask(web, "cache:6379", "db:5432") == ["cache0 200000", "unknown"]
     assert (await bench.runtime.status(web.id)).pid == before.pid
 
 
