@@ -137,7 +137,7 @@ class PodmanRuntime(EmbeddedRuntime):
                 for path in launch.log_dir.glob(f"{LOG_NAME}*"):
                     path.unlink()
                 await self._relink(spec.id)
-            if isinstance(error, Refused) and error.code == "runtime.podman":
+            if isinstance(error, Refused) and error.code in ("runtime.podman", "runtime.start"):
                 raise Refused("runtime.start", f"{spec.id}: {error.message}", hint=error.hint) from None
             raise
         await self._relink(spec.id)

@@ -40,6 +40,11 @@ class DatagramPort:
         """Last heard of first."""
         loop.want(listener.fileno(), READ, self._heard)
 
+    @property
+    def flows(self) -> int:
+        """Clients that it knows."""
+        return len(self._flows)
+
     def _heard(self, _: int) -> None:
         for _ in range(BURST):
             try:

@@ -36,10 +36,14 @@ from fondaco.provider.runtimes.shim import boot_id, start_ticks
 
 CONNECTIONS = 1_024
 """Of one lease at a time; a client that is one too many waits."""
+LEAST_CONNECTIONS = 64
 CONNECTIONS_EACH = 512
 """Of one workload."""
-DESCRIPTORS_BESIDE = 512
-POOL = 32
+DESCRIPTORS_BESIDE = 2_560
+"""For listeners, clients of datagrams, and what lies in pools."""
+FLOWS = 256
+"""Clients of datagram ports of one lease: beyond these, new ones are not heard."""
+POOL = 16
 """Sockets fetched from a replica's network at a time."""
 LINGER_S = 60.0
 """Without a workload that is alive, before it ends by itself."""
@@ -172,6 +176,7 @@ class Linker:
                 port.expire()
             if room.outward is not None:
                 room.outward.tend(now)
+        self._go_on()
         if self._rooms:
             self._alive_at = now
         elif now - self._alive_at > LINGER_S:
@@ -288,6 +293,8 @@ class Linker:
 
     def _candidates(self, room: Room, one: Place) -> Iterator[tuple[socket.socket, int]]:
         """Sockets to reach a service with: of all its replicas that are alive, beginning with the next in turn."""
+        if one[2] and sum(port.flows for room in self._rooms.values() for port in room.ports.values()) >= FLOWS:
+            return
         service, port = self._targets[room.name, one]
         prefix = f"{self._lease}.{service}."
         replicas = sorted(name for name in self._rooms if name.startswith(prefix))
@@ -307,7 +314,11 @@ class Linker:
             return
         try:
             client, _ = listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptors left, mostly
+            self._loop.forget(listener.fileno())
+            self._paused.add((room.name, one))
             return
         connection = Connection(self._loop, client, self._candidates(room, one), partial(self._ended, room))
         room.connections[connection] = one
@@ -317,6 +328,10 @@ class Linker:
     def _ended(self, room: Room, connection: Connection) -> None:
         room.connections.pop(connection, None)
         self._connecting.discard(connection)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Hear those again who were not for lack of room."""
         for name, one in list(self._paused):
             self._paused.discard((name, one))
             if name in self._rooms and one in self._rooms[name].listeners:
@@ -347,7 +362,7 @@ def _descriptors() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = 2**20 if hard == resource.RLIM_INFINITY else hard
-    return max(1, min(CONNECTIONS, (most - DESCRIPTORS_BESIDE) // 2))
+    return max(LEAST_CONNECTIONS, min(CONNECTIONS, (most - DESCRIPTORS_BESIDE) // 2))
 
 
 def main() -> None:

@@ -37,6 +37,9 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 CAPABILITY_VERSION = 0x20080522
 SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 0x0A
 COMPLAINT_BYTES = 2_048
+"""Read of what pasta says when it does not start."""
+COMPLAINTS_BYTES = 65_536
+"""That it may say in all: it is kept in memory."""
 OPTIONS = (
     *("--foreground", "--quiet", "--netns-only", "--ipv4-only", "--no-map-gw"),
     *("--no-dhcp", "--no-icmp", "--dns", "none", "--tcp-ports", "none", "--udp-ports", "none"),
@@ -132,7 +135,8 @@ class Outward:
 def _keep(user: int, anteroom: int, pasta: str, telling: int, said: int) -> NoReturn:
     """The keeper: join the workload's user namespace, and hold a pid namespace."""
     _open_to_all()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for which, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, COMPLAINTS_BYTES)):
+        resource.setrlimit(which, (most, most))
     executable = os.open(pasta, os.O_RDONLY)
     spaces.join(user, spaces.CLONE_NEWUSER)
     os.setresgid(0, 0, 0)
@@ -164,8 +168,9 @@ def _become_pasta(executable: int, keeper: str, said: int) -> NoReturn:
     os.dup2(os.open("/dev/null", os.O_RDWR), 0)
     os.dup2(0, 1)
     os.dup2(said, 2)
-    for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGXFSZ):
+    for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # pasta takes one that is ignored for an error
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     os.set_inheritable(executable, True)
     argv = ["pasta", *OPTIONS, "--netns", f"/proc/{keeper}/ns/net"]
     os.execve(f"/proc/self/fd/{executable}", argv, {"PATH": "/nonexistent"})
