@@ -24,6 +24,8 @@ from fondaco.provider.runtimes.probe import HINT
 from fondaco.provider.runtimes.survey import Check, Report, Verdict
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
+RESOLVERS = ProviderConfig().dns
+"""Dialled to see whether the world is there."""
 NOT_YET = "fondaco has no back end for it"
 
 
@@ -62,7 +64,7 @@ async def _podman(folder: Path, socket: Path) -> Report:
 
 
 def _egress() -> Egress:
-    return Egress(pasta=shutil.which("pasta") or "", dns=ProviderConfig().dns)
+    return Egress(pasta=shutil.which("pasta") or "", dns=RESOLVERS)
 
 
 async def _and_egress(report: Report, runtime: EmbeddedRuntime) -> Report:
@@ -75,7 +77,7 @@ async def _and_egress(report: Report, runtime: EmbeddedRuntime) -> Report:
             check = Check(name="egress", verdict=Verdict.HOLDS, seen=missing)
         else:
             try:
-                check = await survey.egress(runtime, REFERENCE, own_addresses(), ProviderConfig().dns)
+                check = await survey.egress(runtime, REFERENCE, own_addresses(), RESOLVERS)
             except Refused as error:
                 check = Check(name="egress", verdict=Verdict.HOLDS, seen=f"public cannot be had: {error.message}")
         return dataclasses.replace(report, checks=(*report.checks, check))

@@ -24,8 +24,9 @@ import trio
 
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
-from fondaco.provider.runtimes import bubblewrap, crun, lifecycle, processes
+from fondaco.provider.runtimes import bubblewrap, crun, lifecycle, processes, survey
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.links.outward import own_addresses
 from fondaco.provider.runtimes.network import Egress
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
@@ -149,6 +150,8 @@ async def look(runtime: EmbeddedRuntime, image: str, home: Path) -> dict[str, ob
     await trio.sleep(0.2)
     said = await runtime.exec(mine.id, ["python3", "-c", DIAL, f"{LATE}:{HOME_PORT}:", f"{FAR[0]}:{PORT}:"])
     found |= json.loads(said.out or said.err)
+    surveyed = await survey.egress(runtime, image, own_addresses(), ("8.8.8.8",))
+    found["survey"] = f"{surveyed.verdict} {surveyed.seen}"
     found |= await _ends(runtime, mine, home)
     for one in (mine, theirs):
         await runtime.stop(one.id, grace_ms=0)

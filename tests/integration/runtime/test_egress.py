@@ -77,6 +77,8 @@ def test_public_addresses_are_reached_and_no_others(seen: dict[str, Any]) -> Non
     assert seen["10.77.0.2:7000:device"] == seen[f"{MINE}:7000:"] == "", "nor a port of another lease"
     assert seen[f"{LATE}:{HOME_PORT}:"] == "", "nor an address that this machine got meanwhile"
     assert seen["dns"] == "resolved"
+    assert seen["survey"].startswith("holds ")
+    assert seen["survey"].endswith("that are not public")
     assert seen["resolv.conf"] == "nameserver 8.8.8.8\n"
     # With its linker a lease loses its pasta, which comes back with the next one; those of others go on.
     assert seen["pastas"] == [2, 1, 2]
