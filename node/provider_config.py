@@ -159,6 +159,10 @@ class ProviderConfig:
     """What runs workloads: `embedded` (bubblewrap or crun) or `podman`."""
     podman_socket: Path | None = None
     """Where podman's service listens, unless that is where it does by itself."""
+    egress: str = "none"
+    """What workloads reach of the world: `none`, or `public` addresses, by pasta."""
+    dns: tuple[str, ...] = ("9.9.9.9", "1.1.1.1")
+    """Resolvers of workloads that reach public addresses, and themselves at such addresses."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:

@@ -31,6 +31,8 @@ from fondaco.provider.undercut import Undercut
 from fondaco.provider.workloads import RAM_CLASS
 
 MACHINES = 256
+EGRESS = "capabilities/egress"
+"""An attribute: what workloads reach of the world."""
 RUNTIMES = ("embedded", "podman")
 WITHDRAW_MS = 7 * 24 * 3_600_000
 STRATEGIES = ("linear", "market", "program")
@@ -98,21 +100,20 @@ def settings_of(
 
 
 def attributes(config: ProviderConfig) -> tuple[Attribute, ...]:
-    """As they are registered: what the operator says, and what its machines have."""
+    """As they are registered: what the operator says, and what follows from the settings.  Raises `Refused`."""
+    if EGRESS in config.attributes:
+        raise _wrong(f"{EGRESS} is no attribute to be claimed: set egress")
     return _attributes({**_capabilities(config), **config.attributes}.items())
 
 
 def _capabilities(config: ProviderConfig) -> dict[str, str]:
-    """Classes of volumes and models of GPUs, in the words that SDL files ask for them with."""
-    classes = [
-        (name, "true") for name in sorted({name for one in config.machines for name in one.storage_classes})
-    ]
-    found = {}
-    for number, (name, persistent) in enumerate([*classes, (RAM_CLASS, "false")], 1):
-        found[f"{matching.STORAGE_CAPABILITY}{number}/class"] = name
-        found[f"{matching.STORAGE_CAPABILITY}{number}/persistent"] = persistent
-    if any(name.startswith(matching.STORAGE_CAPABILITY) for name in config.attributes):
-        found = {}  # said otherwise, and numbers must not mix
+    """Classes of volumes, models of GPUs and what is reached of the world, in the words that SDL files ask with."""
+    found = {EGRESS: "public"} if config.egress == "public" else {}
+    if not any(name.startswith(matching.STORAGE_CAPABILITY) for name in config.attributes):  # numbers must not mix
+        persistent = sorted({name for one in config.machines for name in one.storage_classes})
+        for number, name in enumerate([*persistent, RAM_CLASS], 1):
+            found[f"{matching.STORAGE_CAPABILITY}{number}/class"] = name
+            found[f"{matching.STORAGE_CAPABILITY}{number}/persistent"] = str(name != RAM_CLASS).lower()
     listed = [config.gpu_models, *(one.gpu_models for one in config.machines)]
     for name in sorted({name for models in listed for name in models}):
         model = name if name.startswith("vendor/") else f"vendor/nvidia/model/{name}"

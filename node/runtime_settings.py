@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from fondaco.provider.images.pulling import RegistrySource
 from fondaco.provider.images.references import registry_host
 from fondaco.provider.images.registries import Login, Registries, check_entry
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress, is_public
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
 
 RUNTIME = "runtime"
 """The runtime's folder in a provider's."""
 LOGINS_BYTES = 1 * MIB
+RESOLVERS = 3
+"""The C library asks no more."""
 
 
 def registries_of(config: ProviderConfig) -> Registries:
@@ -70,16 +74,42 @@ def read_logins(path: Path) -> dict[str, Login]:
 def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
     """What runs workloads below `home`, never another one instead, with every source of images that is configured.
 
-    The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.
+    The operator's own layout is asked first: it needs no network. Raises what `registries_of` and `egress_of` do.
     """
     root = home / RUNTIME
     sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
     sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
     if config.runtime == "podman":
         return PodmanRuntime(
-            root, sources, socket=config.podman_socket, image_cache_bytes=config.image_cache_bytes
+            root,
+            sources,
+            socket=config.podman_socket,
+            image_cache_bytes=config.image_cache_bytes,
+            egress=egress_of(config),
         )
-    return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes)
+    return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes, egress=egress_of(config))
+
+
+def egress_of(config: ProviderConfig) -> Egress:
+    """Raises `Refused` `config.field`, and `runtime.egress` where the program for it is missing."""
+    if config.egress == "none":
+        return NO_EGRESS
+    if config.egress != "public":
+        raise Refused("config.field", f"provider: egress is none or public, not {config.egress!r}")
+    if not 1 <= len(config.dns) <= RESOLVERS:
+        raise Refused("config.field", f"provider: dns names 1..{RESOLVERS} resolvers")
+    for address in config.dns:
+        if not is_public(address):
+            message = f"provider: dns: {address!r} is no public IPv4 address, and workloads reach no others"
+            raise Refused("config.field", message)
+    pasta = shutil.which("pasta")
+    if pasta is None:
+        raise Refused(
+            "runtime.egress",
+            "egress is public, and pasta, which carries it, is not installed",
+            hint='apt install passt, or set egress = "none"',
+        )
+    return Egress(pasta=pasta, dns=config.dns)
 
 
 def _wrong(message: str, *, hint: str = "") -> Refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -9,16 +10,22 @@ from contextlib import aclosing
 from pathlib import Path
 
 from fondaco.node.image import REFERENCE, build_demo_image
+from fondaco.node.provider_config import ProviderConfig
+from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bubblewrap, crun, survey
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Backend
 from fondaco.provider.runtimes.libpod import default_socket
+from fondaco.provider.runtimes.links.outward import own_addresses
+from fondaco.provider.runtimes.network import Egress
 from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.probe import HINT
-from fondaco.provider.runtimes.survey import Report
+from fondaco.provider.runtimes.survey import Check, Report, Verdict
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
+RESOLVERS = ProviderConfig().dns
+"""Dialled to see whether the world is there."""
 NOT_YET = "fondaco has no back end for it"
 
 
@@ -39,7 +46,9 @@ async def survey_machine(folder: Path, podman_socket: Path | None = None) -> Asy
 async def _embedded(folder: Path, backend: Backend) -> Report:
     home = _home(folder, backend.name)
     async with aclosing(EmbeddedRuntime(home, _sources(folder), backend=backend)) as runtime:
-        return await survey.survey(backend.name, runtime, REFERENCE)
+        report = await survey.survey(backend.name, runtime, REFERENCE)
+    with_egress = EmbeddedRuntime(home, _sources(folder), backend=backend, egress=_egress())
+    return await _and_egress(report, with_egress)
 
 
 async def _podman(folder: Path, socket: Path) -> Report:
@@ -47,8 +56,31 @@ async def _podman(folder: Path, socket: Path) -> Report:
         return Report(name="podman", missing=f"not installed: apt install podman; {socket} is not there either")
     if not socket.exists():
         return Report(name="podman", missing=f"nothing listens on {socket}: systemctl enable --now podman.socket")
-    async with aclosing(PodmanRuntime(_home(folder, "podman"), _sources(folder), socket=socket)) as runtime:
-        return await survey.survey("podman", runtime, REFERENCE)
+    home = _home(folder, "podman")
+    async with aclosing(PodmanRuntime(home, _sources(folder), socket=socket)) as runtime:
+        report = await survey.survey("podman", runtime, REFERENCE)
+    with_egress = PodmanRuntime(home, _sources(folder), socket=socket, egress=_egress())
+    return await _and_egress(report, with_egress)
+
+
+def _egress() -> Egress:
+    return Egress(pasta=shutil.which("pasta") or "", dns=RESOLVERS)
+
+
+async def _and_egress(report: Report, runtime: EmbeddedRuntime) -> Report:
+    """With what public egress would hold; that it cannot be had is no reason against the runtime."""
+    async with aclosing(runtime):
+        if not report.checks:
+            return report
+        if shutil.which("pasta") is None:
+            missing = "public cannot be had: apt install passt; nothing of the world is reached"
+            check = Check(name="egress", verdict=Verdict.HOLDS, seen=missing)
+        else:
+            try:
+                check = await survey.egress(runtime, REFERENCE, own_addresses(), RESOLVERS)
+            except Refused as error:
+                check = Check(name="egress", verdict=Verdict.HOLDS, seen=f"public cannot be had: {error.message}")
+        return dataclasses.replace(report, checks=(*report.checks, check))
 
 
 def _home(folder: Path, name: str) -> Path:

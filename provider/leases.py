@@ -257,6 +257,7 @@ class LeaseWork:
             await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
         await stop(runtime, (workload for workload in there if workload not in wanted), self.events)
+        await runtime.link(specs)
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
             await runtime.start(spec)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fondaco.provider.runtimes import bounds, seccomp
+from fondaco.provider.runtimes import bounds, network, seccomp
 from fondaco.provider.runtimes import launch as launching
 from fondaco.provider.runtimes.inside import Inside
 from fondaco.provider.runtimes.launch import Launch, Stage
@@ -86,6 +86,9 @@ def _mounts(launch: Launch, stage: Stage) -> list[str]:
     mounts = ["--proc", proc, "--ro-bind", "/proc/sys", f"{proc}/sys"]
     mounts += ["--dev", dev, *tmpfs("/dev/shm", "1777"), "--remount-ro", dev]
     mounts += [*tmpfs("/tmp", "1777"), *tmpfs("/run", "0755")]
+    etc = stage.at(launch.run_dir / "etc")
+    for path, outside in network.files(launch.run_dir).items():
+        mounts += ["--ro-bind", f"{etc}/{outside.name}", inside.mount(path, file=True)]
     for path, outside, read_only in launch.disk_volumes():
         bind = "--ro-bind" if read_only else "--bind"
         mounts += [bind, stage.at(outside), inside.mount(path, outside)]

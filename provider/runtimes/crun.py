@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from fondaco.protocol import limits
-from fondaco.provider.runtimes import bounds, seccomp
+from fondaco.provider.runtimes import bounds, network, seccomp
 from fondaco.provider.runtimes import launch as launching
 from fondaco.provider.runtimes.inside import Grown, Inside
 from fondaco.provider.runtimes.launch import Launch, Stage
@@ -31,6 +31,10 @@ MASKED = (
     "/proc/sched_debug",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+HOOK = 'while IFS= read -r one || [ -n "$one" ]; do printf "%s\\n" "$one"; done > "$1"; read go < "$2" || :'
+"""It is given the container's state, pid and all, on its input. Of programs it needs the shell alone."""
+HOOK_SECONDS = 10
 
 
 def find() -> Crun | None:
@@ -57,7 +61,7 @@ class Crun:
             (launch.scratch / name).mkdir()
             os.chown(launch.scratch / name, owner, owner if launch.uid is not None else os.getegid())
         config = launch.scratch / "bundle" / "config.json"
-        config.write_text(json.dumps(_config(launch, stage, owner)), encoding="utf-8")
+        config.write_text(json.dumps(_config(launch, stage, scratch, owner)), encoding="utf-8")
         config.chmod(0o600)
         os.chown(config, owner, -1)
         argv = [
@@ -68,11 +72,11 @@ class Crun:
         return launching.recipe(launch, stage, executable=self._executable, argv=argv, pid_file=pid_file)
 
 
-def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
+def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str, Any]:
     group = owner if launch.uid is not None else os.getegid()
     inside = Inside(Path(launch.image.rootfs))
     mounts = _mounts(launch, stage, inside)
-    root, bound = _root(launch, stage, owner, inside.points())
+    root, bound = _root(launch, stage, owner, inside)
     pids = {"type": "RLIMIT_NPROC", "soft": launch.spec.pids, "hard": launch.spec.pids}
     return {
         "ociVersion": "1.0.2",
@@ -91,6 +95,7 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
             "rlimits": [pids],
         },
         "mounts": [*bound, *mounts],
+        "hooks": _hooks(launch, scratch),
         "linux": {
             "namespaces": [{"type": kind} for kind in NAMESPACES],
             "uidMappings": [{"containerID": 0, "hostID": owner, "size": 1}],
@@ -103,19 +108,29 @@ def _config(launch: Launch, stage: Stage, owner: int) -> dict[str, Any]:
     }
 
 
-def _root(
-    launch: Launch, stage: Stage, owner: int, points: list[PurePosixPath]
-) -> tuple[str, list[dict[str, Any]]]:
+def _hooks(launch: Launch, scratch: str) -> dict[str, Any]:
+    """What crun does when the namespaces are there and no program runs yet: tell its pid, wait at the gate.
+
+    Only root may enter its namespaces by then; for others it is linked a moment after it has started.
+    """
+    if launch.uid is None or not network.gate(launch.run_dir):
+        return {}
+    args = ["sh", "-c", HOOK, "sh", f"{scratch}/{network.HELD}", f"{scratch}/{network.GATE}"]
+    return {"createRuntime": [{"path": "/bin/sh", "args": args, "timeout": HOOK_SECONDS}]}
+
+
+def _root(launch: Launch, stage: Stage, owner: int, inside: Inside) -> tuple[str, list[dict[str, Any]]]:
     """The image; or, where it lacks mount points, a tree that has them, and what of the image goes into it."""
     there = Path(launch.image.rootfs)
     image = stage.at(there)
-    if all((there / point.relative_to("/")).is_dir() for point in points):
+    points = inside.points()
+    if all(inside.fits(point) for point in points):
         return image, []
     top = launch.scratch / "root"
     top.mkdir()
     os.chown(top, owner, -1)
     options = ["bind", "ro", "nosuid", "nodev"]
-    grown = Grown(top, there, points, owner)
+    grown = Grown(top, there, points, owner, inside.files)
     return stage.at(top), [
         {"destination": str(path), "type": "bind", "source": f"{image}{path}", "options": options}
         for path in grown.bound
@@ -144,6 +159,11 @@ def _mounts(launch: Launch, stage: Stage, inside: Inside) -> list[dict[str, Any]
         tmpfs("/tmp", size, "1777"),
         tmpfs("/run", size, "755"),
     ]
+    etc = stage.at(launch.run_dir / "etc")
+    for path, outside in network.files(launch.run_dir).items():
+        where, source = inside.mount(path, file=True), f"{etc}/{outside.name}"
+        options = ["bind", *quiet, "noexec", "ro"]
+        mounts.append({"destination": where, "type": "bind", "source": source, "options": options})
     for path, outside, read_only in launch.disk_volumes():
         options = ["bind", *quiet, *(["ro"] if read_only else [])]
         where = inside.mount(path, outside)

@@ -4,6 +4,7 @@ Below its home:
 
     images/<key>/                  unpacked images, shared and never written to: see `images.cache`
     run/<workload>/                recipe, image, state and scratch of one workload; removed when it is stopped
+    links/<lease>/                 of what links its services: see `linking`
     logs/<workload>/               its log, kept until `forget`
     volumes/<workload>.<volume>/   disk volumes
 
@@ -13,8 +14,11 @@ as it lives. A runtime that starts over the same home therefore finds everything
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -28,7 +32,9 @@ from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.disk import Ceiling, Target
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
+from fondaco.provider.runtimes.linking import Linking
 from fondaco.provider.runtimes.logs import PREVIOUS, LogReader
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.oci import ImageSource, ImageStore
 from fondaco.provider.runtimes.port import (
     Capability,
@@ -47,9 +53,11 @@ from fondaco.provider.runtimes.port import (
     parse_workload_id,
     quiet,
 )
-from fondaco.provider.runtimes.probe import choose_backend, probe
+from fondaco.provider.runtimes.probe import choose_backend, image_of, probe, trial
 from fondaco.provider.runtimes.processes import Process
 from fondaco.provider.runtimes.unpack import remove_tree
+
+EGRESS_HINT = 'see what pasta needs in docs/how-to/let-workloads-reach-the-world.md, or set egress = "none"'
 
 
 def open_cache(home: Path, cap_bytes: int) -> ImageCache:
@@ -67,8 +75,10 @@ class EmbeddedRuntime:
         *,
         backend: Backend | None = None,
         image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+        egress: Egress = NO_EGRESS,
     ) -> None:
         self._home = home.absolute()
+        self._linking = Linking(self._home, egress)
         self._backend = backend
         self._capability: Capability | None = None
         self._groups: Cgroups | None = None
@@ -88,6 +98,7 @@ class EmbeddedRuntime:
         groups, reason = cgroups.find(self._home)
         self._backend, self._capability = await probe(backends, self._home, self._uid, groups, reason)
         self._groups = groups if self._capability.hard_limits else None
+        await self._try_egress()
         return self._capability
 
     async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
@@ -97,19 +108,56 @@ class EmbeddedRuntime:
         """Start it; `runtime.start` if the sandbox fails, `workload.exists` if it was not stopped."""
         if self._capability is None:
             await self.probe()
+        async with self._images.held(spec.image, spec.login) as image:
+            return await self._run(spec, image)
+
+    async def _run(self, spec: WorkloadSpec, image: Image, *, init: bool = True) -> Workload:
+        """Start it, linked. Without `init` no first process is wanted but its own."""
         assert self._capability is not None, "probe sets it or raises"
         assert self._backend is not None, "chosen by probe"
-        async with self._images.held(spec.image, spec.login) as image:
-            launch = Launch(
-                spec=spec,
-                image=image,
-                run_dir=self._run_dir(spec.id),
-                log_dir=self._home / "logs" / spec.id,
-                volumes_dir=self._home / "volumes",
-                uid=self._uid,
-                overlay=self._capability.writable_root,
-            )
-            return await lifecycle.launch_workload(launch, self._backend, self._groups)
+        launch = Launch(
+            spec=spec,
+            image=image,
+            run_dir=self._run_dir(spec.id),
+            log_dir=self._home / "logs" / spec.id,
+            volumes_dir=self._home / "volumes",
+            uid=self._uid,
+            overlay=self._capability.writable_root,
+            egress=self._linking.egress,
+        )
+        link = partial(self._linking.refresh, spec.lease, f"{spec.service}.{spec.replica}")
+        try:
+            started = await lifecycle.launch_workload(launch, self._backend, self._groups, link)
+        except Refused:
+            await self._relink(spec.id)
+            raise
+        await self._relink(spec.id)
+        return started
+
+    async def _try_egress(self) -> None:
+        """Give a workload that only waits the way out that all are to have.  Raises `Refused` `runtime.egress`."""
+        if not self._linking.egress.pasta:
+            return
+        top = self._home / f"probe-{secrets.token_hex(4)}"
+        try:
+            image = await trio.to_thread.run_sync(image_of, top / "image", self._uid)
+            spec = trial()
+            await self._run(spec, image, init=False)
+            await self._discard(spec.id)
+        except Refused as error:
+            message = f"egress is public, and does not work here: {error.message}"
+            raise Refused("runtime.egress", message, hint=EGRESS_HINT) from None
+        finally:
+            await trio.to_thread.run_sync(remove_tree, top)
+
+    async def _discard(self, workload: WorkloadId) -> None:
+        with trio.CancelScope(shield=True):
+            await self.stop(workload, grace_ms=0)
+            await self.forget(workload)
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        """Services of one lease reach each other as their specifications say; `runtime.links` if they cannot."""
+        await self._linking.link(specs)
 
     @asynccontextmanager
     async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
@@ -194,7 +242,15 @@ class EmbeddedRuntime:
             await lifecycle.end(run_dir, grace_ms)
             last = self._read(workload)
             await trio.to_thread.run_sync(self._remove, workload)
+            await self._relink(workload)
         return last
+
+    async def _relink(self, workload: WorkloadId) -> None:
+        """Others may reach it from now on, or not any more; with the last one of a lease, its linker goes."""
+        named = parse_workload_id(workload)
+        assert named is not None, "checked before"
+        with contextlib.suppress(Refused):  # of others of the lease, and told to whoever starts them
+            await self._linking.refresh(named[0])
 
     async def list(self) -> tuple[Workload, ...]:
         names = sorted(path.name for path in (self._home / "run").iterdir())
@@ -215,8 +271,13 @@ class EmbeddedRuntime:
                 await trio.to_thread.run_sync(remove_tree, path)
 
     async def watch(self) -> None:
-        """Kill workloads that take more disk than they were let; returns only when cancelled."""
-        await disk.watch(self._targets)
+        """Kill workloads that take more disk than they were let, and keep leases linked.
+
+        Returns only when cancelled.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disk.watch, self._targets)
+            nursery.start_soon(self._linking.watch)
 
     def _targets(self) -> tuple[Target, ...]:
         return tuple(

@@ -12,6 +12,7 @@ missing it is given a tree of our own instead, `Grown`: the image's folders on t
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from fondaco.protocol.errors import Refused
@@ -23,10 +24,15 @@ class Inside:
 
     def __init__(self, root: Path) -> None:
         self._mounts: dict[PurePosixPath, Path | None] = {PurePosixPath("/"): root}
+        self._root = root
+        self.files: set[PurePosixPath] = set()
+        """Mount points that are files, not folders."""
 
-    def mount(self, path: str, source: Path | None = None) -> str:
+    def mount(self, path: str, source: Path | None = None, *, file: bool = False) -> str:
         """Where `path` lies; from now on `source` is there, or nothing yet where it is None."""
         real = self._follow(path)
+        if file:
+            self.files.add(real)
         self._mounts[real] = source
         return str(real)
 
@@ -36,6 +42,11 @@ class Inside:
         return [
             one for one in self._mounts if one.name and next(p for p in one.parents if p in self._mounts) == top
         ]
+
+    def fits(self, point: PurePosixPath) -> bool:
+        """Whether the image has what can be mounted on there."""
+        there = self._root / point.relative_to("/")
+        return there.is_file() if point in self.files else there.is_dir()
 
     def _follow(self, path: str) -> PurePosixPath:
         here, hops = PurePosixPath("/"), 0
@@ -70,12 +81,20 @@ def _parts(path: str) -> list[str]:
 class Grown:
     """An image's tree with mount points that it lacks: folders of our own, and what is bound into them."""
 
-    def __init__(self, top: Path, image: Path, points: list[PurePosixPath], owner: int) -> None:
+    def __init__(
+        self,
+        top: Path,
+        image: Path,
+        points: list[PurePosixPath],
+        owner: int,
+        files: Collection[PurePosixPath] = (),
+    ) -> None:
         """Lay it out in `top`, an empty directory.  Raises `Refused` `workload.mount` if it takes too much."""
         self._top = top
         self._image = image
         self._owner = owner
         self._points = points
+        self._files = files
         self.bound: list[PurePosixPath] = []
         """Paths of the image to be bound where they are."""
         self._grow(PurePosixPath("/"))
@@ -88,7 +107,7 @@ class Grown:
         for path in sorted(at / name for name in names):
             theirs, mine = self._image / path.relative_to("/"), self._top / path.relative_to("/")
             if any(point.is_relative_to(path) for point in self._points):
-                mine.mkdir()
+                mine.touch() if path in self._files else mine.mkdir()
                 os.chown(mine, self._owner, -1)
                 if path not in self._points:
                     self._grow(path)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import bounds
+from fondaco.provider.runtimes import bounds, network
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.port import Image, VolumeKind, WorkloadSpec
 from fondaco.provider.runtimes.shim import Recipe
 
@@ -42,6 +43,7 @@ class Launch:
     """Folders of the groups made for it."""
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
+    egress: Egress = NO_EGRESS
 
     @property
     def scratch(self) -> Path:
@@ -163,4 +165,5 @@ def recipe(launch: Launch, stage: Stage, *, executable: str, argv: Sequence[str]
         log_files=bounds.WORKLOAD_LOG_FILES,
         log_line_bytes=bounds.WORKLOAD_LOG_LINE_BYTES,
         timeout_ms=bounds.WORKLOAD_START_TIMEOUT_MS,
+        gate=network.gate(launch.run_dir),
     )

@@ -40,6 +40,10 @@ class Libpod:
     async def create(self, specification: dict[str, Any]) -> None:
         await self._call("POST", "/containers/create", json=specification)
 
+    async def init(self, name: str) -> None:
+        """Make its namespaces and all else, short of running it."""
+        await self._call("POST", f"/containers/{name}/init")
+
     async def start(self, name: str) -> None:
         await self._call("POST", f"/containers/{name}/start")
 

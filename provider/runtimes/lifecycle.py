@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import trio
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import Millis
-from fondaco.provider.runtimes import cgroups, logs, processes
+from fondaco.provider.runtimes import cgroups, logs, network, processes
 from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.disk import Ceiling
 from fondaco.provider.runtimes.launch import Backend, Launch
@@ -35,19 +35,68 @@ IMAGE = "image.json"
 READY_BYTES = 4_096
 KILL_TIMEOUT_SECONDS = 10
 SETTLE_SECONDS = 0.01
+GATE_SECONDS = 0.002
+UNLINKED, HELD = "unlinked.json", "held.json"
 
 
-async def launch_workload(launch: Launch, backend: Backend, groups: Cgroups | None) -> Workload:
-    """Make the workload's directories and control groups, start its shim, and return once it runs."""
+async def launch_workload(
+    launch: Launch,
+    backend: Backend,
+    groups: Cgroups | None,
+    link: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+) -> Workload:
+    """Make the workload's directories and control groups, start its shim, and return once it runs.
+
+    `link` is called when its namespaces are there, and before its program runs, where there is something to link.
+    """
     lock = await trio.to_thread.run_sync(_lay_out, launch, backend, groups)
     try:
-        report = await _start_shim(launch.run_dir, lock)
+        async with trio.open_nursery() as nursery:
+            if network.gate(launch.run_dir):
+                nursery.start_soon(_link_at_gate, launch.run_dir, link)
+            report = await _start_shim(launch.run_dir, lock)
+            if "error" in report:
+                nursery.cancel_scope.cancel()
     finally:
         os.close(lock)
+    refused = read_json(launch.run_dir / UNLINKED)
+    if refused is not None:
+        await end(launch.run_dir, 0)
+        await trio.to_thread.run_sync(remove, launch.run_dir)
+        raise Refused(refused["code"], f"{launch.spec.id}: {refused['message']}")
     if "error" in report:
         await trio.to_thread.run_sync(remove, launch.run_dir)
         raise Refused("runtime.start", f"{launch.spec.id}: {report['error']}")
     return read_workload(launch.run_dir, launch.spec.id)
+
+
+async def _link_at_gate(run_dir: Path, link: Callable[[], Awaitable[None]]) -> None:
+    """What cannot be linked does not run."""
+    while read_json(run_dir / "state.json") is None and not _held_back(run_dir):
+        await trio.sleep(GATE_SECONDS)
+    try:
+        await link()
+    except Refused as error:
+        state = read_json(run_dir / "state.json") or read_json(run_dir / HELD)
+        first = recorded(state, "pid") if state is not None else None
+        if first is not None:
+            _write(run_dir / UNLINKED, {"code": error.code, "message": error.message})
+            first.send(signal.SIGKILL)
+    finally:
+        network.open_gate(run_dir)
+
+
+def _held_back(run_dir: Path) -> bool:
+    """Whether crun's hook has told of a container that waits at its gate; it is written down for the linker."""
+    try:
+        pid = int(json.loads((run_dir / "scratch" / network.HELD).read_bytes())["pid"])
+    except (FileNotFoundError, ValueError):
+        return False  # not yet, or not yet all of it
+    first = processes.process(pid)
+    if first is None:
+        return False
+    write_json(run_dir / HELD, {"pid": pid, "pid_ticks": first.ticks, "boot": boot_id()})
+    return True
 
 
 def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
@@ -92,8 +141,12 @@ def describe(launch: Launch) -> None:
         for path in owned:
             shutil.chown(path, launch.uid, launch.uid)
     enterable(launch, launch.cgroups)
+    network.describe(launch.run_dir, launch.spec, launch.egress)
     _write(launch.run_dir / "definition.json", {"definition": launch.spec.definition})
     _write(launch.run_dir / IMAGE, {"key": Path(launch.image.rootfs).name})
+    if network.gate(launch.run_dir):
+        os.mkfifo(launch.scratch / network.GATE, 0o644)
+        (launch.scratch / network.GATE).chmod(0o644)
     limit_disk(launch.run_dir, launch.ceilings)
     persistent = [{"name": volume.name} for volume in launch.spec.volumes if volume.persistent]
     _write(launch.run_dir / "volumes.json", {"persistent": persistent})

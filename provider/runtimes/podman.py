@@ -19,12 +19,13 @@ from typing import Any
 import trio
 
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.scalars import LeaseId, Millis
-from fondaco.provider.runtimes import bounds, cgroups, lifecycle, probe, processes, seccomp
+from fondaco.protocol.scalars import Millis
+from fondaco.provider.runtimes import bounds, cgroups, lifecycle, network, probe, processes, seccomp
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.libpod import Libpod, default_socket
 from fondaco.provider.runtimes.logs import moment
+from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.oci import ImageSource
 from fondaco.provider.runtimes.podman_container import LOG_NAME, specification, upper_of
 from fondaco.provider.runtimes.port import (
@@ -57,8 +58,9 @@ class PodmanRuntime(EmbeddedRuntime):
         *,
         socket: Path | None = None,
         image_cache_bytes: int = bounds.IMAGE_CACHE_BYTES,
+        egress: Egress = NO_EGRESS,
     ) -> None:
-        super().__init__(home, sources, image_cache_bytes=image_cache_bytes)
+        super().__init__(home, sources, image_cache_bytes=image_cache_bytes, egress=egress)
         self._libpod = Libpod(socket or default_socket())
         self._label = f"{LABEL}={hashlib.sha256(str(self._home).encode()).hexdigest()[:12]}"
 
@@ -72,7 +74,7 @@ class PodmanRuntime(EmbeddedRuntime):
             image = await trio.to_thread.run_sync(probe.image_of, top / "image", self._uid)
             killed = (await self._outcome(image, "eat", "more")).exit_code == KILLED
             refused = (await self._outcome(image, "ask")).exit_code == probe.EPERM
-            waiting = await self._run(_trial(()), image, init=False)
+            waiting = await self._run(probe.trial(), image, init=False)
             try:
                 found = await probe.look(self._run_dir(waiting.id))
                 limited = cgroups.limited(lifecycle.groups_of(self._run_dir(waiting.id)))
@@ -85,20 +87,16 @@ class PodmanRuntime(EmbeddedRuntime):
         self._capability = probe.judge(
             "podman", version, found, refused=refused, overlay=True, hard=hard, note=note
         )
+        await self._try_egress()
         return self._capability
 
     async def _outcome(self, image: Image, *args: str) -> Workload:
         """How the probe's program ended."""
-        started = await self._run(_trial(args), image, init=False)
+        started = await self._run(probe.trial(args), image, init=False)
         try:
             return await self.wait(started.id)
         finally:
             await self._discard(started.id)
-
-    async def _discard(self, workload: WorkloadId) -> None:
-        with trio.CancelScope(shield=True):
-            await self.stop(workload, grace_ms=0)
-            await self.forget(workload)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         """Start it; `runtime.start` if podman cannot, `workload.exists` if it was not stopped."""
@@ -117,11 +115,16 @@ class PodmanRuntime(EmbeddedRuntime):
             uid=self._uid,
             overlay=True,
             hard_memory=True,
+            egress=self._linking.egress,
         )
         lifecycle.claim(launch)
         try:
             await trio.to_thread.run_sync(lifecycle.describe, launch)
             await self._libpod.create(specification(launch, self._label, init=init))
+            if network.gate(launch.run_dir):
+                await self._libpod.init(spec.id)
+                await self._record(launch)
+                await self._linking.refresh(spec.lease, f"{spec.service}.{spec.replica}")
             await self._libpod.start(spec.id)
             await self._record(launch)
             if init:
@@ -133,9 +136,11 @@ class PodmanRuntime(EmbeddedRuntime):
                 # All that is in it are the init's words on what did not start, which the error has.
                 for path in launch.log_dir.glob(f"{LOG_NAME}*"):
                     path.unlink()
-            if isinstance(error, Refused):
+                await self._relink(spec.id)
+            if isinstance(error, Refused) and error.code in ("runtime.podman", "runtime.start"):
                 raise Refused("runtime.start", f"{spec.id}: {error.message}", hint=error.hint) from None
             raise
+        await self._relink(spec.id)
         return await self.status(spec.id)
 
     async def _record(self, launch: Launch) -> None:
@@ -226,6 +231,7 @@ class PodmanRuntime(EmbeddedRuntime):
             last = await self.status(workload)
             await self._libpod.remove(workload)
             await trio.to_thread.run_sync(self._remove, workload)
+            await self._relink(workload)
         return last
 
     async def list(self) -> tuple[Workload, ...]:
@@ -240,14 +246,3 @@ class PodmanRuntime(EmbeddedRuntime):
     async def aclose(self) -> None:
         await super().aclose()
         await self._libpod.aclose()
-
-
-def _trial(args: tuple[str, ...]) -> WorkloadSpec:
-    return WorkloadSpec(
-        lease=LeaseId(secrets.token_bytes(32)),
-        service="probe",
-        image="probe",
-        args=args,
-        cpu_milli=500,
-        memory_bytes=probe.MEMORY_BYTES,
-    )

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fondaco.provider.runtimes import bounds, cgroups, seccomp
+from fondaco.provider.runtimes import bounds, cgroups, network, seccomp
 from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.port import VolumeKind
 
@@ -38,7 +38,7 @@ def specification(launch: Launch, label: str, *, init: bool = True) -> dict[str,
         "init": init,
         "systemd": "false",
         "use_image_hosts": True,
-        "use_image_resolve_conf": True,
+        "use_image_resolve_conf": True,  # and ours over both, as mounts
         "image_volume_mode": "ignore",
         "mounts": _mounts(launch),
         "shm_size": bounds.WORKLOAD_TMPFS_BYTES,
@@ -87,6 +87,9 @@ def _mounts(launch: Launch) -> list[dict[str, Any]]:
 
     size = bounds.WORKLOAD_TMPFS_BYTES
     mounts = [tmpfs("/tmp", size, "1777"), tmpfs("/run", size, "755")]
+    for path, outside in network.files(launch.run_dir).items():
+        options = ["nosuid", "nodev", "noexec", "ro"]
+        mounts.append({"type": "bind", "source": str(outside), "destination": path, "options": options})
     for path, outside, read_only in launch.disk_volumes():
         options = ["nosuid", "nodev", "ro" if read_only else "rw"]
         mounts.append({"type": "bind", "source": str(outside), "destination": path, "options": options})

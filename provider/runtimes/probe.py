@@ -33,7 +33,7 @@ from fondaco.provider.runtimes.port import (
     WorkloadId,
     WorkloadSpec,
 )
-from fondaco.provider.runtimes.unpack import MOUNT_POINTS, remove_tree
+from fondaco.provider.runtimes.unpack import MOUNT_FILES, MOUNT_POINTS, remove_tree
 
 HINT = (
     "install crun (`apt install crun`): its AppArmor profile allows user namespaces, which Ubuntu 24.04 and later "
@@ -159,14 +159,7 @@ class _Trial:
     @asynccontextmanager
     async def running(self, groups: Cgroups | None, *args: str) -> AsyncIterator[Path]:
         """A sandbox until the block ends; yields its directory."""
-        spec = WorkloadSpec(
-            lease=LeaseId(secrets.token_bytes(32)),
-            service="probe",
-            image="probe",
-            args=args,
-            cpu_milli=500,
-            memory_bytes=MEMORY_BYTES,
-        )
+        spec = trial(args)
         run_dir = self.top / "run" / spec.id
         launch = Launch(
             spec=spec,
@@ -196,6 +189,8 @@ def image_of(root: Path, uid: int | None) -> Image:
     """An image below `root` that has only the program."""
     for name in MOUNT_POINTS:
         (root / name).mkdir(parents=True)
+    for name in MOUNT_FILES:
+        (root / name).touch()
     (root / "probe").write_bytes(program())
     (root / "probe").chmod(0o755)
     if uid is not None:
@@ -203,6 +198,18 @@ def image_of(root: Path, uid: int | None) -> Image:
             os.chown(path, uid, uid)
     config = ImageConfig(entrypoint=("/probe",), cmd=(), env=(), working_dir="/")
     return Image(digest="", config=config, rootfs=str(root))
+
+
+def trial(args: tuple[str, ...] = ()) -> WorkloadSpec:
+    """Something of no lease that runs the program."""
+    return WorkloadSpec(
+        lease=LeaseId(secrets.token_bytes(32)),
+        service="probe",
+        image="probe",
+        args=args,
+        cpu_milli=500,
+        memory_bytes=MEMORY_BYTES,
+    )
 
 
 async def look(run_dir: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ import fcntl
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import sys
@@ -63,6 +64,8 @@ class Recipe(TypedDict):
     log_files: int
     log_line_bytes: int
     timeout_ms: int
+    gate: str
+    """A named pipe, or "": to wait, before the program runs, until somebody opens it for writing and closes it."""
 
 
 class Log:
@@ -185,11 +188,21 @@ class Run:
         }
         self._leave("state.json", started)
         if not self._recipe["pid_file"]:
+            if self._recipe["gate"]:
+                self._wait_at(self._recipe["gate"])
             with contextlib.suppress(BrokenPipeError):  # it failed, and is asked why below
                 os.write(self._release, b"x")
             self._confirm(pid)
         os.close(self._release)
         return pid
+
+    def _wait_at(self, gate: str) -> None:
+        """Not for ever: a provider that was killed meanwhile links what it finds running."""
+        waiting = select.poll()
+        fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+        waiting.register(fd, select.POLLHUP)
+        waiting.poll(self._recipe["timeout_ms"])
+        os.close(fd)
 
     def _ticks(self, pid: int) -> int:
         """As `start_ticks`; -1, which no process has, if it has come and gone already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import secrets
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -229,6 +230,28 @@ async def _processes(runtime: Runtime, image: str) -> Check:
     if code or len(lines) != 1:
         raise Refused("runtime.survey", f"a forking program ended with {code}: {' '.join(lines)[:200]}")
     return _check("processes", int(lines[0]) <= PIDS, f"a fork bomb was stopped at {lines[0]} of {PIDS}")
+
+
+async def egress(runtime: Runtime, image: str, addresses: Collection[str], resolvers: Collection[str]) -> Check:
+    """What a workload reaches whose egress is public: nothing that is not the internet's, nor this machine.
+
+    `addresses` are this machine's; `resolvers` what is dialled to see whether the world is there at all.
+    """
+    with socket.create_server(("", 0)) as listener:
+        port = listener.getsockname()[1]
+        hosts = [one for one in addresses if not one.startswith("127.")]
+        places = [*(f"{host}:{port}" for host in (*hosts, "127.0.0.1"))]
+        places += [f"{host}:{one}" for host in PRIVATE for one in PORTS]
+        public = [f"{host}:{PORTS[0]}" for host in resolvers]
+        code, lines = await _run(runtime, image, CURIOUS, *places, *public)
+    if code or not lines:
+        raise Refused("runtime.survey", f"a program that dials ended with {code}: {' '.join(lines)[:200]}")
+    reached = [line.removeprefix("reached ") for line in lines if line.startswith("reached ")]
+    wrong = [one for one in reached if one not in public]
+    if wrong:
+        return _check("egress", False, f"reached {', '.join(wrong)}, which is not public")
+    world = f"public: {', '.join(reached)}" if reached else f"no resolver answered ({', '.join(resolvers)})"
+    return _check("egress", True, f"{world}; none of {len(places)} that are not public")
 
 
 async def _network(runtime: Runtime, image: str) -> Check:

@@ -41,6 +41,7 @@ EXTENDED = 8
 PAX_GLOBALS = 1_000
 ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 MOUNT_POINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var/tmp")
+MOUNT_FILES = ("etc/hosts", "etc/resolv.conf")
 """Made where an image lacks them: a read-only root cannot grow them later."""
 
 
@@ -87,6 +88,11 @@ class Unpacker:
         for name in MOUNT_POINTS:
             point = self._resolve(name + "/x").parent
             self._give(point)
+        for name in MOUNT_FILES:
+            file = self._resolve(name)
+            if not file.exists() and not file.is_symlink():
+                file.touch(mode=0o644)
+                self._give(file)
         self._give(self._root)
         self._root.chmod(0o755)
 

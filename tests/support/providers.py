@@ -132,6 +132,8 @@ class FakeRuntime:
         self.lines: dict[WorkloadId, list[LogLine]] = {}
         self.starts = 0
         self.held: set[WorkloadId] = set()
+        self.linked: tuple[WorkloadSpec, ...] = ()
+        """As they were last."""
         self.images = {"web:1"}
         self.logins: list[Login | None] = []
         """With which images were asked for."""
@@ -156,6 +158,10 @@ class FakeRuntime:
             raise Refused("image.unknown", f"there is no image {reference}")
         config = ImageConfig(entrypoint=(), cmd=(), env=(), working_dir="")
         return Image(digest="sha256:0", config=config, rootfs="/")
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.linked = tuple(specs)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         await trio.lowlevel.checkpoint()

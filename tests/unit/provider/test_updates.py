@@ -23,13 +23,13 @@ from tests.unit.provider.test_agent import machine, until
 
 from fondaco.protocol import manifest
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.manifest import ManifestGroup, Service
+from fondaco.protocol.manifest import Expose, ManifestGroup, Service
 from fondaco.protocol.records import Lease, LeaseState
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff
 from fondaco.provider.leases import ATTEMPTS, Phase
-from fondaco.provider.runtimes.port import workload_id
+from fondaco.provider.runtimes.port import Link, workload_id
 
 
 def api(**changes: object) -> Service:
@@ -96,6 +96,20 @@ async def test_only_what_the_update_changes_is_started_anew(site: Site, lease: L
         update = told[told.index(("updated", "")) + 1 :]
         assert update[:3] == [("image", ""), ("stopped", "api"), ("started", "api")]
         assert sum(type(message).__name__ == "Activate" for message in site.chain.submitted) == 1
+
+
+async def test_who_may_reach_a_service_changes_without_starting_them_anew(site: Site, lease: Lease) -> None:
+    opened = manifest_group(api(expose=(*api().expose, Expose(port=7, service="web"))), web())
+    async with site.running() as agent:
+        await running(site, agent, lease)
+        assert [spec.links for spec in machine(site).linked] == [(), ()]
+        kept = machine(site).workloads[workload_id(lease.id, "web")]
+        await handed(site, agent, opened, updated(site, lease, opened))
+        assert {spec.service: spec.links for spec in machine(site).linked} == {
+            "api": (),
+            "web": (Link(service="api", port=7, target_port=7),),
+        }
+        assert machine(site).workloads[workload_id(lease.id, "web")] is kept
 
 
 async def test_a_service_that_is_named_no_more_is_stopped(site: Site, lease: Lease) -> None:

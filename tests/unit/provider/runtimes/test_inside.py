@@ -51,6 +51,25 @@ def test_what_is_mounted_hides_what_the_image_has_there(image: Path, tmp_path: P
     assert inside.mount("/data/link/x") == "/var/deep/x"
 
 
+def test_a_file_is_mounted_on_a_file(image: Path, tmp_path: Path) -> None:
+    inside = Inside(image)
+    (image / "etc").mkdir()
+    (image / "etc" / "resolv.conf").symlink_to("../run/resolv.conf")
+    inside.mount("/run")
+    hosts = PurePosixPath(inside.mount("/etc/hosts", file=True))
+    assert inside.mount("/etc/resolv.conf", file=True) == "/run/resolv.conf"
+    assert hosts in inside.points()
+    assert not inside.fits(hosts)
+    (image / "etc" / "passwd").touch()
+    top = tmp_path / "top"
+    top.mkdir()
+    grown = Grown(top, image, inside.points(), os.geteuid(), inside.files)
+    assert (top / "etc" / "hosts").is_file()
+    assert PurePosixPath("/etc/passwd") in grown.bound
+    (image / "etc" / "hosts").touch()
+    assert inside.fits(hosts)
+
+
 def test_links_without_an_end_are_refused(image: Path) -> None:
     with pytest.raises(Refused, match=r"workload\.mount"):
         Inside(image).mount("/round/data")
