@@ -107,7 +107,7 @@ def attributes(config: ProviderConfig) -> tuple[Attribute, ...]:
 
 
 def _capabilities(config: ProviderConfig) -> dict[str, str]:
-    """Classes of volumes, models of GPUs and what is reached of the world, in the words that SDL files ask with."""
+    """Classes of volumes, models of GPUs and what of the world is reached, in the words that SDL files use."""
     found = {EGRESS: "public"} if config.egress == "public" else {}
     if not any(name.startswith(matching.STORAGE_CAPABILITY) for name in config.attributes):  # numbers must not mix
         persistent = sorted({name for one in config.machines for name in one.storage_classes})

@@ -119,9 +119,8 @@ def test_settings_that_cannot_be_are_refused(config: ProviderConfig) -> None:
 
 
 def test_a_provider_says_on_the_ledger_that_its_egress_is_public() -> None:
-    assert [(one.key, one.value) for one in attributes(ProviderConfig(egress="public"))] == [
-        ("capabilities/egress", "public")
-    ]
-    assert attributes(ProviderConfig()) == ()
+    said = {one.key: one.value for one in attributes(ProviderConfig(egress="public"))}
+    assert said["capabilities/egress"] == "public"
+    assert "capabilities/egress" not in {one.key for one in attributes(ProviderConfig())}
     with pytest.raises(Refused, match="set egress"):
         attributes(ProviderConfig(attributes={"capabilities/egress": "public"}))
