@@ -18,6 +18,7 @@ import trio
 from fondaco.protocol import limits
 from fondaco.protocol.channel_exec import WindowSize
 from fondaco.protocol.errors import Refused
+from fondaco.protocol.matching import GpuModel
 from fondaco.protocol.scalars import LeaseId, Millis
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds
@@ -66,6 +67,8 @@ class VolumeMount:
     kind: VolumeKind = VolumeKind.DISK
     persistent: bool = False
     """Kept when the workload stops, until the lease's volumes are removed; never with RAM."""
+    storage_class: str = ""
+    """That was leased: `beta2`; empty where the order names none."""
     read_only: bool = False
 
 
@@ -109,6 +112,9 @@ class WorkloadSpec:
     cpu_milli: int
     memory_bytes: int
     pids: int = bounds.WORKLOAD_PIDS
+    gpu_units: int = 0
+    gpu_models: tuple[GpuModel, ...] = ()
+    """Any one of them will do."""
     ephemeral_bytes: int = 0
     """What it may write outside of volumes, and its largest file; 0 sets no limit."""
     volumes: tuple[VolumeMount, ...] = ()
