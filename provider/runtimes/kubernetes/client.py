@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import trio
 
-from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.limits import MIB
+from fondaco.protocol.errors import Refused
+from fondaco.protocol.limits import KIB, MIB
 from fondaco.provider.runtimes.kubernetes.access import Access
-from fondaco.provider.runtimes.port import AWAY
+from fondaco.provider.runtimes.kubernetes.wire import BROKEN, Answer, Lines, away, open_stream
 
 Object = dict[str, Any]
 MANAGER = "fondaco"
@@ -36,6 +36,7 @@ EVENT_BYTES = 4 * MIB
 """Of one event of a watch: objects are of 1.5 MiB at most."""
 PAGE = 500
 MESSAGE_CHARACTERS = 500
+REFUSAL_BYTES = 64 * KIB
 
 
 class Gone(Exception):
@@ -47,11 +48,11 @@ class ApiServer:
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self.tls = access.tls()
+        tls = access.tls()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(
             base_url=access.server,
-            verify=True if self.tls is None else self.tls,
+            verify=True if tls is None else tls,
             timeout=TIMEOUT_S,
             limits=limits,
             trust_env=False,
@@ -107,35 +108,37 @@ class ApiServer:
         It ends when the server ends it. Raises `Gone` where the server no longer knows that far back.
         """
         wanted = {"watch": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version, **params}
-        async with self.stream(path, read_s=WATCH_S + TIMEOUT_S, **wanted) as chunks:
-            async for line in lines(chunks, EVENT_BYTES):
+        async with self.stream(path, read_s=WATCH_S + TIMEOUT_S, **wanted) as answer:
+            async for line in Lines(answer, EVENT_BYTES):
                 event = _json(line)
                 kind, thing = event.get("type"), event.get("object")
                 if not isinstance(kind, str) or not isinstance(thing, dict):
-                    raise _away(f"{path}: no event of a watch")
+                    raise away(f"{path}: no event of a watch")
                 if kind == "ERROR":
                     if thing.get("code") == httpx.codes.GONE:
                         raise Gone
-                    raise _away(_message(thing) or "the watch broke")
+                    raise away(_message(thing) or "the watch broke")
                 if kind != "BOOKMARK":
                     yield kind, thing
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, *, read_s: float | None, **params: str
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of an answer as they come; `read_s` without any is too long.  Raises as all else does."""
-        timeout = httpx.Timeout(TIMEOUT_S, read=read_s)
+    async def stream(self, path: str, *, read_s: float, **params: str) -> AsyncIterator[Answer]:
+        """An answer as it comes; `read_s` without any of it is too long.  Raises as all else does."""
         try:
-            async with self._http.stream(
-                "GET", path, params=params, headers=self.headers(), timeout=timeout
-            ) as answer:
-                if answer.is_error:
-                    await answer.aread()
-                    _judge(answer, path)
-                yield answer.aiter_bytes()
-        except (httpx.TransportError, trio.BrokenResourceError) as error:
-            raise _away(f"{path}: {error or type(error).__name__}") from None
+            stream = await open_stream(self.access)
+        except BROKEN as error:
+            raise away(f"{self.access.server}: {error or type(error).__name__}") from None
+        try:
+            answer = Answer(stream, read_s)
+            await answer.ask(self.access, path, params, self.headers())
+            if answer.status != httpx.codes.OK:
+                why = bytearray()
+                while len(why) < REFUSAL_BYTES and (data := await answer.receive()):
+                    why += data
+                _judge(httpx.Response(answer.status, content=bytes(why)), path)
+            yield answer
+        finally:
+            await trio.aclose_forcefully(stream)
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -158,7 +161,7 @@ class ApiServer:
                     method, path, params=params, headers=headers, content=None if json is None else _text(json)
                 )
             except httpx.TransportError as error:
-                raise _away(f"{self.access.server}: {error or type(error).__name__}") from None
+                raise away(f"{self.access.server}: {error or type(error).__name__}") from None
             if (answer.status_code == 404 and missing) or (
                 answer.status_code == 409 and conflict and _reason(answer) == "AlreadyExists"
             ):
@@ -170,23 +173,6 @@ class ApiServer:
         return _json(answer.content)
 
 
-async def lines(chunks: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes, None]:
-    """Lines without their ends, the last one also where it has none; one longer than `most` comes in parts."""
-    kept = bytearray()
-    async for chunk in chunks:
-        kept += chunk
-        start = 0
-        while (end := kept.find(b"\n", start)) >= 0:
-            yield bytes(kept[start:end])
-            start = end + 1
-        del kept[:start]
-        while len(kept) > most:
-            yield bytes(kept[:most])
-            del kept[:most]
-    if kept:
-        yield bytes(kept)
-
-
 def _text(thing: Object) -> bytes:
     return json.dumps(thing).encode()
 
@@ -195,9 +181,9 @@ def _json(data: bytes) -> Object:
     try:
         found = json.loads(data)
     except ValueError:
-        raise _away("the server answers with what is no JSON") from None
+        raise away("the server answers with what is no JSON") from None
     if not isinstance(found, dict):
-        raise _away("the server answers with no object")
+        raise away("the server answers with no object")
     return found
 
 
@@ -227,9 +213,9 @@ def _judge(answer: httpx.Response, path: str) -> None:
     # Of all that is forbidden, only what is for lack of rights is told in these words; the rest is about objects.
     ours = code == 401 or (code == 403 and " cannot " in told)
     if ours:
-        raise _away(f"the cluster does not let us: {told}")
+        raise away(f"the cluster does not let us: {told}")
     if code == 429 or code >= 500:
-        raise _away(told)
+        raise away(told)
     raise Refused("runtime.kubernetes", f"{path.rpartition('/')[2]}: {told}"[:MESSAGE_CHARACTERS])
 
 
@@ -247,7 +233,3 @@ def _reason(answer: httpx.Response) -> str:
 
 def _message(status: Mapping[str, Any]) -> str:
     return str(status.get("message") or "")[:MESSAGE_CHARACTERS]
-
-
-def _away(why: str) -> Unreachable:
-    return Unreachable(AWAY, f"the cluster's API server: {why}"[:MESSAGE_CHARACTERS], hint="workloads go on")

@@ -16,8 +16,9 @@ import trio
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.scalars import Millis
 from fondaco.provider.runtimes import bounds
-from fondaco.provider.runtimes.kubernetes.client import ApiServer, Gone, lines
+from fondaco.provider.runtimes.kubernetes.client import ApiServer, Gone
 from fondaco.provider.runtimes.kubernetes.names import CONTAINER
+from fondaco.provider.runtimes.kubernetes.wire import FOREVER, Lines
 from fondaco.provider.runtimes.logs import moment
 from fondaco.provider.runtimes.port import Channel, LogLine
 
@@ -45,13 +46,10 @@ async def read(
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
     most = bounds.WORKLOAD_LOG_LINE_BYTES + STAMP_CHARACTERS
     last: tuple[str, Millis] | None = None
-    async with (
-        api.stream(path, read_s=None if follow else QUIET_S, **wanted) as chunks,
-        aclosing(lines(chunks, most)) as found,
-    ):
+    async with api.stream(path, read_s=FOREVER if follow else QUIET_S, **wanted) as answer:
         if begun is not None:
             begun.set()
-        async for line in found:
+        async for line in Lines(answer, most):
             stamp, at, text = _parse(line)
             if at is None:  # the rest of a line that was cut
                 if last is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -21,7 +22,16 @@ from fondaco.provider.runtimes.kubernetes.cluster import Cluster
 from fondaco.provider.runtimes.kubernetes.names import namespace_of, place_of
 from fondaco.provider.runtimes.kubernetes.pods import pod
 from fondaco.provider.runtimes.kubernetes.shape import Shape, Users
-from fondaco.provider.runtimes.port import KILLED, NAMESPACES, Capability, Reason, Workload, WorkloadSpec
+from fondaco.provider.runtimes.port import (
+    KILLED,
+    NAMESPACES,
+    Capability,
+    Reason,
+    Workload,
+    WorkloadId,
+    WorkloadSpec,
+)
+from fondaco.provider.together import run_all
 
 MEMORY_BYTES = 32 * MIB
 PORT = 8_080
@@ -39,14 +49,14 @@ echo cpu $(cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev
 """
 LISTEN = LOOK + f"echo told all\nexec httpd -f -p {PORT} -h /tmp\n"
 REACH = LOOK + (
-    "for one in 1 2 3; do\n"
-    f'  said=$(wget -T 3 -O /dev/null "http://$0:{PORT}/none" 2>&1)\n'
-    '  case "$said" in *404*) found=reached;; *) found=closed;; esac\n'
-    "  if [ $found = closed ]; then break; fi; sleep 2\n"
-    "done\n"
+    f"ask() {{ printf 'GET /none HTTP/1.0\\r\\n\\r\\n' | nc -w 3 \"$1\" {PORT} 2>/dev/null | grep -q ' 404 '; }}\n"
+    f"httpd -p {PORT} -h /tmp\n"
+    "for one in 1 2 3 4 5; do if ask 127.0.0.1; then echo self reached; break; fi; sleep 1; done\n"
+    "for one in 1 2 3; do if ask $0; then found=reached; else found=closed; break; fi; sleep 2; done\n"
     "echo peer $found\n"
     "echo told all\n"
 )
+"""It reaches itself in the way it tries to reach the other: that it cannot means that it is kept from it."""
 GREEDY = ("dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1")
 
 
@@ -77,8 +87,7 @@ async def probe(cluster: Cluster, shape: Shape, image: str, login: Login | None)
             greedy = await cluster.ended(greedy.id)
     finally:
         with trio.CancelScope(shield=True):
-            for lease in leases:
-                await cluster.remove_namespace(namespace_of(lease), shape.provider)
+            await trial.remove(leases)
     killed = greedy.exit_code == KILLED and greedy.reason is Reason.MEMORY
     return judge(await cluster.version(), shape, first, second, killed=killed)
 
@@ -89,6 +98,13 @@ class _Trial:
     shape: Shape
     image: str
     login: Login | None
+    made: list[WorkloadId] = field(default_factory=list)
+
+    async def remove(self, leases: list[LeaseId]) -> None:
+        await run_all(partial(self.cluster.remove, one, grace_ms=0) for one in self.made)
+        await run_all(
+            partial(self.cluster.remove_namespace, namespace_of(lease), self.shape.provider) for lease in leases
+        )
 
     async def start(self, lease: LeaseId, service: str, command: tuple[str, ...]) -> Workload:
         spec = WorkloadSpec(
@@ -105,6 +121,7 @@ class _Trial:
             await self.cluster.apply(objects.pull_secret(lease, self.login, self.shape))
         made = await self.cluster.create(pod(spec, self.image, self.login, self.shape))
         assert made is not None, "nobody else knows this lease"
+        self.made.append(spec.id)
         return await self.cluster.started(made)
 
     async def hear(self, workload: Workload) -> Seen:
@@ -164,7 +181,9 @@ def judge(version: str, shape: Shape, first: Seen, second: Seen, *, killed: bool
         nested_namespaces_refused=first.get("nested") == "refused",
         writable_root=first.get("root") == "writable",
         hard_limits=tuple(name for name, holds in hard.items() if holds),
-        limits_note="" if hard["pids"] else "no limit on processes: set podPidsLimit of the kubelet on each node",
+        limits_note=""
+        if hard["pids"]
+        else "no limit on processes is seen from inside: set podPidsLimit of each kubelet",
     )
     wrong = _lacking(capability, shape, second)
     if wrong:
@@ -181,6 +200,7 @@ def _lacking(found: Capability, shape: Shape, second: Seen) -> list[str]:
         "pods have capabilities": found.no_capabilities,
         "pods may gain privileges": found.no_new_privileges,
         "memory is not limited": "memory" in found.hard_limits,
+        "the probe's own programs do not work": second.get("self") == "reached",
         "network policies are not enforced: a pod reached another lease's": second.get("peer") == "closed",
     }
     return [claim for claim, holds in claims.items() if not holds]

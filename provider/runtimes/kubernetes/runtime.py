@@ -61,7 +61,7 @@ class KubernetesRuntime:
         self, home: Path, cluster: Cluster, registries: Registries, shape: Shape, *, probe_image: str
     ) -> None:
         self._home = home.absolute()
-        self._cluster = cluster
+        self.cluster = cluster
         self._registries = registries
         self._probe_image = probe_image
         self._images: dict[tuple[str, Login | None], str] = {}
@@ -74,10 +74,15 @@ class KubernetesRuntime:
 
     async def probe(self) -> Capability:
         """Run pods and say what holds.  Raises `Refused` `runtime.unavailable` and `runtime.kubernetes`."""
-        self._shape = await self._cluster.suited(self._shape)
+        self._shape = await self.cluster.suited(self._shape)
         image, login = await self._image(self._probe_image, None)
-        self._capability = await probe(self._cluster, self._shape, image, login)
+        self._capability = await probe(self.cluster, self._shape, image, login)
         return self._capability
+
+    async def trust(self, capability: Capability) -> None:
+        """Take what another run of the same cluster found, instead of a probe."""
+        self._shape = await self.cluster.suited(self._shape)
+        self._capability = capability
 
     async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
         """Find out which image is meant, and whether it may be had: nodes pull it, by its digest."""
@@ -90,7 +95,7 @@ class KubernetesRuntime:
         """Make the lease's namespace, and what says who reaches whom in it."""
         if specs:
             async with self._lock(specs[0].lease):
-                await self._cluster.lay_ground(specs, await self._suited())
+                await self.cluster.lay_ground(specs, await self._suited())
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         """Start it; `runtime.start` if the cluster cannot, `image.pull`, `workload.exists`."""
@@ -98,28 +103,28 @@ class KubernetesRuntime:
         shape = await self._suited()
         wanted = pod(spec, image, login, shape)
         async with self._lock(spec.lease):
-            if not await self._cluster.has_ground(spec.lease):
-                await self._cluster.lay_ground((spec,), shape)
+            if not await self.cluster.has_ground(spec.lease):
+                await self.cluster.lay_ground((spec,), shape)
             if login is not None:
-                await self._cluster.apply(objects.pull_secret(spec.lease, login, shape))
+                await self.cluster.apply(objects.pull_secret(spec.lease, login, shape))
             for volume in spec.volumes:
                 if volume.persistent:
-                    await self._cluster.ensure(objects.claim(spec, volume, shape))
+                    await self.cluster.ensure(objects.claim(spec, volume, shape))
             directory = self._logs(spec.id)
             directory.mkdir(mode=0o700, exist_ok=True)
-            made = await self._cluster.create(wanted)
+            made = await self.cluster.create(wanted)
             if made is None:
                 raise Refused("workload.exists", f"workload {spec.id} exists", hint="stop it first")
             await trio.to_thread.run_sync(begin_run, directory)
         try:
-            return await self._cluster.started(made)
+            return await self.cluster.started(made)
         except Refused:
             with trio.CancelScope(shield=True):
-                await self._cluster.remove(spec.id, grace_ms=0)
+                await self.cluster.remove(spec.id, grace_ms=0)
             raise
 
     def execute(self, workload: WorkloadId, command: Command) -> AbstractAsyncContextManager[Execution]:
-        return executing.executing(self._cluster.api, *place_of(workload), command)
+        return executing.executing(self.cluster.api, *place_of(workload), command)
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         if not argv:
@@ -148,55 +153,55 @@ class KubernetesRuntime:
         self, workload: WorkloadId, directory: Path, tail: int | None, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         place = place_of(workload)
-        if await self._cluster.find(workload) is None:
+        if await self.cluster.find(workload) is None:
             async for kept in LogReader(directory, tail=tail, follow=False, running=lambda: False):
                 yield kept
         elif follow:
-            async with aclosing(output.follow(self._cluster.api, *place, tail=tail)) as followed:
+            async with aclosing(output.follow(self.cluster.api, *place, tail=tail)) as followed:
                 async for line in followed:
                     yield line
         else:
-            async with aclosing(output.read(self._cluster.api, *place, tail=tail)) as found:
+            async with aclosing(output.read(self.cluster.api, *place, tail=tail)) as found:
                 async for _, line in found:
                     yield line
 
     async def stats(self, workload: WorkloadId) -> Stats:
         """As its own control group and interfaces have it; `runtime.stats` for an image that cannot show them."""
         await self._running(workload)
-        return await usage.stats(self._cluster.api, *place_of(workload))
+        return await usage.stats(self.cluster.api, *place_of(workload))
 
     async def dial(self, workload: WorkloadId, port: int) -> trio.abc.HalfCloseableStream:
         await self._running(workload)
-        return await forward.dial(self._cluster.api, *place_of(workload), port)
+        return await forward.dial(self.cluster.api, *place_of(workload), port)
 
     async def wait(self, workload: WorkloadId) -> Workload:
         """Return once it no longer runs; `workload.unknown` if there is none."""
-        return await self._cluster.ended(workload)
+        return await self.cluster.ended(workload)
 
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
         namespace, name = place_of(workload)
-        if await self._cluster.find(workload) is None:
+        if await self.cluster.find(workload) is None:
             return None
         keeper = output.Keeper(self._logs(workload) / "log")
         with trio.CancelScope(shield=True):  # half a teardown would leave a workload nobody pays for
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keeper.take, self._cluster.api, namespace, name)
+                nursery.start_soon(keeper.take, self.cluster.api, namespace, name)
                 await keeper.begun.wait()
                 try:
-                    last = await self._cluster.remove(workload, grace_ms=grace_ms)
+                    last = await self.cluster.remove(workload, grace_ms=grace_ms)
                 finally:
                     nursery.cancel_scope.deadline = trio.current_time() + SETTLE_S
             await keeper.write()
         return last
 
     async def list(self) -> tuple[Workload, ...]:
-        found = (state.read(one) for one in await self._cluster.pods(self._shape.provider))
+        found = (state.read(one) for one in await self.cluster.pods(self._shape.provider))
         return tuple(sorted((one for one in found if one is not None), key=lambda one: one.id))
 
     async def release(self, lease: LeaseId) -> None:
         """Remove the lease's namespace and all in it, volumes too; return when it is gone."""
         async with self._lock(lease):
-            await self._cluster.remove_namespace(namespace_of(lease), self._shape.provider)
+            await self.cluster.remove_namespace(namespace_of(lease), self._shape.provider)
 
     def kept(self) -> tuple[WorkloadId, ...]:
         names = sorted(path.name for path in (self._home / "logs").iterdir())
@@ -204,7 +209,7 @@ class KubernetesRuntime:
 
     async def forget(self, workload: WorkloadId) -> None:
         """Remove its log; with that of a lease's last workload its namespace, should a crash have left it."""
-        if await self._cluster.find(workload) is not None:
+        if await self.cluster.find(workload) is not None:
             raise Refused("workload.running", f"workload {workload} was not stopped")
         parsed = parse_workload_id(workload)
         assert parsed is not None, "what names no workload was not found"
@@ -217,7 +222,7 @@ class KubernetesRuntime:
         await trio.sleep_forever()
 
     async def aclose(self) -> None:
-        await self._cluster.api.aclose()
+        await self.cluster.api.aclose()
 
     # --- Small things
 
@@ -234,7 +239,7 @@ class KubernetesRuntime:
         return self._shape
 
     async def _running(self, workload: WorkloadId) -> None:
-        found = await self._cluster.find(workload)
+        found = await self.cluster.find(workload)
         told = None if found is None else state.read(found)
         if told is None or told.state is not State.RUNNING:
             raise Refused("workload.gone", f"workload {workload} does not run", hint="look at its status")

@@ -28,9 +28,8 @@ from wsproto.utilities import ProtocolError
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import KIB
 from fondaco.provider.runtimes.kubernetes.client import ApiServer
-from fondaco.provider.runtimes.port import AWAY
+from fondaco.provider.runtimes.kubernetes.wire import BROKEN, CONNECT_S, away, open_stream
 
-CONNECT_S = 15.0
 READ_BYTES = 64 * KIB
 CHUNK_BYTES = 32 * KIB
 """Sent at a time: servers take no larger messages."""
@@ -125,21 +124,17 @@ async def connect(
 
     Raises `Unreachable` `AWAY`, and `Refused` `workload.gone` for a pod that is not there or does not run.
     """
-    parts = urlsplit(api.access.server)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = parts.hostname or ""
+    target = f"{path}?{urlencode(params)}"
     try:
-        with trio.fail_after(CONNECT_S):
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
-            try:
-                if api.tls is not None:
-                    stream = trio.SSLStream(stream, api.tls, server_hostname=host, https_compatible=True)
-                return await _shake(stream, api, parts.netloc, f"{path}?{urlencode(params)}", protocols)
-            except BaseException:
-                await trio.aclose_forcefully(stream)
-                raise
-    except (OSError, trio.TooSlowError, trio.BrokenResourceError, ProtocolError) as error:
-        raise Unreachable(AWAY, f"{api.access.server}: {error or type(error).__name__}") from None
+        stream = await open_stream(api.access)
+        try:
+            with trio.fail_after(CONNECT_S):
+                return await _shake(stream, api, urlsplit(api.access.server).netloc, target, protocols)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+    except (*BROKEN, ProtocolError) as error:
+        raise away(f"{api.access.server}: {error or type(error).__name__}") from None
 
 
 async def _shake(
@@ -174,4 +169,4 @@ async def _shake(
 def _refusal(code: float, why: str) -> Refused | Unreachable:
     if code in (400, 404, 409) or (code == 500 and ("not running" in why or "not found" in why)):
         return Refused("workload.gone", "the workload does not run", hint="look at its status")
-    return Unreachable(AWAY, f"the cluster's API server refuses a connection: {code} {why[:300]}")
+    return away(f"it refuses a connection: {code} {why[:300]}")
