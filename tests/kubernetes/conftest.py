@@ -89,6 +89,8 @@ async def lease(runtime: KubernetesRuntime) -> AsyncIterator[LeaseId]:
     lease = LeaseId(os.urandom(32))
     yield lease
     with trio.CancelScope(shield=True):
+        for workload in await runtime.list():
+            await runtime.stop(workload.id, grace_ms=0)
         await runtime.release(lease)
 
 

@@ -174,7 +174,7 @@ async def test_a_terminal_has_a_size(runtime: KubernetesRuntime, spec: Make) -> 
     wanted = spec()
     await runtime.start(wanted)
     command = Command(
-        argv=(b"sh", b"-c", b"read go; stty size; read go; stty size"), terminal=WindowSize(rows=31, columns=97)
+        argv=(b"sh", b"-c", b"while read go; do stty size; done"), terminal=WindowSize(rows=31, columns=97)
     )
     heard = b""
     async with runtime.execute(wanted.id, command) as execution:
@@ -182,15 +182,18 @@ async def test_a_terminal_has_a_size(runtime: KubernetesRuntime, spec: Make) -> 
         async def until(what: bytes) -> None:
             nonlocal heard
             while what not in heard:
+                # A node may hear of a size a moment later than of what was typed after it.
+                await execution.send(b"go\n")
                 data = await execution.receive(Channel.OUT)
                 assert data, heard
                 heard += data
 
-        await execution.send(b"go\n")
         await until(b"31 97")
         execution.resize(WindowSize(rows=40, columns=120))
-        await execution.send(b"go\n")
         await until(b"40 120")
+        await execution.end_input()
+        while await execution.receive(Channel.OUT):
+            pass
         assert await execution.wait() == 0
 
 
@@ -230,7 +233,7 @@ async def test_usage_is_told(runtime: KubernetesRuntime, spec: Make) -> None:
 
 async def test_who_may_not_start_is_told_why(runtime: KubernetesRuntime, spec: Make) -> None:
     for changes, code in (
-        ({"image": spec().image.rpartition(":")[0] + ":no-such-tag"}, "image.unknown"),
+        ({"image": spec().image.rpartition(":")[0] + ":no-such-tag"}, "image.not_found"),
         ({"command": ("/no/such/program",)}, "runtime.start"),
     ):
         with pytest.raises(Refused) as caught:
@@ -252,10 +255,10 @@ async def test_volumes_hold_what_they_may_and_more_ends_the_workload(
         volumes=volumes,
     )
     await runtime.start(wanted)
-    while len(said := await lines(runtime, wanted.id)) < 3:
+    while not (said := await lines(runtime, wanted.id))[-1:] or not said[-1].isdigit():
         await trio.sleep(0.05)
     assert said[:2] == ["a", "b"]
-    assert int(said[-1]) <= 1 * MIB
+    assert 0 < int(said[-1]) <= 1 * MIB
 
 
 async def test_the_links_of_a_lease_are_made_and_changed(

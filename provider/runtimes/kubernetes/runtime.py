@@ -103,6 +103,8 @@ class KubernetesRuntime:
         shape = await self._suited()
         wanted = pod(spec, image, login, shape)
         async with self._lock(spec.lease):
+            if await self.cluster.find(spec.id) is not None:
+                raise _exists(spec.id)
             if not await self.cluster.has_ground(spec.lease):
                 await self.cluster.lay_ground((spec,), shape)
             if login is not None:
@@ -114,7 +116,7 @@ class KubernetesRuntime:
             directory.mkdir(mode=0o700, exist_ok=True)
             made = await self.cluster.create(wanted)
             if made is None:
-                raise Refused("workload.exists", f"workload {spec.id} exists", hint="stop it first")
+                raise _exists(spec.id)
             await trio.to_thread.run_sync(begin_run, directory)
         try:
             return await self.cluster.started(made)
@@ -252,6 +254,10 @@ class KubernetesRuntime:
         if lock is None:
             lock = self._locks[lease] = trio.Lock()
         return lock
+
+
+def _exists(workload: WorkloadId) -> Refused:
+    return Refused("workload.exists", f"workload {workload} exists", hint="stop it first")
 
 
 def _own_name(path: Path) -> str:
