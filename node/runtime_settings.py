@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from fondaco.node.kubernetes_settings import open_kubernetes
 from fondaco.node.provider_config import ProviderConfig
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -71,9 +72,12 @@ def read_logins(path: Path) -> dict[str, Login]:
 def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
     """What runs workloads below `home`, never another one instead, with every source of images that is configured.
 
-    The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.
+    The operator's own layout is asked first: it needs no network. Raises what `registries_of` does, and
+    `open_kubernetes`.
     """
     root = home / RUNTIME
+    if config.runtime == "kubernetes":
+        return open_kubernetes(config, root, registries_of(config))
     sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
     sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
     if config.runtime == "podman":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fondaco.node.kubernetes_settings import open_kubernetes
 from fondaco.node.runtime_settings import registries_of
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.runtimes.kubernetes import client, websocket, wire
 from fondaco.provider.runtimes.kubernetes.runtime import KubernetesRuntime
 from fondaco.provider.runtimes.port import Capability, WorkloadSpec
 
@@ -50,6 +51,34 @@ def config(told: dict[str, Any], cluster_file: Path) -> provider_config.Provider
     values = {name: value for name, value in told.items() if name != "image"}
     found = provider_config.read(values, cluster_file)
     return dataclasses.replace(found, kubernetes_probe_image=told["image"])
+
+
+ASKED: list[tuple[str, str, bool]] = []
+"""Method, path, and whether it was a watch: all that the server was asked."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def listening() -> Iterator[None]:
+    """Notes down what is asked on its way to a real server."""
+    with pytest.MonkeyPatch.context() as patch:
+        call, ask, shake = client.ApiServer._call, wire.Answer.ask, websocket._shake
+
+        async def calling(self: Any, method: str, path: str, **more: Any) -> Any:
+            ASKED.append((method, path, False))
+            return await call(self, method, path, **more)
+
+        async def asking(self: Any, access: Any, path: str, params: Any, headers: Any) -> None:
+            ASKED.append(("GET", path, "watch" in params))
+            await ask(self, access, path, params, headers)
+
+        async def shaking(stream: Any, api: Any, netloc: str, target: str, protocols: Any) -> Any:
+            ASKED.append(("GET", target, False))
+            return await shake(stream, api, netloc, target, protocols)
+
+        patch.setattr(client.ApiServer, "_call", calling)
+        patch.setattr(wire.Answer, "ask", asking)
+        patch.setattr(websocket, "_shake", shaking)
+        yield
 
 
 PROBED: list[Capability] = []

@@ -14,6 +14,7 @@ import trio
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes.commands import collect
 from fondaco.provider.runtimes.kubernetes.names import namespace_of
 from fondaco.provider.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -259,6 +260,22 @@ async def test_volumes_hold_what_they_may_and_more_ends_the_workload(
         await trio.sleep(0.05)
     assert said[:2] == ["a", "b"]
     assert 0 < int(said[-1]) <= 1 * MIB
+
+
+async def test_what_a_private_registry_and_a_persistent_volume_want_is_asked_for(
+    runtime: KubernetesRuntime, spec: Make, config: Any
+) -> None:
+    """No class of storage is here, perhaps: then the pod waits for its volume, and is given up."""
+    login = Login(host=spec().image.partition("/")[0], username="ann", password="word")
+    volume = VolumeMount(name="data", path="/data", size_bytes=8 * MIB, persistent=True, storage_class="none-such")
+    wanted = spec(login=login, volumes=(volume,))
+    with trio.move_on_after(3), pytest.raises(Refused):
+        await runtime.start(wanted)
+    api, namespace = runtime.cluster.api, namespace_of(wanted.lease)
+    pod = await api.get(f"/api/v1/namespaces/{namespace}/pods/web-0")
+    assert pod is not None
+    assert pod["spec"]["imagePullSecrets"][0]["name"].startswith("pull-")
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"] == {"claimName": "web-0-data"}
 
 
 async def test_the_links_of_a_lease_are_made_and_changed(

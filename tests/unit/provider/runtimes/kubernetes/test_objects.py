@@ -157,7 +157,13 @@ def test_a_workload_is_found_again_by_its_pod(lease: LeaseId, service: str, repl
 
 def test_other_peoples_pods_are_no_workloads() -> None:
     made = pod(spec(), IMAGE, None, SHAPE)
-    for change in ({"namespace": "kube-system"}, {"namespace": "lease-xx"}, {"name": "other"}, {"labels": {}}):
+    changes: list[Object] = [
+        {"namespace": "kube-system"},
+        {"namespace": "lease-xx"},
+        {"name": "other"},
+        {"labels": {}},
+    ]
+    for change in changes:
         assert names.workload_of({"metadata": made["metadata"] | change}) is None
 
 
