@@ -26,12 +26,14 @@ def open_kubernetes(config: ProviderConfig, root: Path, registries: Registries) 
         )
     if config.kubernetes_users not in set(Users):
         raise _wrong(f"kubernetes_users is one of {', '.join(Users)}, not {config.kubernetes_users!r}")
+    egress = getattr(config, "egress", "none")  # one setting for all runtimes, where there is one
+    if egress not in ("none", "public"):
+        raise _wrong(f"egress is none or public, not {egress!r}")
     _check_gpus(config)
     shape = Shape(
         provider="",
         users=Users(config.kubernetes_users),
-        # Whether workloads reach the internet is for every runtime to be told in the same way.
-        egress=getattr(config, "egress", "none") == "public",
+        egress=egress == "public",
         runtime_class=config.kubernetes_runtime_class,
         storage_classes=config.kubernetes_storage_classes,
         gpu_nodes=config.kubernetes_gpu_nodes,

@@ -17,8 +17,8 @@ ONE_CONNECTION = {"get", "create"}
 
 
 def given() -> dict[str, set[str]]:
-    (block,) = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
-    (role,) = [one for one in yaml.safe_load_all(block) if one["kind"] == "ClusterRole"]
+    blocks = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    (role,) = [one for block in blocks for one in yaml.safe_load_all(block) if one["kind"] == "ClusterRole"]
     found: dict[str, set[str]] = {}
     for rule in role["rules"]:
         for resource in rule["resources"]:

@@ -18,7 +18,7 @@ SHAPE = Shape(provider="00")
 UNKNOWN = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
 EVICTED: dict[str, Any] = {
     "reason": "Evicted",
-    "message": "Pod ephemeral local storage usage exceeds the total limit",
+    "message": "Pod ephemeral local storage usage exceeds its limit",
 }
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]
 
