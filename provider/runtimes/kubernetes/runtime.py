@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.images.pulling import resolve
 from fondaco.provider.images.references import parse_reference
@@ -185,14 +185,19 @@ class KubernetesRuntime:
         if await self.cluster.find(workload) is None:
             return None
         keeper = output.Keeper(self._logs(workload) / "log")
+        last: Workload | None = None
+        failed: FondacoError | None = None
         with trio.CancelScope(shield=True):  # half a teardown would leave a workload nobody pays for
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(keeper.take, self.cluster.api, namespace, name)
                 await keeper.begun.wait()
                 try:
                     last = await self.cluster.remove(workload, grace_ms=grace_ms)
-                finally:
-                    nursery.cancel_scope.deadline = trio.current_time() + SETTLE_S
+                except FondacoError as error:  # by itself, and not in a group
+                    failed = error
+                nursery.cancel_scope.deadline = trio.current_time() + (0 if failed else SETTLE_S)
+            if failed is not None:
+                raise failed
             await keeper.write()
         return last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from tests.support.kubernetes_server import Answer, channels, events, hang_up, r
 
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.scalars import LeaseId
+from fondaco.provider.images.registries import Registries
 from fondaco.provider.runtimes.commands import collect
 from fondaco.provider.runtimes.kubernetes import client, executing, forward, output
 from fondaco.provider.runtimes.kubernetes.cluster import Cluster
 from fondaco.provider.runtimes.kubernetes.names import place_of
 from fondaco.provider.runtimes.kubernetes.pods import pod
+from fondaco.provider.runtimes.kubernetes.runtime import KubernetesRuntime
 from fondaco.provider.runtimes.kubernetes.shape import Shape
 from fondaco.provider.runtimes.port import AWAY, Channel, Reason, State, WorkloadSpec, workload_id
 
@@ -135,6 +138,17 @@ async def test_a_log_is_read_in_whole_lines_and_long_ones_in_parts() -> None:
     assert lines[0].text == "one"
     assert "".join(line.text for line in lines[1:]) == long.decode()
     assert [line.partial for line in lines[1:]] == [True, True, False]
+
+
+async def test_a_server_that_goes_away_in_the_middle_of_a_stop_is_away_and_nothing_is_kept(tmp_path: Path) -> None:
+    said = reply(200, b"2026-01-01T00:00:00Z said\n")
+    async with serving(reply(200, a_pod(5, **RUNNING)), said, status(503)) as server:
+        shape = Shape(provider="00")
+        runtime = KubernetesRuntime(tmp_path, Cluster(server.api), Registries(), shape, probe_image="busybox")
+        with pytest.raises(Unreachable) as caught:
+            await runtime.stop(WEB)
+        assert caught.value.code == AWAY
+        assert runtime.kept() == ()
 
 
 # --- Channels
