@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo testnet test heavy interop abuse test-all coverage check format bench clean
+.PHONY: setup demo testnet test heavy interop kubernetes abuse test-all coverage check format bench clean
 
 setup: $(STAMP)
 
@@ -30,7 +30,7 @@ testnet: setup
 	@$(BIN)/fondaco testnet up
 
 test: setup
-	@$(PYTEST) $(SPREAD) -m "not heavy and not interop and not abuse"
+	@$(PYTEST) $(SPREAD) -m "not heavy and not interop and not kubernetes and not abuse"
 
 # What takes too long for every day: CI runs it after the rest.
 heavy: setup
@@ -40,6 +40,10 @@ heavy: setup
 interop: setup
 	@if command -v npm >/dev/null; then cd tests/interop && npm ci --no-progress; fi
 	@$(PYTEST) -m interop tests/interop
+
+# Workloads in the cluster that FONDACO_KUBERNETES tells of; see docs/how-to/use-kubernetes.md.
+kubernetes: setup
+	@$(PYTEST) -m kubernetes --durations=5 tests/kubernetes
 
 # Attackers beside a network that does its job; one after the other, since what they cost is looked at.
 abuse: setup

@@ -156,13 +156,29 @@ class ProviderConfig:
     image_cache_bytes: int = 64 * 2**30
     """Disk for images and what was downloaded for them; what was used longest ago is removed first."""
     runtime: str = "embedded"
-    """What runs workloads: `embedded` (bubblewrap or crun) or `podman`."""
+    """What runs workloads: `embedded` (bubblewrap or crun), `podman` or `kubernetes`."""
     podman_socket: Path | None = None
     """Where podman's service listens, unless that is where it does by itself."""
     egress: str = "none"
     """What workloads reach of the world: `none`, or `public` addresses, by pasta."""
     dns: tuple[str, ...] = ("9.9.9.9", "1.1.1.1")
     """Resolvers of workloads that reach public addresses, and themselves at such addresses."""
+    kubernetes_server: str = ""
+    """`https://host:6443`; empty: that of the cluster whose pod this is."""
+    kubernetes_token_file: Path | None = None
+    """Who asks it; where no server is named, the pod's own account."""
+    kubernetes_ca_file: Path | None = None
+    """Who vouches for the server, if not one of the system's authorities."""
+    kubernetes_users: str = "namespaced"
+    """`namespaced`: any image runs, in a user namespace; `nonroot`: those that name another user, by number."""
+    kubernetes_runtime_class: str = ""
+    """Of gVisor, Kata or the like."""
+    kubernetes_storage_classes: Mapping[str, str] = field(default_factory=dict)
+    """Class in orders -> StorageClass, where their names differ."""
+    kubernetes_gpu_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Model -> `label=value` of the nodes that have it; needed where nodes have different ones."""
+    kubernetes_probe_image: str = "docker.io/library/busybox:1.37"
+    """Busybox, to try the cluster with at every start."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:
@@ -173,7 +189,8 @@ def read(values: object, path: Path) -> ProviderConfig:
     if type(values) is not dict:
         raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
     found: ProviderConfig = _build(ProviderConfig, values, f"{path}: provider")
-    given = {name: getattr(found, name) for name in ("images", "registry_credentials", "podman_socket")}
+    paths = [one.name for one in dataclasses.fields(found) if one.type == "Path | None"]
+    given = {name: getattr(found, name) for name in paths}
     meant = {name: path.parent / value for name, value in given.items() if value is not None}
     return dataclasses.replace(found, **meant)
 

@@ -6,6 +6,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from fondaco.node.kubernetes_settings import open_kubernetes
 from fondaco.node.provider_config import ProviderConfig
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -17,6 +18,7 @@ from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.network import NO_EGRESS, Egress, is_public
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
+from fondaco.provider.runtimes.port import KeepingRuntime
 
 RUNTIME = "runtime"
 """The runtime's folder in a provider's."""
@@ -71,12 +73,15 @@ def read_logins(path: Path) -> dict[str, Login]:
     return logins
 
 
-def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
+def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
     """What runs workloads below `home`, never another one instead, with every source of images that is configured.
 
-    The operator's own layout is asked first: it needs no network. Raises what `registries_of` and `egress_of` do.
+    The operator's own layout is asked first: it needs no network. Raises what `registries_of`, `egress_of` and
+    `open_kubernetes` do.
     """
     root = home / RUNTIME
+    if config.runtime == "kubernetes":
+        return open_kubernetes(config, root, registries_of(config))
     sources: list[ImageSource] = [] if config.images is None else [LayoutSource(config.images)]
     sources.append(RegistrySource(registries_of(config), BlobStore(root / "images" / "blobs")))
     if config.runtime == "podman":

@@ -103,7 +103,8 @@ def _docker() -> str:
 
 def _kubernetes() -> str:
     named = os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
-    return f"{NOT_YET}; {'a cluster is named' if named else 'no cluster is named by KUBECONFIG either'}"
+    there = "a cluster is named" if named else "no cluster is named by KUBECONFIG"
+    return f'{there}; a provider with runtime = "kubernetes" tries its own at every start'
 
 
 def advice(reports: list[Report]) -> str:

@@ -198,6 +198,8 @@ class Happening(enum.StrEnum):
     """An update did not come up, and the version before it runs again."""
     REVOKED = "revoked"
     """Capability tokens are good for nothing any more."""
+    AWAY = "away"
+    """The provider does not reach what runs its workloads; they may run as before."""
     PAUSED = "paused"
     """It is started again after a while."""
     STOPPED = "stopped"

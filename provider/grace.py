@@ -21,6 +21,7 @@ from fondaco.provider.runtimes.port import Runtime, WorkloadId, parse_workload_i
 
 log = logging.getLogger("fondaco.provider")
 AGAIN_S = 5.0
+CANNOT = "runtime.pause"
 
 
 class Grace:
@@ -33,6 +34,8 @@ class Grace:
         self._events = events
         self._held: set[LeaseId] | None = None
         """None before the first look: a run before this one may have held any."""
+        self._cannot = False
+        """The runtime has said that it cannot hold workloads."""
 
     def check(self, lease: LeaseId) -> None:
         """Raises `Refused` `lease.paused` while a lease's workloads are held."""
@@ -78,6 +81,9 @@ class Grace:
         try:
             await (self._runtime.pause(workload) if hold else self._runtime.resume(workload))
         except (Refused, Unreachable) as error:
+            if self._cannot and error.code == CANNOT:
+                return
+            self._cannot = error.code == CANNOT
             log.warning("a workload was not held or set going", extra={"workload": workload, "code": error.code})
 
     def _tell(self, lease: LeaseId, what: str) -> None:

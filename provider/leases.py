@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -31,7 +32,7 @@ from fondaco.provider.attempts import Attempt
 from fondaco.provider.handoffs import HandOffStore, Stored, StoredHandOff, StoredUpdate
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.ports import ChainView, Sealer
-from fondaco.provider.probes import Restarts, probe_all, watch_all
+from fondaco.provider.probes import Restarts, persistently, probe_all, watch_all
 from fondaco.provider.runtimes.port import (
     Runtime,
     State,
@@ -207,8 +208,7 @@ class LeaseWork:
         while (attempt := self._versions.current) is not None:
             specs = specs_of(self.id, attempt.group)
             try:
-                async with self._services.slots:
-                    await self._bring_up(attempt, specs)
+                await persistently(partial(self._come_up, attempt, specs), self._away)
                 await self._activate(attempt)
             except (Refused, Unreachable) as error:
                 failures = await self._failed(attempt, specs, error, failures + 1)
@@ -245,6 +245,10 @@ class LeaseWork:
             # Left on the disk and running: whatever is wrong with it, it is paid for.
             log.error("the stored hand-off does not hold", extra={"lease": self.id.hex(), "code": error.code})
             return None
+
+    async def _come_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
+        async with self._services.slots:
+            await self._bring_up(attempt, specs)
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
         """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
@@ -300,7 +304,8 @@ class LeaseWork:
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
-            await stop(self._services.runtime, (spec.id for spec in specs), self.events)
+            names = [spec.id for spec in specs]
+            await persistently(partial(stop, self._services.runtime, names, self.events), self._away)
             if await self._versions.drop(attempt):
                 self._set_phase(Phase.WAITING)
                 self._handed_over = trio.Event()
@@ -327,7 +332,7 @@ class LeaseWork:
     async def _tear_down(self) -> None:
         """Stop everything of this lease, also what no manifest of ours names."""
         self._set_phase(Phase.CLOSING)
-        await stop_everything(self._services.runtime, self.id, self.events)
+        await stop_everything(self._services.runtime, self.id, self.events, release=True)
         await trio.to_thread.run_sync(self._services.store.remove, self.id)
         self._set_phase(Phase.CLOSED)
         record = self._record()
@@ -340,6 +345,9 @@ class LeaseWork:
     def _say(self, attempt: Attempt, step: Step, detail: str) -> None:
         attempt.say(step, detail)
         self.events.add(Happening(step.value), detail)
+
+    def _away(self, why: str) -> None:
+        self.events.add(Happening.AWAY, why)
 
     def _record(self) -> Lease | None:
         return self._services.chain.lease(self.id)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from fondaco.protocol.channel_calls import Happening, ServiceStatus
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.lease_events import LeaseEvents
 from fondaco.provider.probes import Restarts
@@ -80,15 +80,18 @@ async def stop(
 
 
 async def stop_everything(
-    runtime: Runtime, lease: LeaseId, events: LeaseEvents, *, grace_ms: int = GRACE_MS
+    runtime: Runtime, lease: LeaseId, events: LeaseEvents, *, grace_ms: int = GRACE_MS, release: bool = False
 ) -> list[Replica]:
-    """Stop all of a lease, also what no manifest names; again until that is done."""
+    """Stop all of a lease, also what no manifest names; again until that is done. `release`: the lease is over."""
     pause = RETRY_S[0]
     while True:
         try:
             there = await replicas_of(runtime, lease)
-            return await stop(runtime, (one.workload.id for one in there), events, grace_ms=grace_ms)
-        except Refused as error:
+            ended = await stop(runtime, (one.workload.id for one in there), events, grace_ms=grace_ms)
+            if release:
+                await runtime.release(lease)
+            return ended
+        except (Refused, Unreachable) as error:
             log.warning("stopping failed, again soon", extra={"lease": lease.hex(), "code": error.code})
         await trio.sleep(pause)
         pause = min(RETRY_S[1], 2 * pause)

@@ -145,6 +145,8 @@ def _spec(lease: LeaseId, service: Service, replica: int, links: tuple[tuple[str
         env=service.env or (),
         cpu_milli=service.resources.cpu_milli,
         memory_bytes=service.resources.memory_bytes,
+        gpu_units=service.resources.gpu_units,
+        gpu_models=matching.gpu_models(service.resources.gpu_attributes),
         links=tuple(link for caller, link in links if caller == service.name),
         linked_from=tuple(one for one in links if one[1].service == service.name),
         ephemeral_bytes=sum(volume.size_bytes for volume in volumes if volume.name not in mounts),
@@ -172,6 +174,7 @@ def _mount(volume: Volume, path: str, *, read_only: bool) -> VolumeMount:
         size_bytes=volume.size_bytes,
         kind=kind,
         persistent=kind is VolumeKind.DISK and attributes.get("persistent") == "true",
+        storage_class="" if kind is VolumeKind.RAM else attributes.get("class", ""),
         read_only=read_only,
     )
 

@@ -19,7 +19,7 @@ from fondaco.protocol.errors import Refused
 from fondaco.provider.images.blobs import BlobStore, Partial, key_of
 from fondaco.provider.images.manifests import INDEX_TYPES, MANIFEST_TYPES, Descriptor, digest_of
 from fondaco.provider.images.references import DIGEST, Reference
-from fondaco.provider.images.registries import Registries
+from fondaco.provider.images.registries import Login, Registries
 from fondaco.provider.images.session import RegistrySession, TryAgain, persistently
 from fondaco.provider.runtimes import bounds
 from fondaco.provider.runtimes.oci import FoundImage, Wanted
@@ -130,6 +130,17 @@ class _Pull:
             while chunk := await answer.chunk():
                 await trio.to_thread.run_sync(download.write, chunk)
                 report(download.done)
+
+
+async def resolve(registries: Registries, reference: Reference, given: Login | None) -> str:
+    """The digest of what `reference` names now, where somebody else is to pull it.
+
+    Raises what `RegistrySession.open` does, and `Refused` `image.registry`.
+    """
+    registries.admit(reference)
+    login = registries.login_for(reference, given)
+    async with RegistrySession(registries, reference, login) as session:
+        return (await persistently(partial(_resolve, session, reference))).digest
 
 
 async def _resolve(session: RegistrySession, reference: Reference) -> Descriptor:

@@ -24,6 +24,7 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds, cgroups, disk, freezing, lifecycle, processes
@@ -255,6 +256,10 @@ class EmbeddedRuntime:
     async def list(self) -> tuple[Workload, ...]:
         names = sorted(path.name for path in (self._home / "run").iterdir())
         return tuple(self._read(WorkloadId(name)) for name in names if parse_workload_id(name) is not None)
+
+    async def release(self, lease: LeaseId) -> None:
+        for path in (self._home / "volumes").glob(f"{lease.hex()}.*"):
+            await trio.to_thread.run_sync(remove_tree, path)
 
     def kept(self) -> tuple[WorkloadId, ...]:
         """Workloads that have output on the disk, whether they run or not."""

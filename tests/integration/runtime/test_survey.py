@@ -15,7 +15,7 @@ from tests.integration.runtime.conftest import Bench
 from fondaco.node import runtime_survey
 from fondaco.node.cli import cli
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.scalars import Millis
+from fondaco.protocol.scalars import LeaseId, Millis
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bubblewrap, crun, survey
 from fondaco.provider.runtimes.port import (
@@ -53,15 +53,18 @@ class Bare:
     ) -> Image:
         raise NotImplementedError
 
-    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
-        raise NotImplementedError
-
     async def start(self, spec: WorkloadSpec) -> Workload:
         done = await trio.run_process(spec.command, capture_stdout=True, check=False)
         self._ended[spec.id] = done.returncode, done.stdout
         return await self.wait(spec.id)
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 0) -> ExecResult:
+        raise NotImplementedError
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        raise NotImplementedError
+
+    async def release(self, lease: LeaseId) -> None:
         raise NotImplementedError
 
     def execute(self, workload: WorkloadId, command: Command) -> AbstractAsyncContextManager[Execution]:
