@@ -238,6 +238,7 @@ class LeaseWork:
             await runtime.prepare(image, login=login, report=attempt.counting(image))
         wanted = {spec.id for spec in specs} - {spec.id for spec in missing}
         await self._stop(tuple(workload for workload in there if workload not in wanted))
+        await runtime.link(specs)
         for spec in missing:
             attempt.say(Step.STARTING, f"{spec.service} {spec.replica + 1}")
             await runtime.start(spec)

@@ -17,7 +17,8 @@ from fondaco.protocol.signing import require
 from fondaco.provider.images.references import parse_reference, registry_host
 from fondaco.provider.images.registries import Login
 from fondaco.provider.ports import Sealer
-from fondaco.provider.runtimes.port import VolumeKind, VolumeMount, WorkloadSpec
+from fondaco.provider.runtimes import bounds
+from fondaco.provider.runtimes.port import Link, Transport, VolumeKind, VolumeMount, WorkloadSpec
 
 RAM_CLASS = "ram"
 
@@ -83,17 +84,48 @@ def _with_asked_models(unit: ResourceUnit, asked: tuple[Attribute, ...]) -> Reso
 def specs_of(lease: LeaseId, group: ManifestGroup) -> tuple[WorkloadSpec, ...]:
     """Every replica of every service.
 
-    Raises `Refused` `workload.name`, `workload.replica` or, for names of images and registries, `image.reference`.
+    Raises `Refused` `workload.name`, `workload.replica`, `workload.links` for more of them than a lease may have
+    or, for names of images and registries, `image.reference`.
     """
     for service in group.services:
         parse_reference(service.image)
-    specs = tuple(_spec(lease, service, replica) for service in group.services for replica in range(service.count))
+    links = links_of(group)
+    specs = tuple(
+        _spec(lease, service, replica, links) for service in group.services for replica in range(service.count)
+    )
     for spec in specs:
         assert spec.id, "building the id checks the names"
+    if sum(len(spec.links) for spec in specs) > bounds.LEASE_LINKS:
+        most = f"more than {bounds.LEASE_LINKS} ports of services that replicas of others may reach"
+        raise Refused(
+            "workload.links", f"group {group.name!r} has {most}", hint="expose fewer ports, or to fewer services"
+        )
     return specs
 
 
-def _spec(lease: LeaseId, service: Service, replica: int) -> WorkloadSpec:
+def links_of(group: ManifestGroup) -> tuple[tuple[str, Link], ...]:
+    """Which service may reach which, as they are exposed to each other: a service's name, and a link it has.
+
+    One that is exposed to itself reaches itself already; one that runs elsewhere is not reached. Where a port is
+    exposed twice under one number, the first stands.
+    """
+    names = {service.name for service in group.services}
+    found: dict[tuple[str, str, int, Transport], Link] = {}
+    for target in group.services:
+        for expose in target.expose:
+            if expose.service not in names - {target.name}:
+                continue
+            link = Link(
+                service=target.name,
+                port=expose.outside_port,
+                target_port=expose.port,
+                transport=Transport(expose.proto),
+            )
+            found.setdefault((expose.service, link.service, link.port, link.transport), link)
+    return tuple((caller, link) for (caller, *_), link in found.items())
+
+
+def _spec(lease: LeaseId, service: Service, replica: int, links: tuple[tuple[str, Link], ...]) -> WorkloadSpec:
     mounts = {mount.name: mount for mount in (service.params.storage or ())} if service.params else {}
     volumes = service.resources.volumes
     return WorkloadSpec(
@@ -108,6 +140,8 @@ def _spec(lease: LeaseId, service: Service, replica: int) -> WorkloadSpec:
         env=service.env or (),
         cpu_milli=service.resources.cpu_milli,
         memory_bytes=service.resources.memory_bytes,
+        links=tuple(link for caller, link in links if caller == service.name),
+        linked_from=tuple(one for one in links if one[1].service == service.name),
         ephemeral_bytes=sum(volume.size_bytes for volume in volumes if volume.name not in mounts),
         volumes=tuple(
             _mount(volume, mounts[volume.name].mount, read_only=mounts[volume.name].read_only)

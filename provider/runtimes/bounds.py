@@ -37,6 +37,10 @@ WORKLOAD_ENV_BYTES = 128 * KIB
 WORKLOAD_START_TIMEOUT_MS = 10_000
 WORKLOAD_DIAL_TIMEOUT_MS = 2_000
 
+# What a lease's services reach of each other
+LEASE_LINKS = 1_024
+"""Ports of others that its replicas may dial, those of each replica counted."""
+
 # Registries
 IMAGE_LAYER_BYTES = 16 * GIB
 """One layer, as it comes."""

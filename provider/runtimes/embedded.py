@@ -111,6 +111,9 @@ class EmbeddedRuntime:
             )
             return await lifecycle.launch_workload(launch, self._backend, self._groups)
 
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        """Services of one lease reach each other as their specifications say."""
+
     @asynccontextmanager
     async def execute(self, workload: WorkloadId, command: Command) -> AsyncIterator[Execution]:
         """Run a command inside; `workload.gone` unless that runs."""

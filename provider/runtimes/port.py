@@ -69,6 +69,24 @@ class VolumeMount:
     read_only: bool = False
 
 
+class Transport(enum.StrEnum):
+    TCP = "TCP"
+    UDP = "UDP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A port of another service of the lease that a workload may reach, as `service:port`: it, and no other."""
+
+    service: str
+    """Its name is what the workload dials."""
+    port: int
+    """That the workload dials: as the service is exposed to others."""
+    target_port: int
+    """That the service's replicas listen on."""
+    transport: Transport = Transport.TCP
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
     """One replica of a service, ready to be started."""
@@ -95,6 +113,10 @@ class WorkloadSpec:
     """What it may write outside of volumes, and its largest file; 0 sets no limit."""
     volumes: tuple[VolumeMount, ...] = ()
     read_only_root: bool = False
+    links: tuple[Link, ...] = ()
+    """Services of the lease that it may reach; no others, and nobody but those who link to it reach it."""
+    linked_from: tuple[tuple[str, Link], ...] = ()
+    """The other way round: services that may reach it, each with the link to it that they have."""
     definition: str = ""
     """Of what the manifest says of its service, a hash: another one means that it must be started anew."""
 
@@ -277,6 +299,15 @@ class Runtime(Protocol):
         """Start it and return once it runs; `workload.exists` if one of that id was not stopped yet.
 
         Of the image that `prepare` found last, so that all replicas and restarts are of the same one.
+        """
+        ...
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        """Let all workloads of one lease reach what their specifications link them to, from now on, and no more.
+
+        `specs` are all replicas of the lease. Those that run are linked anew, without being started again; those
+        that do not yet, as they start. Called whenever a lease is brought up, taken over or updated, before
+        anything of it is started; calling it again changes nothing.
         """
         ...
 

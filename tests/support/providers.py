@@ -130,6 +130,8 @@ class FakeRuntime:
         self.specs: dict[WorkloadId, WorkloadSpec] = {}
         self.lines: dict[WorkloadId, list[LogLine]] = {}
         self.starts = 0
+        self.linked: tuple[WorkloadSpec, ...] = ()
+        """As they were last."""
         self.images = {"web:1"}
         self.logins: list[Login | None] = []
         """With which images were asked for."""
@@ -152,6 +154,10 @@ class FakeRuntime:
             raise Refused("image.unknown", f"there is no image {reference}")
         config = ImageConfig(entrypoint=(), cmd=(), env=(), working_dir="")
         return Image(digest="sha256:0", config=config, rootfs="/")
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.linked = tuple(specs)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
         await trio.lowlevel.checkpoint()

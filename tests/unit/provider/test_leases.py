@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.hand_offs import make_lease, make_order, manifest_group, resources, web
 from tests.support.workloads import gpu, volume
 
+from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import GIB
 from fondaco.protocol.manifest import Expose, ServiceParams
 from fondaco.protocol.manifest import VolumeMount as Mount
 from fondaco.protocol.scalars import Height, LeaseId
 from fondaco.provider.reconcile import reconcile
-from fondaco.provider.runtimes.port import VolumeKind
+from fondaco.provider.runtimes import bounds
+from fondaco.provider.runtimes.port import Link, Transport, VolumeKind
 from fondaco.provider.workloads import leased_group, probe_port, specs_of
 
 LEASES = [LeaseId(bytes([number]) * 32) for number in range(6)]
@@ -56,6 +59,44 @@ def test_each_replica_becomes_a_workload_with_its_volumes() -> None:
     data, shm = first.volumes
     assert (data.path, data.kind, data.persistent, data.read_only) == ("/data", VolumeKind.DISK, True, True)
     assert (shm.path, shm.kind, shm.persistent) == ("/dev/shm", VolumeKind.RAM, False)
+
+
+def test_a_service_is_linked_to_those_that_are_exposed_to_it_and_to_no_others() -> None:
+    database = replace(
+        web(),
+        name="db",
+        expose=(
+            Expose(port=5432, service="web"),
+            Expose(port=53, external_port=1053, proto="UDP", service="web"),
+            Expose(port=9000, service="db"),
+            Expose(port=9001, service="elsewhere"),
+            Expose(port=9002),
+            Expose(port=9003, is_global=True),
+        ),
+    )
+    by_service = {spec.service: spec for spec in specs_of(LEASES[0], manifest_group(database, web(count=1)))}
+    links = (
+        Link(service="db", port=5432, target_port=5432),
+        Link(service="db", port=1053, target_port=53, transport=Transport.UDP),
+    )
+    assert by_service["web"].links == links
+    assert by_service["web"].linked_from == ()
+    assert by_service["db"].links == ()
+    assert by_service["db"].linked_from == tuple(("web", link) for link in links)
+
+
+def test_a_port_exposed_twice_under_one_number_leads_to_the_first() -> None:
+    twice = (Expose(port=1, external_port=80, service="web"), Expose(port=2, external_port=80, service="web"))
+    specs = specs_of(LEASES[0], manifest_group(replace(web(), name="db", expose=twice), web(count=1)))
+    assert [link.target_port for spec in specs for link in spec.links] == [1]
+
+
+def test_links_are_bounded_over_all_replicas() -> None:
+    exposed = tuple(Expose(port=port, service="web") for port in range(1, bounds.LEASE_LINKS // 2 + 2))
+    group = manifest_group(replace(web(), name="db", expose=exposed), web(count=2))
+    with pytest.raises(Refused) as refused:
+        specs_of(LEASES[0], group)
+    assert refused.value.code == "workload.links"
 
 
 def test_a_manifest_that_names_several_gpu_models_fits_a_lease_of_one_of_them() -> None:
