@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 
 import trio
 
@@ -49,8 +50,9 @@ from fondaco.protocol.signing import Signer
 from fondaco.protocol.transactions import sign_transaction, transaction_id
 from fondaco.provider.agent import Agent
 from fondaco.provider.gateway import Gateway
-from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.port import parse_workload_id
+from fondaco.provider.probes import persistently
+from fondaco.provider.runtimes.port import KeepingRuntime, parse_workload_id
+from fondaco.provider.together import run_all
 
 log = logging.getLogger("fondaco.provider")
 TX_LIFE_MS = 60_000
@@ -253,7 +255,7 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
     )
     home = node.config.provider_home
     async with aclosing(open_runtime(settings, home)) as runtime:
-        log.info("sandboxes: %s", await runtime.probe())
+        log.info("sandboxes: %s", await persistently(runtime.probe, partial(log.warning, "not yet: %s")))
         chain = ProviderChain(node, signer)
         agent = Agent(
             told.agent,
@@ -278,13 +280,14 @@ async def open_provider(node: Node) -> AsyncIterator[Agent]:
                     await _stop_workloads(runtime)
 
 
-async def _stop_workloads(runtime: EmbeddedRuntime) -> None:
-    async with trio.open_nursery() as nursery:
-        for workload in await runtime.list():
-            nursery.start_soon(runtime.stop, workload.id)
+async def _stop_workloads(runtime: KeepingRuntime) -> None:
+    try:
+        await run_all(partial(runtime.stop, workload.id) for workload in await runtime.list())
+    except Unreachable as error:
+        log.warning("workloads go on: %s", error)
 
 
-async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: EmbeddedRuntime) -> None:
+async def _serve(node: Node, chain: ProviderChain, agent: Agent, runtime: KeepingRuntime) -> None:
     """Catch up, register, and then live as a provider."""
     await node.chain.wait_first_block()
     await node.sync.wait_caught_up()
@@ -307,18 +310,25 @@ async def _tell_of_retirement(chain: ProviderChain, key: PublicKey) -> None:
     log.info("retired: the bond is back, and this node may be stopped")
 
 
-async def _forget(chain: ProviderChain, agent: Agent, runtime: EmbeddedRuntime) -> None:
+async def _forget(chain: ProviderChain, agent: Agent, runtime: KeepingRuntime) -> None:
     """Delete what ended workloads and leases left, once the lease has been closed for the retention period."""
     while True:
-        running = {workload.id for workload in await runtime.list()}
-        for identity in runtime.kept():
-            named = parse_workload_id(identity)
-            if identity not in running and (named is None or _is_long_over(chain, named[0])):
-                await runtime.forget(identity)
+        try:
+            await _forget_workloads(chain, runtime)
+        except Unreachable as error:
+            log.warning("what workloads left is kept for now", extra={"code": error.code})
         for lease in agent.events.kept():
             if _is_long_over(chain, lease):
                 agent.events.forget(lease)
         await trio.sleep(FORGET_EVERY_S)
+
+
+async def _forget_workloads(chain: ProviderChain, runtime: KeepingRuntime) -> None:
+    running = {workload.id for workload in await runtime.list()}
+    for identity in runtime.kept():
+        named = parse_workload_id(identity)
+        if identity not in running and (named is None or _is_long_over(chain, named[0])):
+            await runtime.forget(identity)
 
 
 def _is_long_over(chain: ProviderChain, lease: LeaseId) -> bool:

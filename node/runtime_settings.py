@@ -15,6 +15,7 @@ from fondaco.provider.images.registries import Login, Registries, check_entry
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
+from fondaco.provider.runtimes.port import KeepingRuntime
 
 RUNTIME = "runtime"
 """The runtime's folder in a provider's."""
@@ -67,7 +68,7 @@ def read_logins(path: Path) -> dict[str, Login]:
     return logins
 
 
-def open_runtime(config: ProviderConfig, home: Path) -> EmbeddedRuntime:
+def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
     """What runs workloads below `home`, never another one instead, with every source of images that is configured.
 
     The operator's own layout is asked first: it needs no network. Raises what `registries_of` does.

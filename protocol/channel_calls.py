@@ -185,6 +185,8 @@ class Happening(enum.StrEnum):
     EXITED = "exited"
     LOST = "lost"
     """It is gone, and left no exit code."""
+    AWAY = "away"
+    """The provider does not reach what runs its workloads; they may run as before."""
     PAUSED = "paused"
     """It is started again after a while."""
     STOPPED = "stopped"

@@ -8,6 +8,7 @@ authority. The reservations of bids, and the hand-offs, are on disk; workloads a
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -27,6 +28,7 @@ from fondaco.provider.handoffs import HandOffStore, StoredHandOff, write_durably
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.leases import LeaseWork, Services
 from fondaco.provider.ports import ChainView, Market, Sealer
+from fondaco.provider.probes import persistently
 from fondaco.provider.reconcile import Plan, reconcile
 from fondaco.provider.runtimes.port import Runtime, parse_workload_id
 from fondaco.provider.together import closing
@@ -157,7 +159,7 @@ class Agent:
 
     async def _reconcile(self, nursery: trio.Nursery) -> Plan:
         self._stored = await trio.to_thread.run_sync(self._store.all)
-        plan = await self._plan()
+        plan = await persistently(self._plan, partial(log.warning, "waiting for what runs workloads: %s"))
         for what, leases in (("adopted", plan.adopt), ("started again", plan.restart), ("stopped", plan.stop)):
             for lease in leases:
                 log.info(f"after a restart: {what}", extra={"lease": lease.hex()})
@@ -184,7 +186,11 @@ class Agent:
         """Tear down what an earlier run left and nobody leases; once, or when the view has become new enough."""
         if self._swept and not self._stored:
             return
-        plan = await self._plan()
+        try:
+            plan = await self._plan()
+        except Unreachable as error:
+            log.warning("not swept yet", extra={"code": error.code})
+            return
         for lease in plan.stop:
             work = LeaseWork(self._services, lease)
             work.close()

@@ -288,7 +288,7 @@ async def _send_lines(workload: WorkloadId, lines: AsyncIterator[LogLine], duple
             await duplex.send(codec.encode(item))
 
 
-async def _to_workload(duplex: Duplex, socket: trio.SocketStream, traffic: Traffic) -> None:
+async def _to_workload(duplex: Duplex, socket: trio.abc.HalfCloseableStream, traffic: Traffic) -> None:
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while (data := await duplex.receive()) is not None:
             await socket.send_all(data)
@@ -300,7 +300,7 @@ async def _to_workload(duplex: Duplex, socket: trio.SocketStream, traffic: Traff
         pass
 
 
-async def _from_workload(duplex: Duplex, socket: trio.SocketStream, traffic: Traffic) -> None:
+async def _from_workload(duplex: Duplex, socket: trio.abc.HalfCloseableStream, traffic: Traffic) -> None:
     try:
         while data := await socket.receive_some(CHUNK_BYTES):
             traffic.sent_bytes += len(data)

@@ -30,7 +30,7 @@ from fondaco.provider.attempts import Attempt
 from fondaco.provider.handoffs import HandOffStore, StoredHandOff
 from fondaco.provider.lease_events import EventStore
 from fondaco.provider.ports import ChainView, Sealer
-from fondaco.provider.probes import Restarts, probe_all, watch_all
+from fondaco.provider.probes import Restarts, persistently, probe_all, watch_all
 from fondaco.provider.runtimes.port import (
     Runtime,
     State,
@@ -202,8 +202,7 @@ class LeaseWork:
         while (attempt := self._attempt) is not None:
             specs = specs_of(self.id, attempt.group)
             try:
-                async with self._services.slots:
-                    await self._bring_up(attempt, specs)
+                await persistently(partial(self._come_up, attempt, specs), self._away)
                 await self._activate(attempt)
             except (Refused, Unreachable) as error:
                 failures += 1
@@ -226,6 +225,10 @@ class LeaseWork:
         self._attempt = attempt
         self.events.add(Happening.ADOPTED, f"version {attempt.version}, after a restart of the provider")
         self._accept(attempt)
+
+    async def _come_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
+        async with self._services.slots:
+            await self._bring_up(attempt, specs)
 
     async def _bring_up(self, attempt: Attempt, specs: tuple[WorkloadSpec, ...]) -> None:
         """Start everything that does not run yet, stop what is no more wanted, and probe all of it."""
@@ -278,7 +281,7 @@ class LeaseWork:
         record = self._record()
         if record is None or record.state is not LeaseState.ACTIVE:
             # All or nothing, and the tenant may hand over again until the window lapses.
-            await self._stop(tuple(spec.id for spec in specs))
+            await persistently(partial(self._stop, tuple(spec.id for spec in specs)), self._away)
             await trio.to_thread.run_sync(self._services.store.remove, self.id)
             await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have been handed over meanwhile
             self._set_phase(Phase.WAITING)
@@ -308,8 +311,9 @@ class LeaseWork:
         while True:
             try:
                 await self._stop(tuple(workload.id for workload, _, _ in await self._workloads()))
+                await self._services.runtime.release(self.id)
                 break
-            except Refused as error:
+            except (Refused, Unreachable) as error:
                 self._log("teardown failed, again soon", code=error.code)
                 await trio.sleep(pause)
                 pause = min(RETRY_S[1], 2 * pause)
@@ -333,6 +337,9 @@ class LeaseWork:
     def _say(self, attempt: Attempt, step: Step, detail: str) -> None:
         attempt.say(step, detail)
         self.events.add(Happening(step.value), detail)
+
+    def _away(self, why: str) -> None:
+        self.events.add(Happening.AWAY, why)
 
     def _record(self) -> Lease | None:
         return self._services.chain.lease(self.id)

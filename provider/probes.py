@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -17,15 +19,18 @@ from fondaco.protocol.channel_calls import Happening
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.provider.lease_events import LeaseEvents
-from fondaco.provider.runtimes.port import KILLED, Runtime, State, Workload, WorkloadId, WorkloadSpec
+from fondaco.provider.runtimes.port import AWAY, KILLED, Runtime, State, Workload, WorkloadId, WorkloadSpec
 from fondaco.provider.together import run_all
 from fondaco.provider.workloads import probe_port
 
 log = logging.getLogger("fondaco.provider")
+T = TypeVar("T")
 SETTLE_S = 0.3
 """What exposes nothing must still run after this."""
 BACK_OFF_S = (0.01, 0.5)
 RESTART_S = (1.0, 60.0)
+AWAY_S = 15.0
+"""Longest pause before a runtime that is away is asked again."""
 STEADY_S = 60.0
 """Having run for so long, a workload is given a fresh start at its next end."""
 
@@ -123,8 +128,7 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, event
         pause = min(RESTART_S[1], 2 * pause)
         restarts.add(spec.id, last)
         try:
-            await runtime.stop(spec.id)
-            await runtime.start(spec)
+            await persistently(partial(_again, runtime, spec), partial(add, Happening.AWAY))
             add(Happening.STARTED, f"again: {restarts.count(spec.id)} times now")
         except (Refused, Unreachable) as error:
             log.warning(
@@ -132,6 +136,30 @@ async def _watch(runtime: Runtime, spec: WorkloadSpec, restarts: Restarts, event
                 extra={"lease": spec.lease.hex(), "workload": spec.id, "code": error.code},
             )
             add(Happening.FAILED, f"{error.message} [{error.code}]")
+
+
+async def _again(runtime: Runtime, spec: WorkloadSpec) -> None:
+    await runtime.stop(spec.id)
+    await runtime.start(spec)
+
+
+async def persistently(do: Callable[[], Awaitable[T]], tell: Callable[[str], None]) -> T:
+    """Do what needs a runtime that may be away, again until it is there; `tell` hears once that it was not.
+
+    A control plane that does not answer says nothing about workloads: it counts as no failure of theirs.
+    """
+    pause = RESTART_S[0]
+    while True:
+        try:
+            return await do()
+        except Unreachable as error:
+            if error.code != AWAY:
+                raise
+            if pause == RESTART_S[0]:
+                tell(error.message)
+                log.warning("the runtime is away", extra={"code": error.code})
+        await trio.sleep(pause)
+        pause = min(AWAY_S, 2 * pause)
 
 
 def _code(workload: Workload) -> str:

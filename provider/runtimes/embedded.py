@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused
+from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds, cgroups, disk, lifecycle, processes
@@ -192,6 +193,9 @@ class EmbeddedRuntime:
     async def list(self) -> tuple[Workload, ...]:
         names = sorted(path.name for path in (self._home / "run").iterdir())
         return tuple(self._read(WorkloadId(name)) for name in names if parse_workload_id(name) is not None)
+
+    async def release(self, lease: LeaseId) -> None:
+        """Volumes stay until `forget`, as logs do; there is nothing else."""
 
     def kept(self) -> tuple[WorkloadId, ...]:
         """Workloads that have output on the disk, whether they run or not."""

@@ -125,6 +125,8 @@ class WorkloadSpec:
         return workload_id(self.lease, self.service, self.replica)
 
 
+AWAY = "runtime.away"
+"""Code of `Unreachable`: what runs workloads does not answer, or does not let us in. They may run as before."""
 KILLED = 137
 """The exit code of what SIGKILL ended: for its memory, mostly."""
 NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts")
@@ -153,7 +155,7 @@ class Workload:
     id: WorkloadId
     state: State
     pid: int | None
-    """Of its first process as the host sees it; None unless running."""
+    """Of its first process as the host sees it; None unless running, and where it runs on another machine."""
     exit_code: int | None
     """Set when exited: 0..255, or 128 plus the signal that killed it."""
     started_at: Millis | None
@@ -284,7 +286,9 @@ class Stats:
 class Runtime(Protocol):
     """What every runtime does.  All methods raise `Refused` with codes `runtime.*`, `image.*`, `workload.*`.
 
-    `prepare` and `start` raise `Unreachable` `image.unreachable` too, where a registry does not answer.
+    `prepare` and `start` raise `Unreachable` `image.unreachable` too, where a registry does not answer. All but
+    `wait` raise `Unreachable` `AWAY` where what runs workloads does not answer: nothing is known then of how they
+    are, and nobody may act as if they had ended. `wait` goes on waiting.
     """
 
     async def probe(self) -> Capability:
@@ -332,7 +336,7 @@ class Runtime(Protocol):
 
     async def stats(self, workload: WorkloadId) -> Stats: ...
 
-    async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
+    async def dial(self, workload: WorkloadId, port: int) -> trio.abc.HalfCloseableStream:
         """Connect to 127.0.0.1:`port` as seen inside it; `workload.dial` if nothing listens there."""
         ...
 
@@ -351,6 +355,26 @@ class Runtime(Protocol):
         """Every workload that was started and not stopped, also those of an earlier run of the provider."""
         ...
 
+    async def release(self, lease: LeaseId) -> None:
+        """The lease is over, and all its workloads were stopped: remove what only they want, but logs."""
+        ...
+
     async def aclose(self) -> None:
         """Let go of helpers; workloads go on."""
+        ...
+
+
+class KeepingRuntime(Runtime, Protocol):
+    """What a provider's host needs besides: what is kept of workloads, and what must go on as long as it does."""
+
+    def kept(self) -> tuple[WorkloadId, ...]:
+        """Workloads that have output on the disk, whether they run or not."""
+        ...
+
+    async def forget(self, workload: WorkloadId) -> None:
+        """Remove all that is left of a workload that was stopped; `workload.running` if it was not."""
+        ...
+
+    async def watch(self) -> None:
+        """Do what has to be done all the time; returns only when cancelled."""
         ...

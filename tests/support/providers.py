@@ -33,6 +33,7 @@ from fondaco.node.tenant.channel import ChannelClient
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.records import Lease
+from fondaco.protocol.scalars import LeaseId
 from fondaco.protocol.signing import Signer
 from fondaco.provider.agent import Agent
 from fondaco.provider.bids import AgentConfig
@@ -41,6 +42,7 @@ from fondaco.provider.gateway import Gateway
 from fondaco.provider.images.registries import Login
 from fondaco.provider.pricing import LinearScale
 from fondaco.provider.runtimes.port import (
+    AWAY,
     Capability,
     Channel,
     Command,
@@ -139,6 +141,9 @@ class FakeRuntime:
         """Services that accept no connection."""
         self.broken: set[str] = set()
         """Services that do not start."""
+        self.away = False
+        """Whether it answers nothing, while its workloads go on."""
+        self.released: list[LeaseId] = []
         self._nursery = nursery
         self._ends: dict[WorkloadId, trio.Event] = {}
 
@@ -146,7 +151,7 @@ class FakeRuntime:
         raise NotImplementedError
 
     async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         self.logins.append(login)
         for done in range(101):
             report(done * MIB, 100 * MIB)
@@ -156,11 +161,11 @@ class FakeRuntime:
         return Image(digest="sha256:0", config=config, rootfs="/")
 
     async def link(self, specs: Sequence[WorkloadSpec]) -> None:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         self.linked = tuple(specs)
 
     async def start(self, spec: WorkloadSpec) -> Workload:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         if spec.id in self.workloads:
             raise Refused("workload.exists", "it was not stopped")
         if spec.service in self.broken:
@@ -206,14 +211,14 @@ class FakeRuntime:
             await self._ends[workload].wait()
 
     async def stats(self, workload: WorkloadId) -> Stats:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         found = self.workloads.get(workload)
         if found is None or found.state is not State.RUNNING:
             raise Refused("workload.gone", "it does not run")
         return Stats(cpu_ms=20, memory_bytes=MIB, processes=1, network=(100, 1_000))
 
     async def dial(self, workload: WorkloadId, port: int) -> trio.SocketStream:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         found = self.workloads.get(workload)
         if found is None or found.state is not State.RUNNING or self.specs[workload].service in self.deaf:
             raise Refused("workload.dial", f"nothing listens on {port}")
@@ -231,18 +236,28 @@ class FakeRuntime:
         return self.workloads.get(workload, found)
 
     async def stop(self, workload: WorkloadId, *, grace_ms: int = 2_000) -> Workload | None:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         found = self.workloads.pop(workload, None)
         if found is not None:
             self._ends[workload].set()
         return found
 
     async def list(self) -> tuple[Workload, ...]:
-        await trio.lowlevel.checkpoint()
+        await self._answer()
         return tuple(self.workloads.values())
+
+    async def release(self, lease: LeaseId) -> None:
+        await self._answer()
+        self.released.append(lease)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    async def _answer(self) -> None:
+        """Raises `Unreachable` while the control plane is away."""
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise Unreachable(AWAY, "the control plane does not answer")
 
 
 async def _speak_http(stream: trio.SocketStream) -> None:
