@@ -7,6 +7,7 @@ two it asks for 128 MiB of memory, and exits with the error, or is killed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import struct
@@ -203,6 +204,11 @@ def image_of(root: Path, uid: int | None) -> Image:
             os.chown(path, uid, uid)
     config = ImageConfig(entrypoint=("/probe",), cmd=(), env=(), working_dir="/")
     return Image(digest="", config=config, rootfs=str(root))
+
+
+def image_key() -> str:
+    """A name for that image, and for no other."""
+    return f"probe-{hashlib.sha256(program()).hexdigest()[:12]}"
 
 
 async def look(run_dir: Path) -> dict[str, str]:

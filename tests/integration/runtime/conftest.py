@@ -6,22 +6,26 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
-from dataclasses import replace
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from fondaco.node.image import BuiltImage, build_demo_image
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import bubblewrap, crun
+from fondaco.provider.runtimes.docker import DockerRuntime
+from fondaco.provider.runtimes.docker_engine import Docker
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
+from fondaco.provider.runtimes.engine_client import EngineClient
 from fondaco.provider.runtimes.launch import Backend
 from fondaco.provider.runtimes.libpod import Libpod
 from fondaco.provider.runtimes.oci import LayoutSource
@@ -29,6 +33,21 @@ from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import Workload, WorkloadId, WorkloadSpec
 
 PATIENCE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """An engine that listens on `socket`."""
+
+    name: str
+    socket: Path
+
+    def runtime(self, home: Path, sources: list[LayoutSource]) -> EmbeddedRuntime:
+        kind = DockerRuntime if self.name == "docker" else PodmanRuntime
+        return kind(home, sources, socket=self.socket)
+
+    def client(self) -> EngineClient:
+        return Docker(self.socket) if self.name == "docker" else Libpod(self.socket)
 
 
 class Bench:
@@ -40,22 +59,22 @@ class Bench:
         layout: Path,
         image: BuiltImage,
         backend: Backend | None = None,
-        socket: Path | None = None,
+        service: Service | None = None,
     ) -> None:
         self.home = home
         self.layout = layout
         self.image = image
         self.backend = backend
-        self.socket = socket
-        """Of podman's service; None: the runtime is the embedded one."""
+        self.service = service
+        """None: the runtime is the embedded one."""
         self.made: list[EmbeddedRuntime] = []
         self.runtime = self.again()
 
     def again(self) -> EmbeddedRuntime:
         """A runtime of the same kind over the same home, as after a crash of the provider."""
         sources = [LayoutSource(self.layout)]
-        if self.socket is not None:
-            self.made.append(PodmanRuntime(self.home, sources, socket=self.socket))
+        if self.service is not None:
+            self.made.append(self.service.runtime(self.home, sources))
         else:
             self.made.append(EmbeddedRuntime(self.home, sources, backend=self.backend))
         return self.made[-1]
@@ -150,20 +169,26 @@ WITH_PODMAN = pytest.param("podman", marks=pytest.mark.heavy)
 """Each container takes podman most of a second; `test_podman` has what the default suite shall know of it."""
 
 
-@pytest.fixture(params=["bubblewrap", "crun", WITH_PODMAN])
-def by(request: pytest.FixtureRequest) -> Backend | Path:
-    """A backend of the embedded runtime, or the socket of podman's service."""
-    return request.getfixturevalue("podman_socket") if request.param == "podman" else found(request.param)
+WITH_DOCKER = pytest.param("docker", marks=pytest.mark.heavy)
+
+
+@pytest.fixture(params=["bubblewrap", "crun", WITH_PODMAN, WITH_DOCKER])
+def by(request: pytest.FixtureRequest) -> Backend | Service:
+    """A backend of the embedded runtime, or an engine."""
+    if request.param in ("podman", "docker"):
+        service: Service = request.getfixturevalue(f"{request.param}_service")
+        return service
+    return found(request.param)
 
 
 @pytest.fixture
 async def each_bench(
-    by: Backend | Path, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+    by: Backend | Service, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
 ) -> AsyncIterator[Bench]:
     """One bench for whatever makes sandboxes here."""
     os.symlink(unpacked, tmp_path / "images")
-    backend, socket = (None, by) if isinstance(by, Path) else (by, None)
-    made = Bench(tmp_path, *demo_layout, backend=backend, socket=socket)
+    backend, service = (None, by) if isinstance(by, Service) else (by, None)
+    made = Bench(tmp_path, *demo_layout, backend=backend, service=service)
     try:
         await made.runtime.probe()
     except Refused as refused:
@@ -189,61 +214,107 @@ runtime = "crun"
 """
 
 
+DOCKER = """
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 none /run
+umount /sys/fs/cgroup/unified 2>/dev/null  # so does runc
+ip link set lo up
+for file in passwd group subuid subgid; do
+    touch "/etc/$file"
+    cat "/etc/$file" "$1/$file" > "$1/new.$file"
+    mount --bind "$1/new.$file" "/etc/$file"
+done
+while [ ! -e "$1/over" ]; do  # a daemon that was killed comes back
+    rm -f "$1/pid"
+    dockerd --data-root "$1/root" --exec-root "$1/run" -H "unix://$1/sock" --pidfile "$1/pid" \\
+        --userns-remap=remapped --live-restore --storage-driver=overlay2 --exec-opt native.cgroupdriver=cgroupfs \\
+        --bridge=none --iptables=false --ip6tables=false --userland-proxy=false
+done
+"""
+REMAPPED = {
+    "passwd": "remapped:x:1879113728:1879113728::/:/bin/false\n",
+    "group": "remapped:x:1879113728:\n",
+    "subuid": "remapped:1879113728:65536\n",
+    "subgid": "remapped:1879113728:65536\n",
+}
+"""Root of a container is nobody of this machine, nor whom other runtimes' sandboxes run as."""
+
+
 @pytest.fixture(scope="session")
-def podman_socket() -> Iterator[Path]:
+def podman_service() -> Iterator[Service]:
     """A podman of the tests' own, with private folders, mounts, network and control groups; gone with them."""
-    for tool in ("podman", "crun", "conmon", "unshare"):
+    with running("podman", PODMAN, {"containers.conf": CONTAINERS_CONF}, ("crun", "conmon")) as service:
+        yield service
+    for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
+        with contextlib.suppress(OSError):  # another podman uses it, too
+            (parent / "conmon").rmdir()
+            parent.rmdir()
+
+
+@pytest.fixture(scope="session")
+def docker_service() -> Iterator[Service]:
+    """A docker of the tests' own, likewise, that gives containers a user namespace."""
+    with running("docker", DOCKER, REMAPPED, ("dockerd", "containerd", "runc", "docker-init")) as service:
+        yield service
+
+
+@contextmanager
+def running(name: str, script: str, files: dict[str, str], tools: tuple[str, ...]) -> Iterator[Service]:
+    """Run the service that `script` starts; the test is skipped where it cannot be."""
+    for tool in (name, *tools, "unshare"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     if os.geteuid() != 0:
-        pytest.skip("a podman of the tests' own needs root")
+        pytest.skip(f"a {name} of the tests' own needs root")
     top = Path(tempfile.mkdtemp(dir="/var/tmp"))  # the path of a socket must be short
     top.chmod(0o711)
-    (top / "containers.conf").write_text(CONTAINERS_CONF)
-    environment = {"PATH": os.defpath, "HOME": str(top), "CONTAINERS_CONF": str(top / "containers.conf")}
+    for file, text in files.items():
+        (top / file).write_text(text)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(top), "CONTAINERS_CONF": str(top / "containers.conf")}
     log = (top / "log").open("wb")
-    command = ["unshare", "--mount", "--net", "--cgroup", "--ipc", "sh", "-c", PODMAN, "podman", str(top)]
-    service = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    command = ["unshare", "--mount", "--net", "--cgroup", "--ipc", "sh", "-c", script, name, str(top)]
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    service = Service(name=name, socket=top / "sock")
     try:
-        if not trio.run(answers, top / "sock", service):
-            pytest.skip(f"podman does not start here: {(top / 'log').read_text()[-300:]}")
-        yield top / "sock"
+        if not trio.run(answers, service, process):
+            pytest.skip(f"{name} does not start here: {(top / 'log').read_text()[-300:]}")
+        yield service
     finally:
-        service.terminate()
-        service.wait()
+        (top / "over").touch()
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((top / "pid").read_text()), signal.SIGTERM)  # a child of the script, which ends with it
+            process.wait(PATIENCE_SECONDS)
+        process.terminate()
+        process.wait()
         log.close()
         shutil.rmtree(top, ignore_errors=True)
-        for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
-            with contextlib.suppress(OSError):  # another podman uses it, too
-                (parent / "conmon").rmdir()
-                parent.rmdir()
 
 
-async def answers(socket: Path, service: subprocess.Popen[bytes]) -> bool:
+async def answers(service: Service, process: subprocess.Popen[bytes]) -> bool:
     """Whether the service answers before it ends, or patience does."""
-    async with aclosing(Libpod(socket)) as podman:
+    async with aclosing(service.client()) as engine:
         with trio.move_on_after(2 * PATIENCE_SECONDS):
-            while service.poll() is None:
-                with contextlib.suppress(Refused):
-                    await podman.info()
+            while process.poll() is None:
+                with contextlib.suppress(Refused, Unreachable):
+                    await engine.info()
                     return True
                 await trio.sleep(0.05)
     return False
 
 
-@pytest.fixture(params=["embedded", WITH_PODMAN])
-def socket(request: pytest.FixtureRequest) -> Path | None:
-    """Of podman's service, for the runtime that is podman's."""
-    return request.getfixturevalue("podman_socket") if request.param == "podman" else None
+@pytest.fixture(params=["embedded", WITH_PODMAN, WITH_DOCKER])
+def service(request: pytest.FixtureRequest) -> Service | None:
+    """The engine, for the runtimes that are an engine's."""
+    return None if request.param == "embedded" else request.getfixturevalue(f"{request.param}_service")
 
 
 @pytest.fixture
 async def bench(
-    socket: Path | None, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
+    service: Service | None, tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacked: Path
 ) -> AsyncIterator[Bench]:
     """The same claims hold of every runtime."""
     os.symlink(unpacked, tmp_path / "images")
-    made = Bench(tmp_path, *demo_layout, socket=socket)
+    made = Bench(tmp_path, *demo_layout, service=service)
     yield made
     await ended(made)
 

@@ -148,7 +148,7 @@ async def test_no_layer_of_an_image_reaches_out_of_it(
         (name.replace("HOST", str(host)), kind, text.replace("HOST", str(host))) for name, kind, text in members
     ]
     layout_with(tmp_path / "evil", *named)
-    bench = Bench(host / "home", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.socket)
+    bench = Bench(host / "home", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.service)
     with contextlib.suppress(Refused):  # or it is unpacked, and all it brought lies inside
         await bench.runtime.prepare("evil:1")
     await ended(bench)
@@ -175,7 +175,7 @@ async def test_a_mount_point_below_a_link_of_the_image_is_not_made_outside(
 ) -> None:
     layout_with(tmp_path / "evil", ("data", tarfile.SYMTYPE, f"/oldroot{host}"))
     bench = Bench(
-        each_bench.home / "other", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.socket
+        each_bench.home / "other", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.service
     )
     volume = VolumeMount(name="data", path="/data/made", size_bytes=MIB)
     with contextlib.suppress(Refused):  # there is no program in it anyway

@@ -33,13 +33,15 @@ import sys, trio
 from pathlib import Path
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import WorkloadSpec
 
 async def main():
     home, sources = Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))]
-    socket = Path(sys.argv[4]) if sys.argv[4] else None
-    runtime = PodmanRuntime(home, sources, socket=socket) if socket else EmbeddedRuntime(home, sources)
+    kinds = {"podman": PodmanRuntime, "docker": DockerRuntime}
+    kind, _, socket = sys.argv[4].partition(" ")
+    runtime = kinds[kind](home, sources, socket=Path(socket)) if kind else EmbeddedRuntime(home, sources)
     for service in ("web", "api"):
         await runtime.start(WorkloadSpec(
             lease=bytes(32), service=service, image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28
@@ -162,7 +164,8 @@ async def test_a_command_runs_inside_as_confined_as_the_workload(bench: Bench) -
 import ctypes, os, sys
 print(os.environ['COLOUR'], os.getcwd(), os.getuid())
 print(*[l.split()[1] for l in open('/proc/self/status') if l.split(':')[0] in ('CapEff', 'CapBnd', 'Seccomp')])
-print(ctypes.CDLL(None).unshare(0x10000000), any('server.py' in open(f'/proc/{n}/cmdline').read() for n in (1, 2)))
+running = [open(f'/proc/{n}/cmdline').read() for n in os.listdir('/proc') if n.isdigit()]
+print(ctypes.CDLL(None).unshare(0x10000000), any('server.py' in line for line in running))
 print('bad', file=sys.stderr)
 sys.exit(3)
 """
@@ -265,7 +268,7 @@ async def test_workloads_survive_a_kill_of_the_provider_and_are_found_again(benc
     starter = subprocess.Popen(
         [
             *(sys.executable, "-c", STARTER, str(bench.home), str(bench.layout), bench.image.reference),
-            str(bench.socket or ""),
+            "" if bench.service is None else f"{bench.service.name} {bench.service.socket}",
         ],
         stdout=subprocess.PIPE,
         text=True,
