@@ -150,9 +150,11 @@ class ProviderConfig:
     image_cache_bytes: int = 64 * 2**30
     """Disk for images and what was downloaded for them; what was used longest ago is removed first."""
     runtime: str = "embedded"
-    """What runs workloads: `embedded` (bubblewrap or crun) or `podman`."""
+    """What runs workloads: `embedded` (bubblewrap or crun), `podman` or `docker`."""
     podman_socket: Path | None = None
     """Where podman's service listens, unless that is where it does by itself."""
+    docker_socket: Path | None = None
+    """Where docker's daemon listens, if not on `/var/run/docker.sock`."""
 
 
 def read(values: object, path: Path) -> ProviderConfig:
@@ -163,7 +165,8 @@ def read(values: object, path: Path) -> ProviderConfig:
     if type(values) is not dict:
         raise Refused("config.field", f"{path}: provider must be a table, not {values!r}")
     found: ProviderConfig = _build(ProviderConfig, values, f"{path}: provider")
-    given = {name: getattr(found, name) for name in ("images", "registry_credentials", "podman_socket")}
+    paths = [one.name for one in dataclasses.fields(found) if one.type == "Path | None"]
+    given = {name: getattr(found, name) for name in paths}
     meant = {name: path.parent / value for name, value in given.items() if value is not None}
     return dataclasses.replace(found, **meant)
 

@@ -29,7 +29,7 @@ from fondaco.provider.pricing.linear import ANY_MODEL
 from fondaco.provider.undercut import Undercut
 
 MACHINES = 256
-RUNTIMES = ("embedded", "podman")
+RUNTIMES = ("embedded", "podman", "docker")
 STRATEGIES = ("linear", "market", "program")
 
 

@@ -12,6 +12,7 @@ from fondaco.provider.images.blobs import BlobStore
 from fondaco.provider.images.pulling import RegistrySource
 from fondaco.provider.images.references import registry_host
 from fondaco.provider.images.registries import Login, Registries, check_entry
+from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
 from fondaco.provider.runtimes.podman import PodmanRuntime
@@ -79,6 +80,10 @@ def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
     if config.runtime == "podman":
         return PodmanRuntime(
             root, sources, socket=config.podman_socket, image_cache_bytes=config.image_cache_bytes
+        )
+    if config.runtime == "docker":
+        return DockerRuntime(
+            root, sources, socket=config.docker_socket, image_cache_bytes=config.image_cache_bytes
         )
     return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes)
 

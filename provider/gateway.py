@@ -304,7 +304,7 @@ async def _from_workload(duplex: Duplex, socket: trio.abc.HalfCloseableStream, t
     try:
         while data := await socket.receive_some(CHUNK_BYTES):
             traffic.sent_bytes += len(data)
-            await duplex.send(data)
+            await duplex.send(bytes(data))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         raise Unreachable("forward.broken", "the workload broke the connection") from None
     await duplex.end()

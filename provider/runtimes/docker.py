@@ -10,6 +10,7 @@ what they lead to is copied before a container is removed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.provider.runtimes import bounds, lifecycle, logs, probe
 from fondaco.provider.runtimes.docker_engine import Docker, default_socket
 from fondaco.provider.runtimes.engine import EngineRuntime, upper_of
@@ -80,6 +81,11 @@ class DockerRuntime(EngineRuntime):
         for name in await self._docker.images():
             key = name.partition(":")[2]
             if key != probe.image_key() and not (self._home / "images" / key).is_dir():
+                await self._docker.remove_image(name)
+
+    async def leave(self) -> None:
+        with contextlib.suppress(Unreachable):
+            for name in await self._docker.images():
                 await self._docker.remove_image(name)
 
     def _fits(self, run_dir: Path, seen: Seen) -> None:

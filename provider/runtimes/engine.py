@@ -78,6 +78,9 @@ class EngineRuntime(EmbeddedRuntime):
     def _keep_log(self, workload: str) -> None:
         """The container is going to be removed: keep what the engine has of its log."""
 
+    async def leave(self) -> None:
+        """The home goes: take from the engine what it keeps for it."""
+
     # --- All else
 
     async def probe(self) -> Capability:
@@ -246,15 +249,20 @@ class EngineRuntime(EmbeddedRuntime):
 
     async def wait(self, workload: WorkloadId) -> Workload:
         """Return once it no longer runs, however long the engine is away meanwhile."""
+        ran_out = await self._gone(workload)
+        return await until_back(partial(self._ended, workload, ran_out))
+
+    async def _gone(self, workload: WorkloadId) -> bool:
+        """Return once it has no process; whether the kernel killed one for the memory of all."""
         run_dir = self._run_dir(workload)
         first = lifecycle.first_process(run_dir)
         if first is not None:
             await lifecycle.gone(first)
         # At once: its control group goes when the engine has cleaned up, and what the kernel counted with it.
-        ran_out = cgroups.ran_out(lifecycle.groups_of(run_dir))
-        return await until_back(partial(self._ended, workload, ran_out))
+        return cgroups.ran_out(lifecycle.groups_of(run_dir))
 
     async def _ended(self, workload: WorkloadId, ran_out: bool) -> Workload:
+        """How it ended, once the engine has seen it too."""
         run_dir = self._run_dir(workload)
         if run_dir.is_dir() and lifecycle.read_json(run_dir / "exit.json") is None:
             await self._client.wait(workload)  # until the engine has written down what it saw
@@ -271,7 +279,7 @@ class EngineRuntime(EmbeddedRuntime):
             if first is not None:
                 first.send(signal.SIGKILL)
             with trio.move_on_after(bounds.WORKLOAD_START_TIMEOUT_MS / 1000):
-                await self.wait(workload)
+                await self._ended(workload, await self._gone(workload))
             last = await self.status(workload)
             await trio.to_thread.run_sync(self._keep_log, workload)
             await self._client.remove(workload)

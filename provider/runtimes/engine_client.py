@@ -46,9 +46,9 @@ class EngineClient:
     """A client of one engine; it may be used by several tasks at once."""
 
     name = ""
-    ended = ("exited",)
+    ended: tuple[str, ...] = ("exited",)
     """How it calls containers that ran and run no more."""
-    conditions = ("exited",)
+    conditions: tuple[str, ...] = ("exited",)
     """What to wait for, until one does not run."""
     start_it = ""
     """What an operator may do if it is away."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench, ended
+from tests.integration.runtime.conftest import NOR_ENGINES, PATIENCE_SECONDS, Bench, ended
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -125,6 +125,7 @@ def layout_with(top: Path, *members: tuple[str, bytes, str]) -> None:
     (top / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
 
 
+@NOR_ENGINES
 @pytest.mark.parametrize(
     "members",
     [

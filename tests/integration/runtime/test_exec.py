@@ -10,14 +10,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench, found
+from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
 
 from fondaco.protocol.channel_exec import WindowSize
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import KIB, MIB
 from fondaco.provider.runtimes import processes
-from fondaco.provider.runtimes.embedded import EmbeddedRuntime
-from fondaco.provider.runtimes.oci import LayoutSource
 from fondaco.provider.runtimes.port import Channel, Command, Execution, Workload, WorkloadId
 
 SLEEP = "import time; print('ready'); time.sleep(600)"
@@ -46,14 +44,15 @@ async def seen(execution: Execution, wanted: bytes, channel: Channel = Channel.O
     return text
 
 
-@pytest.fixture(params=["bubblewrap", "crun"])
-async def workload(request: pytest.FixtureRequest, bench: Bench) -> AsyncIterator[Workload]:
-    """One that sleeps, in each kind of sandbox."""
-    bench.runtime = EmbeddedRuntime(bench.home, [LayoutSource(bench.layout)], backend=found(request.param))
-    try:
-        await bench.runtime.probe()
-    except Refused as refused:
-        pytest.skip(str(refused))
+@pytest.fixture
+async def bench(each_bench: Bench) -> Bench:
+    """In each kind of sandbox."""
+    return each_bench
+
+
+@pytest.fixture
+async def workload(bench: Bench) -> AsyncIterator[Workload]:
+    """One that sleeps."""
     started = await bench.runtime.start(bench.spec(SLEEP))
     yield started
     await bench.runtime.stop(started.id, grace_ms=0)

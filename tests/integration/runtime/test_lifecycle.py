@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, PATIENCE_SECONDS, Bench
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -62,6 +62,7 @@ async def test_http_over_dial_reaches_the_demo_image(bench: Bench) -> None:
     assert (await bench.get(workload.id, "/health")).endswith("ok\n")
 
 
+@NOT_DOCKERS
 async def test_dialling_a_port_nobody_listens_on_is_refused_in_words(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec("import time; time.sleep(60)"))
     with pytest.raises(Refused, match=r"workload\.dial.*nothing listens there"):
@@ -70,6 +71,7 @@ async def test_dialling_a_port_nobody_listens_on_is_refused_in_words(bench: Benc
         await bench.runtime.dial(workload.id, 70_000)
 
 
+@NOT_DOCKERS
 async def test_many_dials_at_once_each_get_their_own_connection(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec())
     await bench.get(workload.id)
@@ -84,6 +86,7 @@ async def test_many_dials_at_once_each_get_their_own_connection(bench: Bench) ->
     assert [page[-3:] for page in pages] == ["ok\n"] * 20
 
 
+@NOT_DOCKERS
 async def test_a_dialling_helper_that_died_is_replaced(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec())
     await bench.get(workload.id)
@@ -345,6 +348,7 @@ for name in ('kept', 'scratch', 'ram'): open(f'/data/{name}/x', 'w').write('1')
     assert second[-1] == "True False False"
 
 
+@NOT_DOCKERS
 async def test_what_was_never_started_is_unknown(bench: Bench) -> None:
     unknown = workload_id(LeaseId(bytes(32)), "nobody")
     with pytest.raises(Refused, match=r"workload\.unknown"):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner
-from tests.integration.runtime.conftest import Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, Bench
 
 from fondaco.node.cli import cli
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.scalars import Millis
+from fondaco.protocol.scalars import LeaseId, Millis
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bubblewrap, crun, survey
 from fondaco.provider.runtimes.port import (
@@ -56,6 +56,12 @@ class Bare:
         done = await trio.run_process(spec.command, capture_stdout=True, check=False)
         self._ended[spec.id] = done.returncode, done.stdout
         return await self.wait(spec.id)
+
+    async def link(self, specs: Sequence[WorkloadSpec]) -> None:
+        raise NotImplementedError
+
+    async def release(self, lease: LeaseId) -> None:
+        raise NotImplementedError
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 0) -> ExecResult:
         raise NotImplementedError
@@ -130,6 +136,7 @@ async def test_a_runtime_that_isolates_nothing_is_found_out(monkeypatch: pytest.
     assert network.seen.startswith("reached 127.0.0.1:")
 
 
+@NOT_DOCKERS
 async def test_a_runtime_that_cannot_start_anything_is_missing_with_the_reason(bench: Bench) -> None:
     report = await survey.survey("embedded", bench.runtime, "no/such:image")
     assert not report.usable
