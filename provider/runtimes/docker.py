@@ -19,13 +19,14 @@ from pathlib import Path
 import trio
 
 from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds, lifecycle, logs, probe
 from fondaco.provider.runtimes.docker_engine import Docker, default_socket
 from fondaco.provider.runtimes.engine import EngineRuntime, upper_of
 from fondaco.provider.runtimes.engine_client import Seen
 from fondaco.provider.runtimes.launch import Launch
 from fondaco.provider.runtimes.oci import ImageSource
-from fondaco.provider.runtimes.port import Capability, Image
+from fondaco.provider.runtimes.port import Capability, Image, Report, quiet
 
 IMAGES = "fondaco.images"
 """Label of what was imported from one cache, which several homes may share."""
@@ -55,6 +56,13 @@ class DockerRuntime(EngineRuntime):
         found = await super().probe()
         await self._prune()
         return found
+
+    async def prepare(self, reference: str, *, login: Login | None = None, report: Report = quiet) -> Image:
+        """Docker has it too, then: a large image takes longer to import than a start may."""
+        await super().prepare(reference, login=login, report=report)
+        async with self._images.held(reference, login) as image:
+            await self._admit(image)
+        return image
 
     async def _suits(self) -> None:
         info = await self._client.info()

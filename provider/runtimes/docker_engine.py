@@ -19,6 +19,7 @@ from fondaco.provider.runtimes.launch import Launch
 
 OLDEST, NEWEST = (1, 41), (1, 52)
 """Versions of the interface that we speak: of docker 20.10 and of 29."""
+OURS = "1.41 (docker 20.10) to 1.52"
 
 
 def default_socket() -> Path:
@@ -41,13 +42,12 @@ class Docker(EngineClient):
     async def base(self) -> str:
         """With the version that both sides know; asked for anew after the daemon was away."""
         if not self._base:
-            told = (await self.request("GET", "http://docker/version")).json()
-            ours, oldest = NEWEST, _version(told, "MinAPIVersion")
-            spoken = min(ours, _version(told, "ApiVersion"))
-            if spoken < OLDEST or spoken < oldest:
-                theirs = told.get("ApiVersion")
-                raise self.refused(f"its interface has version {theirs}: docker 20.10 (1.41) or later is needed")
-            self._base = f"http://docker/v{spoken[0]}.{spoken[1]}"
+            told = _document((await self.request("GET", "http://docker/version")).text)
+            both = spoken(told)
+            if both is None:
+                theirs = f"{told.get('MinAPIVersion')} to {told.get('ApiVersion')}"
+                raise self.refused(f"it speaks versions {theirs} of its interface, and we speak {OURS}")
+            self._base = f"http://docker/v{both}"
         return self._base
 
     async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
@@ -105,6 +105,12 @@ class Docker(EngineClient):
             await self.call("DELETE", f"/images/{name}", missing=True)
         except Refused:
             return  # a container is of it: another time
+
+
+def spoken(told: dict[str, Any]) -> str | None:
+    """The newest version of the interface that both sides know, from what `/version` told, or None."""
+    oldest, newest = _version(told, "MinAPIVersion"), min(NEWEST, _version(told, "ApiVersion"))
+    return f"{newest[0]}.{newest[1]}" if newest >= max(OLDEST, oldest) else None
 
 
 def _version(told: dict[str, Any], which: str) -> tuple[int, int]:

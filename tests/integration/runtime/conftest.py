@@ -241,10 +241,12 @@ for file in passwd group subuid subgid; do
     cat "/etc/$file" "$1/$file" > "$1/new.$file"
     mount --bind "$1/new.$file" "/etc/$file"
 done
-while [ ! -e "$1/over" ]; do  # a daemon that was killed comes back
-    rm -f "$1/pid"
+ours="$1/run/containerd/containerd.pid"
+while [ ! -e "$1/over" ]; do  # a daemon that was killed comes back, and would wait for its containerd
+    if [ -e "$ours" ]; then kill -9 "$(cat "$ours")"; fi
+    rm -f "$1/pid" "$ours"
     dockerd --data-root "$1/root" --exec-root "$1/run" -H "unix://$1/sock" --pidfile "$1/pid" \\
-        --userns-remap=remapped --live-restore --storage-driver=overlay2 --exec-opt native.cgroupdriver=cgroupfs \\
+        $2 --live-restore --storage-driver=overlay2 --exec-opt native.cgroupdriver=cgroupfs \\
         --bridge=none --iptables=false --ip6tables=false --userland-proxy=false
 done
 """
@@ -260,7 +262,7 @@ REMAPPED = {
 @pytest.fixture(scope="session")
 def podman_service() -> Iterator[Service]:
     """A podman of the tests' own, with private folders, mounts, network and control groups; gone with them."""
-    with running("podman", PODMAN, {"containers.conf": CONTAINERS_CONF}, ("crun", "conmon")) as service:
+    with running("podman", PODMAN, {"containers.conf": CONTAINERS_CONF}, ("podman", "crun", "conmon")) as service:
         yield service
     for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
         with contextlib.suppress(OSError):  # another podman uses it, too
@@ -271,14 +273,23 @@ def podman_service() -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def docker_service() -> Iterator[Service]:
     """A docker of the tests' own, likewise, that gives containers a user namespace."""
-    with running("docker", DOCKER, REMAPPED, ("dockerd", "containerd", "runc", "docker-init")) as service:
+    with running_docker("--userns-remap=remapped") as service:
         yield service
 
 
 @contextmanager
-def running(name: str, script: str, files: dict[str, str], tools: tuple[str, ...]) -> Iterator[Service]:
+def running_docker(option: str) -> Iterator[Service]:
+    tools = ("dockerd", "containerd", "runc", "docker-init")
+    with running("docker", DOCKER, REMAPPED, tools, option) as service:
+        yield service
+
+
+@contextmanager
+def running(
+    name: str, script: str, files: dict[str, str], tools: tuple[str, ...], *args: str
+) -> Iterator[Service]:
     """Run the service that `script` starts; the test is skipped where it cannot be."""
-    for tool in (name, *tools, "unshare"):
+    for tool in (*tools, "unshare"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     if os.geteuid() != 0:
@@ -289,7 +300,7 @@ def running(name: str, script: str, files: dict[str, str], tools: tuple[str, ...
         (top / file).write_text(text)
     environment = {"PATH": os.environ["PATH"], "HOME": str(top), "CONTAINERS_CONF": str(top / "containers.conf")}
     log = (top / "log").open("wb")
-    command = ["unshare", "--mount", "--net", "--cgroup", "--ipc", "sh", "-c", script, name, str(top)]
+    command = ["unshare", "--mount", "--net", "--cgroup", "--ipc", "sh", "-c", script, name, str(top), *args]
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     service = Service(name=name, socket=top / "sock")
     try:
