@@ -24,6 +24,7 @@ import json, resource, sys
 names = [name for name in dir(resource) if name.startswith('RLIMIT_')]
 kept = ('CapEff', 'CapBnd', 'CapPrm', 'NoNewPrivs', 'Seccomp', 'Uid', 'Gid', 'Groups')
 status = dict(line.rstrip('\\n').split(':', 1) for line in open('/proc/self/status'))
+status['Groups'] = sorted({*status['Groups'].split()} - {'0'})  # docker lists its own group a second time
 limits = {name: resource.getrlimit(getattr(resource, name)) for name in names}
 print(json.dumps([limits, [status[name] for name in kept]]))
 """
