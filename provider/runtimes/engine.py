@@ -278,8 +278,9 @@ class EngineRuntime(EmbeddedRuntime):
             first = lifecycle.first_process(run_dir)
             if first is not None:
                 first.send(signal.SIGKILL)
-            with trio.move_on_after(bounds.WORKLOAD_START_TIMEOUT_MS / 1000):
-                await self._ended(workload, await self._gone(workload))
+            if lifecycle.read_json(run_dir / "state.json") is not None:  # else a start was cut off: see `_record`
+                with trio.move_on_after(bounds.WORKLOAD_START_TIMEOUT_MS / 1000):
+                    await self._ended(workload, await self._gone(workload))
             last = await self.status(workload)
             await trio.to_thread.run_sync(self._keep_log, workload)
             await self._client.remove(workload)

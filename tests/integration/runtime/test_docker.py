@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from tests.integration.runtime.test_escapes_by_files import layout_with
 
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import MIB
-from fondaco.provider.runtimes import docker_engine
 from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.docker_engine import Docker
+from fondaco.provider.runtimes.docker_images import archive
 from fondaco.provider.runtimes.embedded import open_cache
 from fondaco.provider.runtimes.port import State, VolumeMount
 
@@ -115,7 +115,7 @@ sys.exit(5)
 
 
 @pytest.fixture
-async def small(tmp_path: Path, bench: Bench) -> Bench:
+async def small(tmp_path: Path, bench: Bench) -> AsyncIterator[Bench]:
     """A home with images of its own, and one in reach that is soon unpacked."""
     layout_with(tmp_path / "small", ("data", b"0", "content"))
     made = Bench(tmp_path / "home", tmp_path / "small", bench.image, service=bench.service)
@@ -144,13 +144,11 @@ async def test_an_image_is_imported_once_and_goes_when_the_cache_has_it_no_more(
 
 
 async def test_an_import_that_breaks_off_leaves_nothing(small: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = docker_engine.archive
-
     def torn(root: Path) -> Iterator[bytes]:
-        yield from whole(root)
+        yield from archive(root)
         raise OSError("gone")
 
-    monkeypatch.setattr(docker_engine, "archive", torn)
+    monkeypatch.setattr("fondaco.provider.runtimes.docker_engine.archive", torn)
     with pytest.raises(Refused, match=r"runtime\.docker: an image cannot be read: gone"):
         await small.runtime.prepare("evil:1")
     assert isinstance(small.runtime, DockerRuntime)

@@ -103,6 +103,19 @@ async def test_a_container_that_somebody_else_removed_is_lost_and_can_be_stopped
     assert (await bench.runtime.start(bench.spec(IDLE, lease=lease))).state is State.RUNNING
 
 
+async def test_what_was_being_started_when_the_provider_was_killed_is_lost_and_stopped_at_once(
+    bench: Bench, service: Service
+) -> None:
+    workload = await bench.runtime.start(bench.spec(IDLE))
+    (bench.home / "run" / workload.id / "state.json").unlink()  # that it runs was not written down yet
+    again = bench.again()
+    assert [one.state for one in await again.list()] == [State.LOST]
+    with trio.fail_after(PATIENCE_SECONDS / 2):
+        await again.stop(workload.id, grace_ms=0)
+    async with aclosing(service.client()) as engine:
+        assert await engine.inspect(workload.id) is None
+
+
 async def test_containers_of_another_home_are_left_alone(
     bench: Bench, tmp_path_factory: pytest.TempPathFactory, demo_layout: tuple[Path, BuiltImage]
 ) -> None:
