@@ -79,6 +79,8 @@ class DockerRuntime(EngineRuntime):
     async def _admit(self, image: Image) -> None:
         root = Path(image.rootfs)
         name = self._docker.image_name(root)
+        if await self._docker.has_image(name):
+            return
         async with self._importing:
             if not await self._docker.has_image(name):
                 await self._prune()
@@ -99,12 +101,12 @@ class DockerRuntime(EngineRuntime):
     def _fits(self, run_dir: Path, seen: Seen) -> None:
         first = lifecycle.first_process(run_dir)
         upper = None if first is None else upper_of(first.pid)
-        if first is None or upper is None or not upper.is_dir():
+        if first is None or upper is None or not _seen(upper):
             raise Refused(
                 "runtime.unavailable",
                 "what containers write cannot be watched: docker's storage has to be overlay2",
             )
-        if seen.log is None or not seen.log.exists():
+        if seen.log is None or not _seen(seen.log):
             raise Refused("runtime.unavailable", "docker's folder cannot be seen from here, and with it no log")
         outside = int(Path(f"/proc/{first.pid}/uid_map").read_text("ascii").split()[1])
         self._owner = None if outside == os.geteuid() else outside
@@ -115,3 +117,10 @@ class DockerRuntime(EngineRuntime):
 
     def _keep_log(self, workload: str) -> None:
         logs.keep(self._home / "logs" / workload)
+
+
+def _seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False

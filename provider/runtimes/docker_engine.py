@@ -38,6 +38,7 @@ class Docker(EngineClient):
         super().__init__(socket)
         self._base = ""
         self._images = images
+        self._repository = f"fondaco/{images.partition('=')[2]}"
 
     async def base(self) -> str:
         """With the version that both sides know; asked for anew after the daemon was away."""
@@ -67,7 +68,7 @@ class Docker(EngineClient):
 
     def image_name(self, root: Path) -> str:
         """Of the image whose tree is at `root`, whether it was imported or not."""
-        return f"fondaco/{self._images.partition('=')[2]}:{root.name}"
+        return f"{self._repository}:{root.name}"
 
     async def has_image(self, name: str) -> bool:
         return await self.call("GET", f"/images/{name}/json", missing=True) is not None
@@ -94,10 +95,11 @@ class Docker(EngineClient):
             raise self.refused(str(wrong.get("error") or wrong.get("message") or answer.status_code))
 
     async def images(self) -> tuple[str, ...]:
-        """Names of all that were imported from the cache."""
+        """Names of all that were imported from the cache; not those that others gave them besides."""
         params = {"filters": f'{{"label":["{self._images}"]}}'}
         found = await self.call("GET", "/images/json", params=params)
-        return tuple(str(name) for one in found or () for name in one.get("RepoTags") or ())
+        names = [str(name) for one in found or () for name in one.get("RepoTags") or ()]
+        return tuple(name for name in names if name.startswith(self._repository + ":"))
 
     async def remove_image(self, name: str) -> None:
         """Unless it is in use, or gone."""

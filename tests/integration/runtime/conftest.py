@@ -34,6 +34,7 @@ from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import Capability, Workload, WorkloadId, WorkloadSpec
 
 PATIENCE_SECONDS = 10
+SECRET = "of the host"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -275,6 +276,9 @@ def docker_service() -> Iterator[Service]:
     """A docker of the tests' own, likewise, that gives containers a user namespace."""
     with running_docker("--userns-remap=remapped") as service:
         yield service
+    for parent in Path("/sys/fs/cgroup").glob("*/docker"):
+        with contextlib.suppress(OSError):  # another docker uses it, too
+            parent.rmdir()
 
 
 @contextmanager
@@ -356,3 +360,14 @@ async def embedded(tmp_path: Path, demo_layout: tuple[Path, BuiltImage], unpacke
     made = Bench(tmp_path, *demo_layout)
     yield made
     await ended(made)
+
+
+@pytest.fixture
+def host() -> Iterator[Path]:
+    """A folder of the machine in which everybody may write: no permissions protect it."""
+    top = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    top.chmod(0o777)
+    (top / "secret").write_text(SECRET)
+    (top / "secret").chmod(0o666)
+    yield top
+    shutil.rmtree(top)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench, Service, ended, running_docker
+from tests.integration.runtime.conftest import PATIENCE_SECONDS, SECRET, Bench, Service, ended, running_docker
 from tests.integration.runtime.test_escapes_by_files import layout_with
 
 from fondaco.protocol.errors import Refused, Unreachable
@@ -158,3 +160,30 @@ async def test_an_import_that_breaks_off_leaves_nothing(small: Bench, monkeypatc
     await small.runtime.prepare("evil:1")
     assert len(await docker.images()) == 1
     await small.runtime.leave()
+
+
+async def test_names_that_others_gave_an_image_stay(small: Bench) -> None:
+    assert isinstance(small.runtime, DockerRuntime)
+    docker = small.runtime._docker
+    await small.runtime.prepare("evil:1")
+    (name,) = await docker.images()
+    await docker.call("POST", f"/images/{name}/tag", params={"repo": "mine", "tag": "1"})
+    await small.runtime.leave()
+    assert await docker.has_image("mine:1")
+    await docker.remove_image("mine:1")
+    assert await docker.images() == ()
+
+
+async def test_what_is_bound_over_files_of_an_image_is_not_bound_where_its_links_lead(
+    bench: Bench, tmp_path: Path, host: Path
+) -> None:
+    (host / "hosts").write_text(SECRET)
+    layout_with(tmp_path / "evil", ("etc", tarfile.SYMTYPE, str(host)), ("x", tarfile.REGTYPE, "x"))
+    made = Bench(tmp_path / "home", tmp_path / "evil", bench.image, service=bench.service)
+    with contextlib.suppress(Refused):  # there is no program in it anyway
+        await made.runtime.start(made.spec(image="evil:1", command=("/bin/true",)))
+    assert isinstance(made.runtime, DockerRuntime)
+    await made.runtime.leave()
+    await ended(made)
+    assert sorted(path.name for path in host.iterdir()) == ["hosts", "secret"]
+    assert (host / "hosts").read_text() == SECRET

@@ -7,16 +7,13 @@ import gzip
 import hashlib
 import io
 import json
-import shutil
 import signal
 import tarfile
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import NOR_ENGINES, PATIENCE_SECONDS, Bench, ended
+from tests.integration.runtime.conftest import NOR_ENGINES, PATIENCE_SECONDS, SECRET, Bench, ended
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -24,7 +21,6 @@ from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import disk
 from fondaco.provider.runtimes.port import Reason, State, VolumeMount
 
-SECRET = "of the host"
 FILL = {
     "one file": """
 data = b'x' * (1 << 20)
@@ -158,17 +154,6 @@ async def test_no_layer_of_an_image_reaches_out_of_it(
     assert (host / "secret").stat().st_nlink == 1
     inside = host / "home" / "images"
     assert all(path.is_relative_to(inside) for path in tmp_path.rglob("escaped"))
-
-
-@pytest.fixture
-def host() -> Iterator[Path]:
-    """A folder of the machine in which everybody may write: no permissions protect it."""
-    top = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    top.chmod(0o777)
-    (top / "secret").write_text(SECRET)
-    (top / "secret").chmod(0o666)
-    yield top
-    shutil.rmtree(top)
 
 
 async def test_a_mount_point_below_a_link_of_the_image_is_not_made_outside(
