@@ -156,9 +156,11 @@ class ProviderConfig:
     image_cache_bytes: int = 64 * 2**30
     """Disk for images and what was downloaded for them; what was used longest ago is removed first."""
     runtime: str = "embedded"
-    """What runs workloads: `embedded` (bubblewrap or crun), `podman` or `kubernetes`."""
+    """What runs workloads: `embedded` (bubblewrap or crun), `podman`, `docker` or `kubernetes`."""
     podman_socket: Path | None = None
     """Where podman's service listens, unless that is where it does by itself."""
+    docker_socket: Path | None = None
+    """Where docker's daemon listens, if not on `/var/run/docker.sock`."""
     egress: str = "none"
     """What workloads reach of the world: `none`, or `public` addresses, by pasta."""
     dns: tuple[str, ...] = ("9.9.9.9", "1.1.1.1")

@@ -33,7 +33,7 @@ from fondaco.provider.workloads import RAM_CLASS
 MACHINES = 256
 EGRESS = "capabilities/egress"
 """An attribute: what workloads reach of the world."""
-RUNTIMES = ("embedded", "podman", "kubernetes")
+RUNTIMES = ("embedded", "podman", "docker", "kubernetes")
 WITHDRAW_MS = 7 * 24 * 3_600_000
 STRATEGIES = ("linear", "market", "program")
 

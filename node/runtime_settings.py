@@ -14,6 +14,7 @@ from fondaco.provider.images.blobs import BlobStore
 from fondaco.provider.images.pulling import RegistrySource
 from fondaco.provider.images.references import registry_host
 from fondaco.provider.images.registries import Login, Registries, check_entry
+from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.network import NO_EGRESS, Egress, is_public
 from fondaco.provider.runtimes.oci import ImageSource, LayoutSource
@@ -89,6 +90,14 @@ def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
             root,
             sources,
             socket=config.podman_socket,
+            image_cache_bytes=config.image_cache_bytes,
+            egress=egress_of(config),
+        )
+    if config.runtime == "docker":
+        return DockerRuntime(
+            root,
+            sources,
+            socket=config.docker_socket,
             image_cache_bytes=config.image_cache_bytes,
             egress=egress_of(config),
         )

@@ -12,10 +12,10 @@ from pathlib import Path
 from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.node.provider_config import ProviderConfig
 from fondaco.protocol.errors import Refused
-from fondaco.provider.runtimes import bubblewrap, crun, survey
+from fondaco.provider.runtimes import bubblewrap, crun, docker_engine, libpod, survey
+from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.launch import Backend
-from fondaco.provider.runtimes.libpod import default_socket
 from fondaco.provider.runtimes.links.outward import own_addresses
 from fondaco.provider.runtimes.network import Egress
 from fondaco.provider.runtimes.oci import LayoutSource
@@ -23,13 +23,14 @@ from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.probe import HINT
 from fondaco.provider.runtimes.survey import Check, Report, Verdict
 
-DOCKER_SOCKET = Path("/var/run/docker.sock")
 RESOLVERS = ProviderConfig().dns
 """Dialled to see whether the world is there."""
 NOT_YET = "fondaco has no back end for it"
 
 
-async def survey_machine(folder: Path, podman_socket: Path | None = None) -> AsyncIterator[Report]:
+async def survey_machine(
+    folder: Path, podman_socket: Path | None = None, docker_socket: Path | None = None
+) -> AsyncIterator[Report]:
     """Reports in the order a provider prefers its runtimes in; all that is written stays in `folder`."""
     build_demo_image(folder / "layout")
     backends: list[tuple[str, Backend | None, str]] = [
@@ -38,8 +39,9 @@ async def survey_machine(folder: Path, podman_socket: Path | None = None) -> Asy
     ]
     for name, backend, install in backends:
         yield Report(name=name, missing=install) if backend is None else await _embedded(folder, backend)
-    yield await _podman(folder, podman_socket or default_socket())
-    yield Report(name="docker", missing=_docker())
+    podman, docker = podman_socket or libpod.default_socket(), docker_socket or docker_engine.default_socket()
+    yield await _engine(folder, "podman", PodmanRuntime, podman, "podman.socket")
+    yield await _engine(folder, "docker", DockerRuntime, docker, "docker")
     yield Report(name="kubernetes", missing=_kubernetes())
 
 
@@ -51,16 +53,21 @@ async def _embedded(folder: Path, backend: Backend) -> Report:
     return await _and_egress(report, with_egress)
 
 
-async def _podman(folder: Path, socket: Path) -> Report:
-    if shutil.which("podman") is None and not socket.exists():
-        return Report(name="podman", missing=f"not installed: apt install podman; {socket} is not there either")
+async def _engine(
+    folder: Path, name: str, kind: type[PodmanRuntime | DockerRuntime], socket: Path, unit: str
+) -> Report:
+    if shutil.which(name) is None and not socket.exists():
+        package = {"docker": "docker.io"}.get(name, name)
+        return Report(name=name, missing=f"not installed: apt install {package}; {socket} is not there either")
     if not socket.exists():
-        return Report(name="podman", missing=f"nothing listens on {socket}: systemctl enable --now podman.socket")
-    home = _home(folder, "podman")
-    async with aclosing(PodmanRuntime(home, _sources(folder), socket=socket)) as runtime:
-        report = await survey.survey("podman", runtime, REFERENCE)
-    with_egress = PodmanRuntime(home, _sources(folder), socket=socket, egress=_egress())
-    return await _and_egress(report, with_egress)
+        return Report(name=name, missing=f"nothing listens on {socket}: systemctl enable --now {unit}")
+    home = _home(folder, name)
+    async with aclosing(kind(home, _sources(folder), socket=socket)) as runtime:
+        try:
+            report = await survey.survey(name, runtime, REFERENCE)
+            return await _and_egress(report, kind(home, _sources(folder), socket=socket, egress=_egress()))
+        finally:
+            await runtime.leave()
 
 
 def _egress() -> Egress:
@@ -94,11 +101,6 @@ def _home(folder: Path, name: str) -> Path:
 
 def _sources(folder: Path) -> list[LayoutSource]:
     return [LayoutSource(folder / "layout")]
-
-
-def _docker() -> str:
-    service = f"{DOCKER_SOCKET} {'is there' if DOCKER_SOCKET.exists() else 'is not there either'}"
-    return f"{NOT_YET}; {service}"
 
 
 def _kubernetes() -> str:

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where podman's service listens, unless that is where it does by itself.",
 )
+@click.option(
+    "--docker-socket",
+    type=click.Path(path_type=Path),
+    help="Where docker's daemon listens, if not on /var/run/docker.sock.",
+)
 @json_option
-def probe(home: Path | None, podman_socket: Path | None, as_json: bool) -> None:
+def probe(home: Path | None, podman_socket: Path | None, docker_socket: Path | None, as_json: bool) -> None:
     """Try the runtimes of this machine on workloads that misbehave, and say what holds.
 
     Real sandboxes run, ask for too much memory, processors and processes, and dial private addresses. Takes some
@@ -39,7 +44,7 @@ def probe(home: Path | None, podman_socket: Path | None, as_json: bool) -> None:
     from fondaco.protocol.errors import Refused
 
     with tempfile.TemporaryDirectory(prefix="fondaco-probe-", dir=home, ignore_cleanup_errors=True) as folder:
-        reports = trio.run(_survey, Path(folder), podman_socket)
+        reports = trio.run(_survey, Path(folder), podman_socket, docker_socket)
     install = advice(reports)
     if as_json:
         print_json(_plain(reports, install))
@@ -49,11 +54,11 @@ def probe(home: Path | None, podman_socket: Path | None, as_json: bool) -> None:
         raise Refused("runtime.unavailable", "no runtime of this machine can isolate workloads", hint=install)
 
 
-async def _survey(folder: Path, podman_socket: Path | None) -> list[Report]:
+async def _survey(folder: Path, podman_socket: Path | None, docker_socket: Path | None) -> list[Report]:
     from fondaco.node.runtime_survey import survey_machine
 
     reports = []
-    async for report in survey_machine(folder, podman_socket):
+    async for report in survey_machine(folder, podman_socket, docker_socket):
         say(f"{report.name}: {'done' if report.checks else 'not here'}")
         reports.append(report)
     return reports

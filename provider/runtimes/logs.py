@@ -1,12 +1,16 @@
-"""The log that a shim writes, and that of the run before: it may rotate, or end, while it is read."""
+"""The log that a shim or an engine writes, and that of the run before: it may rotate, or end, while it is read.
+
+An engine that keeps logs in a folder of its own is followed there by links, until `keep` makes files of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +34,9 @@ def begin_run(directory: Path) -> None:
 
     A run that wrote nothing takes no place: what failed to start leaves the log that says why.
     """
+    for path in directory.glob("log*"):
+        if not path.exists():
+            path.unlink()  # a link to what an engine had, and has no more
     written = [path for path in directory.glob("log*") if path.stat().st_size]
     if not written:
         return
@@ -39,6 +46,30 @@ def begin_run(directory: Path) -> None:
     previous.mkdir(mode=0o700)
     for path in written:
         path.rename(previous / path.name)
+
+
+def point(directory: Path, kept: Path) -> None:
+    """The log is written elsewhere, to `kept` and, rotated, to `kept.1` and so on."""
+    for number in range(bounds.WORKLOAD_LOG_FILES):
+        end = f".{number}" if number else ""
+        link = directory / f"log{end}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"{kept}{end}")
+
+
+def keep(directory: Path) -> None:
+    """What lies elsewhere goes soon: have it here, in files of our own."""
+    for link in directory.glob("log*"):
+        if not link.is_symlink():
+            continue
+        fresh = directory / f"new.{link.name}"
+        try:
+            shutil.copyfile(link, fresh)
+        except FileNotFoundError:
+            link.unlink()
+        else:
+            fresh.chmod(0o600)
+            fresh.replace(link)
 
 
 def parse(record: bytes) -> LogLine | None:
@@ -69,8 +100,29 @@ def parse_conmon(record: bytes) -> LogLine | None:
     return None
 
 
+def parse_docker(record: bytes) -> LogLine | None:
+    """One record as docker's `json-file` driver writes it, or None."""
+    if not record.startswith(b"{"):
+        return None
+    try:
+        told = json.loads(record)
+    except ValueError:
+        return None
+    match told:
+        case {"log": str(text), "stream": ("stdout" | "stderr") as stream, "time": str(stamp)}:
+            at = moment(stamp)
+            if at is not None:
+                return LogLine(
+                    at=at,
+                    channel=Channel.OUT if stream == "stdout" else Channel.ERR,
+                    text=text.removesuffix("\n"),
+                    partial=not text.endswith("\n"),
+                )
+    return None
+
+
 def moment(text: str) -> Millis | None:
-    """A time as podman and conmon write it (RFC 3339, nanoseconds), or None for what is none."""
+    """A time as engines and conmon write it (RFC 3339, nanoseconds), or None for what is none."""
     try:
         return Millis(int(datetime.fromisoformat(text).timestamp() * 1_000))
     except ValueError:
@@ -92,6 +144,8 @@ class LogReader:
         self._place: tuple[int, int] | None = None
         """Inode of the file read last, and how many bytes of it were."""
         self._over = False
+        self.settled: Callable[[], Awaitable[None]] | None = None
+        """What to wait for, once it runs no more, until all it said is written down."""
         self._begun: dict[Channel, LogLine] = {}
         """The beginnings of lines whose ends were not read yet."""
 
@@ -109,7 +163,10 @@ class LogReader:
     async def _fill(self) -> None:
         first = self._place is None
         # Asked before reading: what is written before the end is then always read.
-        self._over = not (self._follow and self._running())
+        over = not (self._follow and self._running())
+        if over and self.settled is not None:
+            await self.settled()
+        self._over = over
         lines = deque(self._more(), maxlen=self._tail if first else None)
         self._ready.extend(lines)
         if not self._ready and not self._over:
@@ -128,7 +185,7 @@ class LogReader:
                 if not record.endswith(b"\n"):
                     break  # being written right now
                 offset += len(record)
-                line, other = parse(record[:-1]), parse_conmon(record[:-1])
+                line, other = parse(record[:-1]), parse_conmon(record[:-1]) or parse_docker(record[:-1])
                 if line is not None:
                     yield line
                 elif other is not None:

@@ -8,7 +8,6 @@ of the machine's stands for root inside, no capabilities, our system call filter
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from fondaco.provider.runtimes import bounds, cgroups, network, seccomp
@@ -97,18 +96,3 @@ def _mounts(launch: Launch) -> list[dict[str, Any]]:
         if volume.kind is VolumeKind.RAM:
             mounts.append(tmpfs(volume.path, volume.size_bytes, "1777"))
     return mounts
-
-
-def upper_of(pid: int) -> Path | None:
-    """Where what `pid` writes to its root goes, as the mounts it sees name it."""
-    try:
-        lines = Path(f"/proc/{pid}/mountinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        if before.split()[4] == "/" and after.startswith("overlay "):
-            for option in after.split(" ", 2)[2].split(","):
-                if option.startswith("upperdir="):
-                    return Path(option.removeprefix("upperdir="))
-    return None

@@ -176,7 +176,7 @@ class Capability:
     """What `probe` found to hold by running a sandbox, not by looking at versions."""
 
     backend: str
-    """`bubblewrap` or `crun`, `podman`, `kubernetes`."""
+    """`bubblewrap` or `crun`, `podman`, `docker`, `kubernetes`."""
     version: str
     namespaces: tuple[str, ...]
     """Those seen to differ from the host's: user, pid, mnt, net, ipc, uts."""

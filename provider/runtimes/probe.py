@@ -7,6 +7,7 @@ two it asks for 128 MiB of memory, and exits with the error, or is killed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import struct
@@ -210,6 +211,11 @@ def trial(args: tuple[str, ...] = ()) -> WorkloadSpec:
         cpu_milli=500,
         memory_bytes=MEMORY_BYTES,
     )
+
+
+def image_key() -> str:
+    """A name for that image, and for no other."""
+    return f"probe-{hashlib.sha256(program()).hexdigest()[:12]}"
 
 
 async def look(run_dir: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.limits import MIB
 from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes.port import KILLED, NAMESPACES, Capability, Runtime, WorkloadSpec
@@ -73,7 +73,7 @@ async def survey(name: str, runtime: Runtime, image: str) -> Report:
         checks = [*_isolation(capability)]
         for try_it in (_memory, _cpu, _processes, _network):
             checks.append(await try_it(runtime, image))
-    except Refused as refused:
+    except (Refused, Unreachable) as refused:
         return Report(name=name, missing=refused.message)
     return Report(name=name, version=capability.version, checks=tuple(checks))
 

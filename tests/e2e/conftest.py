@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.runtime.conftest import podman_socket
+from tests.integration.runtime.conftest import docker_service, podman_service
 
-__all__ = ["podman_socket"]
+__all__ = ["docker_service", "podman_service"]

@@ -9,7 +9,7 @@ import pytest
 import trio
 from tests.e2e.test_main_job import emptied
 from tests.e2e.test_staking import told
-from tests.integration.runtime.conftest import WITH_PODMAN
+from tests.integration.runtime.conftest import WITH_DOCKER, WITH_PODMAN, Service
 from tests.support.lives import PATIENCE_S, Life, get, life, python
 
 from fondaco.node.tenant.deployment import LeaseHandle
@@ -35,13 +35,13 @@ for host, port in {places}:
 PRIVATE = [("10.0.0.1", 80), ("172.16.0.1", 80), ("192.168.0.1", 80), ("169.254.169.254", 80), ("100.64.0.1", 80)]
 
 
-@pytest.fixture(params=["embedded", WITH_PODMAN])
+@pytest.fixture(params=["embedded", WITH_PODMAN, WITH_DOCKER])
 def settings(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """For the provider."""
     if request.param == "embedded":
         return ()
-    socket = request.getfixturevalue("podman_socket")
-    return 'runtime = "podman"', f'podman_socket = "{socket}"'
+    engine: Service = request.getfixturevalue(f"{request.param}_service")
+    return f'runtime = "{engine.name}"', f'{engine.name}_socket = "{engine.socket}"'
 
 
 async def test_a_deployment_lives_its_whole_life(settings: tuple[str, ...], tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def seen(
         pytest.skip("pasta (passt) and ip (iproute2) are not both installed")
     if os.geteuid() != 0:
         pytest.skip("a world of the test's own needs root")
-    socket = str(request.getfixturevalue("podman_socket")) if request.param == "podman" else ""
+    socket = str(request.getfixturevalue("podman_service").socket) if request.param == "podman" else ""
     if request.param != "podman":
         found(request.param)
     os.symlink(unpacked, tmp_path / "images")

@@ -7,16 +7,13 @@ import gzip
 import hashlib
 import io
 import json
-import shutil
 import signal
 import tarfile
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench, ended
+from tests.integration.runtime.conftest import NOR_ENGINES, PATIENCE_SECONDS, SECRET, Bench, ended
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -24,7 +21,6 @@ from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.runtimes import disk
 from fondaco.provider.runtimes.port import Reason, State, VolumeMount
 
-SECRET = "of the host"
 FILL = {
     "one file": """
 data = b'x' * (1 << 20)
@@ -125,6 +121,7 @@ def layout_with(top: Path, *members: tuple[str, bytes, str]) -> None:
     (top / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
 
 
+@NOR_ENGINES
 @pytest.mark.parametrize(
     "members",
     [
@@ -148,7 +145,7 @@ async def test_no_layer_of_an_image_reaches_out_of_it(
         (name.replace("HOST", str(host)), kind, text.replace("HOST", str(host))) for name, kind, text in members
     ]
     layout_with(tmp_path / "evil", *named)
-    bench = Bench(host / "home", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.socket)
+    bench = Bench(host / "home", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.service)
     with contextlib.suppress(Refused):  # or it is unpacked, and all it brought lies inside
         await bench.runtime.prepare("evil:1")
     await ended(bench)
@@ -159,23 +156,12 @@ async def test_no_layer_of_an_image_reaches_out_of_it(
     assert all(path.is_relative_to(inside) for path in tmp_path.rglob("escaped"))
 
 
-@pytest.fixture
-def host() -> Iterator[Path]:
-    """A folder of the machine in which everybody may write: no permissions protect it."""
-    top = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    top.chmod(0o777)
-    (top / "secret").write_text(SECRET)
-    (top / "secret").chmod(0o666)
-    yield top
-    shutil.rmtree(top)
-
-
 async def test_a_mount_point_below_a_link_of_the_image_is_not_made_outside(
     each_bench: Bench, tmp_path: Path, host: Path
 ) -> None:
     layout_with(tmp_path / "evil", ("data", tarfile.SYMTYPE, f"/oldroot{host}"))
     bench = Bench(
-        each_bench.home / "other", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.socket
+        each_bench.home / "other", tmp_path / "evil", each_bench.image, each_bench.backend, each_bench.service
     )
     volume = VolumeMount(name="data", path="/data/made", size_bytes=MIB)
     with contextlib.suppress(Refused):  # there is no program in it anyway

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, PATIENCE_SECONDS, Bench
 from tests.support.providers import (
     CHAIN,
     OTHER,
@@ -39,6 +39,9 @@ from fondaco.provider.duplex import Duplex
 from fondaco.provider.gateway import Gateway
 
 SIZE = WindowSize(columns=80, rows=24)
+
+
+pytestmark = NOT_DOCKERS
 
 
 @dataclass

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.runtime.conftest import Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, Bench
 
 from fondaco.node.image import REFERENCE, BuiltImage, build_demo_image
 from fondaco.protocol.limits import MIB
@@ -51,6 +51,7 @@ def test_the_image_is_small(demo_layout: tuple[Path, BuiltImage]) -> None:
     assert size < 40 * MIB
 
 
+@NOT_DOCKERS
 async def test_the_images_python_has_the_basics(bench: Bench) -> None:
     modules = "json, http.client, asyncio, decimal, zoneinfo, threading, urllib.request, csv, zlib, struct, uuid"
     code, lines = await bench.run(f"import {modules}; print('all here')")

@@ -36,8 +36,8 @@ async def test_a_workload_sees_only_its_own_processes(bench: Bench) -> None:
         "import os; print(os.getpid()); print(*sorted(n for n in os.listdir('/proc') if n.isdigit()))"
     )
     assert code == 0
-    assert int(lines[0]) <= 2
-    assert set(lines[1].split()) <= {"1", "2"}
+    assert set(lines[1].split()) <= {"1", lines[0]}
+    assert int(lines[0]) < 100
 
 
 async def test_a_workload_sees_only_the_files_of_its_image(bench: Bench) -> None:
@@ -47,7 +47,8 @@ async def test_a_workload_sees_only_the_files_of_its_image(bench: Bench) -> None
     assert code == 0
     assert lines[0].startswith("False ")
     assert set(lines[0].split()[1:]) <= {
-        *("app", "bin", "dev", "etc", "lib", "lib64", "proc", "run", "sys", "tmp", "usr", "var")
+        *("app", "bin", "dev", "etc", "lib", "lib64", "proc", "run", "sys", "tmp", "usr", "var"),
+        *(".dockerenv", "sbin"),  # docker's, whose init is /sbin/docker-init
     }
 
 

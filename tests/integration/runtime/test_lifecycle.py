@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, PATIENCE_SECONDS, Bench
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.limits import MIB
@@ -33,13 +33,15 @@ import sys, trio
 from pathlib import Path
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.oci import LayoutSource
+from fondaco.provider.runtimes.docker import DockerRuntime
 from fondaco.provider.runtimes.podman import PodmanRuntime
 from fondaco.provider.runtimes.port import WorkloadSpec
 
 async def main():
     home, sources = Path(sys.argv[1]), [LayoutSource(Path(sys.argv[2]))]
-    socket = Path(sys.argv[4]) if sys.argv[4] else None
-    runtime = PodmanRuntime(home, sources, socket=socket) if socket else EmbeddedRuntime(home, sources)
+    kinds = {"podman": PodmanRuntime, "docker": DockerRuntime}
+    kind, _, socket = sys.argv[4].partition(" ")
+    runtime = kinds[kind](home, sources, socket=Path(socket)) if kind else EmbeddedRuntime(home, sources)
     for service in ("web", "api"):
         await runtime.start(WorkloadSpec(
             lease=bytes(32), service=service, image=sys.argv[3], cpu_milli=1_000, memory_bytes=1 << 28
@@ -60,6 +62,7 @@ async def test_http_over_dial_reaches_the_demo_image(bench: Bench) -> None:
     assert (await bench.get(workload.id, "/health")).endswith("ok\n")
 
 
+@NOT_DOCKERS
 async def test_dialling_a_port_nobody_listens_on_is_refused_in_words(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec("import time; time.sleep(60)"))
     with pytest.raises(Refused, match=r"workload\.dial.*nothing listens there"):
@@ -68,6 +71,7 @@ async def test_dialling_a_port_nobody_listens_on_is_refused_in_words(bench: Benc
         await bench.runtime.dial(workload.id, 70_000)
 
 
+@NOT_DOCKERS
 async def test_many_dials_at_once_each_get_their_own_connection(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec())
     await bench.get(workload.id)
@@ -82,6 +86,7 @@ async def test_many_dials_at_once_each_get_their_own_connection(bench: Bench) ->
     assert [page[-3:] for page in pages] == ["ok\n"] * 20
 
 
+@NOT_DOCKERS
 async def test_a_dialling_helper_that_died_is_replaced(bench: Bench) -> None:
     workload = await bench.runtime.start(bench.spec())
     await bench.get(workload.id)
@@ -162,7 +167,8 @@ async def test_a_command_runs_inside_as_confined_as_the_workload(bench: Bench) -
 import ctypes, os, sys
 print(os.environ['COLOUR'], os.getcwd(), os.getuid())
 print(*[l.split()[1] for l in open('/proc/self/status') if l.split(':')[0] in ('CapEff', 'CapBnd', 'Seccomp')])
-print(ctypes.CDLL(None).unshare(0x10000000), any('server.py' in open(f'/proc/{n}/cmdline').read() for n in (1, 2)))
+running = [open(f'/proc/{n}/cmdline').read() for n in os.listdir('/proc') if n.isdigit()]
+print(ctypes.CDLL(None).unshare(0x10000000), any('server.py' in line for line in running))
 print('bad', file=sys.stderr)
 sys.exit(3)
 """
@@ -265,7 +271,7 @@ async def test_workloads_survive_a_kill_of_the_provider_and_are_found_again(benc
     starter = subprocess.Popen(
         [
             *(sys.executable, "-c", STARTER, str(bench.home), str(bench.layout), bench.image.reference),
-            str(bench.socket or ""),
+            "" if bench.service is None else f"{bench.service.name} {bench.service.socket}",
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -342,6 +348,7 @@ for name in ('kept', 'scratch', 'ram'): open(f'/data/{name}/x', 'w').write('1')
     assert second[-1] == "True False False"
 
 
+@NOT_DOCKERS
 async def test_what_was_never_started_is_unknown(bench: Bench) -> None:
     unknown = workload_id(LeaseId(bytes(32)), "nobody")
     with pytest.raises(Refused, match=r"workload\.unknown"):

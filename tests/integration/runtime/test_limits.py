@@ -138,4 +138,4 @@ async def test_a_next_run_of_the_provider_removes_the_groups_of_the_one_before(h
     again = hard.again()
     await again.stop(workload.id, grace_ms=0)
     assert not any(group.exists() for group in made)
-    assert hard.socket or not any(group.parent.exists() for group in made)
+    assert hard.service or not any(group.parent.exists() for group in made)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner
-from tests.integration.runtime.conftest import Bench
+from tests.integration.runtime.conftest import NOT_DOCKERS, Bench
 
 from fondaco.node import runtime_survey
 from fondaco.node.cli import cli
@@ -143,6 +143,7 @@ async def test_a_runtime_that_isolates_nothing_is_found_out(monkeypatch: pytest.
     assert network.seen.startswith("reached 127.0.0.1:")
 
 
+@NOT_DOCKERS
 async def test_a_runtime_that_cannot_start_anything_is_missing_with_the_reason(bench: Bench) -> None:
     report = await survey.survey("embedded", bench.runtime, "no/such:image")
     assert not report.usable

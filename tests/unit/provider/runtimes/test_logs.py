@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import trio
 import trio.testing
 
 from fondaco.provider.runtimes import bounds
-from fondaco.provider.runtimes.logs import LogReader, parse, parse_conmon
+from fondaco.provider.runtimes.logs import LogReader, begin_run, keep, parse, parse_conmon, parse_docker, point
 from fondaco.provider.runtimes.port import Channel, LogLine
 from fondaco.provider.runtimes.shim import Log, Recipe
 
@@ -134,3 +135,60 @@ async def test_what_conmon_cut_is_put_together_up_to_a_bound(
 )
 def test_what_is_no_record_of_conmons_is_passed_over(record: bytes) -> None:
     assert parse_conmon(record) is None
+
+
+def docker_record(text: str, stream: str = "stdout") -> bytes:
+    """As the `json-file` driver of docker 20.10 writes it."""
+    return json.dumps({"log": text, "stream": stream, "time": "2026-11-27T06:32:19.646474391Z"}).encode() + b"\n"
+
+
+async def test_what_docker_wrote_in_its_own_folder_is_read_there_through_rotations(tmp_path: Path) -> None:
+    docker, here = tmp_path / "docker", tmp_path / "here"
+    docker.mkdir()
+    here.mkdir()
+    point(here, docker / "abc-json.log")
+    assert await read(here) == []
+    (docker / "abc-json.log.1").write_bytes(docker_record("one\n") + docker_record("bad\n", "stderr"))
+    (docker / "abc-json.log").write_bytes(
+        docker_record("begun ") + docker_record("{ended}\n") + docker_record("x")
+    )
+    lines = await read(here)
+    assert [(line.channel, line.text, line.partial) for line in lines] == [
+        (Channel.OUT, "one", False),
+        (Channel.ERR, "bad", False),
+        (Channel.OUT, "begun {ended}", False),
+        (Channel.OUT, "x", True),
+    ]
+    assert {line.at for line in lines} == {1_795_761_139_646}
+    keep(here)
+    for path in docker.iterdir():
+        path.unlink()
+    assert await read(here) == lines
+    assert sorted(path.name for path in here.iterdir()) == ["log", "log.1"]
+    begin_run(here)
+    assert await read(here / "previous") == lines
+
+
+async def test_a_log_that_went_with_its_container_is_no_run_before(tmp_path: Path) -> None:
+    point(tmp_path, tmp_path / "gone")
+    begin_run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"{", b"{}", b"[]", b'{"log":1,"stream":"stdout","time":""}', docker_record("x", "stdin").rstrip()],
+)
+def test_what_docker_did_not_write_is_passed_over(record: bytes) -> None:
+    assert parse_docker(record) is None
+
+
+async def test_a_follower_reads_what_is_written_down_only_after_the_end(tmp_path: Path) -> None:
+    reader = LogReader(tmp_path, tail=None, follow=True, running=lambda: False)
+
+    async def settled() -> None:
+        await trio.lowlevel.checkpoint()
+        (tmp_path / "log").write_bytes(docker_record("late\n"))
+
+    reader.settled = settled
+    assert [line.text async for line in reader] == ["late"]
