@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.runtime.conftest import PATIENCE_SECONDS, Bench
+from tests.integration.runtime.conftest import PATIENCE_SECONDS, WITH_PODMAN, Bench
 
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId
@@ -119,6 +119,7 @@ async def test_a_service_reaches_the_one_that_is_exposed_to_it_and_nothing_else(
     assert await lease.ask(other, f"{address}:5432") == ["unreached"]
 
 
+@pytest.mark.parametrize("by", ["bubblewrap", "crun", WITH_PODMAN], indirect=True)  # docker has none that waits
 async def test_it_is_linked_before_its_program_runs(each_bench: Bench) -> None:
     lease = Lease(each_bench)
     lease.add("db")
