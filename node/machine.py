@@ -77,20 +77,19 @@ def template(machine: Machine) -> str:
     """A `[provider]` for this machine, with what else may be said as comments."""
     gpus = ", ".join(f'"{name}" = {units}' for name, units in machine.gpus.items())
     names = sorted({name.split("/")[0] for name in machine.gpus})
-    capabilities = [f'"capabilities/gpu/vendor/nvidia/model/{name}" = "true"' for name in machine.gpus]
-    attributes = ", ".join(['host = "fondaco"', 'region = "unknown"', *capabilities])
     unknown = machine.unknown_gpus
     return f"""
 [provider]
-# What it is: orders ask for these, auditors attest them.
-attributes = {{ {attributes} }}
+# What it is: orders ask for these, auditors attest them. What it has is said besides.
+attributes = {{ host = "fondaco", region = "unknown" }}
 
 # What it has; a tenth of memory and free disk is left to the machine.
 cpu_milli = {machine.cpu_milli}
 memory_bytes = {machine.memory_bytes}
 storage_bytes = {machine.storage_bytes}
-gpu_models = {{ {gpus} }}
-{f"# {unknown} GPUs do not say what they are: name them above, and in attributes." if unknown else ""}
+# GPUs are let by runtime = "kubernetes" alone:
+# gpu_models = {{ {gpus} }}
+{f"# {unknown} GPUs do not say what they are: name them above." if unknown else ""}
 # What it asks, in ucredit an hour: a CPU, a GiB of memory, a GiB of storage, a GPU.
 # A GPU without a price here is not let.
 price_cpu = 10000

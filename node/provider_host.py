@@ -19,7 +19,7 @@ from fondaco.node.keys.sealing import random_salt
 from fondaco.node.market.service import DATABASE
 from fondaco.node.provider_settings import attributes, settings_of
 from fondaco.node.registration import RegistrationMark
-from fondaco.node.runtime_settings import open_runtime
+from fondaco.node.runtime_settings import check_gpus, open_runtime
 from fondaco.protocol import codec
 from fondaco.protocol.channel import PROTOCOL
 from fondaco.protocol.errors import Refused, Unreachable
@@ -277,6 +277,7 @@ async def open_provider(node: Node) -> AsyncIterator[Providing]:
         peer=node.host.peer_id,
         addresses_=node.reach.addresses(),
     )
+    check_gpus(settings)
     home = node.config.provider_home
     async with aclosing(open_runtime(settings, home)) as runtime:
         log.info("sandboxes: %s", await persistently(runtime.probe, partial(log.warning, "not yet: %s")))

@@ -104,6 +104,17 @@ def open_runtime(config: ProviderConfig, home: Path) -> KeepingRuntime:
     return EmbeddedRuntime(root, sources, image_cache_bytes=config.image_cache_bytes, egress=egress_of(config))
 
 
+def check_gpus(config: ProviderConfig) -> None:
+    """Raises `Refused` `runtime.gpu` for a provider that offers what its runtime gives to no workload."""
+    listed = [config.gpu_models, *(machine.gpu_models for machine in config.machines)]
+    if config.runtime != "kubernetes" and any(units for models in listed for units in models.values()):
+        raise Refused(
+            "runtime.gpu",
+            f"runtime = {config.runtime!r} gives workloads no GPUs, and gpu_models offers some",
+            hint='set runtime = "kubernetes", or take gpu_models out',
+        )
+
+
 def egress_of(config: ProviderConfig) -> Egress:
     """Raises `Refused` `config.field`, and `runtime.egress` where the program for it is missing."""
     if config.egress == "none":

@@ -32,7 +32,7 @@ from fondaco.provider.runtimes.cgroups import Cgroups
 from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_inside
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.disk import Ceiling, Target
-from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid
+from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid, without_gpus
 from fondaco.provider.runtimes.linking import Linking
 from fondaco.provider.runtimes.logs import PREVIOUS, LogReader
 from fondaco.provider.runtimes.network import NO_EGRESS, Egress
@@ -116,6 +116,7 @@ class EmbeddedRuntime:
         """Start it, linked. Without `init` no first process is wanted but its own."""
         assert self._capability is not None, "probe sets it or raises"
         assert self._backend is not None, "chosen by probe"
+        without_gpus(spec)
         launch = Launch(
             spec=spec,
             image=image,

@@ -23,7 +23,7 @@ from fondaco.protocol.scalars import Millis
 from fondaco.provider.runtimes import bounds, cgroups, lifecycle, network, probe, processes, seccomp
 from fondaco.provider.runtimes.embedded import EmbeddedRuntime
 from fondaco.provider.runtimes.engine_client import EngineClient, Seen, until_back
-from fondaco.provider.runtimes.launch import Launch
+from fondaco.provider.runtimes.launch import Launch, without_gpus
 from fondaco.provider.runtimes.logs import LogReader
 from fondaco.provider.runtimes.network import NO_EGRESS, Egress
 from fondaco.provider.runtimes.oci import ImageSource
@@ -139,6 +139,7 @@ class EngineRuntime(EmbeddedRuntime):
             return await self._run(spec, image)
 
     async def _run(self, spec: WorkloadSpec, image: Image, *, init: bool = True) -> Workload:
+        without_gpus(spec)
         launch = Launch(
             spec=spec,
             image=image,

@@ -107,6 +107,12 @@ class Launch:
         return (*root, *((self.volume_path(volume.name), volume.size_bytes) for volume in volumes))
 
 
+def without_gpus(spec: WorkloadSpec) -> None:
+    """Raises `Refused` `workload.gpu` for one that wants what only clusters give."""
+    if spec.gpu_units:
+        raise Refused("workload.gpu", f"{spec.id} needs GPUs, and this runtime gives none")
+
+
 class Backend(Protocol):
     """A program that makes sandboxes."""
 

@@ -360,3 +360,10 @@ async def test_what_was_never_started_is_unknown(bench: Bench) -> None:
     with pytest.raises(Refused, match=r"image\.not_found"):
         await bench.runtime.start(bench.spec(image="library/nothing:1"))
     assert parse_workload_id(unknown) == (bytes(32), "nobody", 0)
+
+
+async def test_what_needs_gpus_is_refused_and_leaves_nothing(bench: Bench) -> None:
+    with pytest.raises(Refused) as refused:
+        await bench.runtime.start(bench.spec(gpu_units=1))
+    assert refused.value.code == "workload.gpu"
+    assert await bench.runtime.list() == ()

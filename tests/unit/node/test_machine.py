@@ -56,6 +56,12 @@ def test_the_configuration_made_of_it_is_good_and_lets_no_gpu_without_a_price(
     (tmp_path / "node.toml").write_text(NODE + machine.template(seen), encoding="utf-8")
     node = config.load(tmp_path)
     assert node.provider is not None
+    assert node.provider.gpu_models == {}, "the runtime that it begins with gives none"
+    text = (tmp_path / "node.toml").read_text(encoding="utf-8")
+    listed = next(line for line in text.splitlines() if line.startswith("# gpu_models = "))
+    (tmp_path / "node.toml").write_text(text.replace(listed, listed.removeprefix("# ")), encoding="utf-8")
+    node = config.load(tmp_path)
+    assert node.provider is not None
     assert node.provider.gpu_models == gpus
     assert node.provider.price_gpu == {}
     told = settings(node).agent
