@@ -17,10 +17,12 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.children import ROOT, running
+from tests.support.edited import edited
 from tests.support.terminals import on_terminal
 
 from fondaco.node import demo
 from fondaco.node.cli import cli
+from fondaco.protocol.sdl.edits import Edit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 HELLO = str(demo.HELLO)
@@ -151,13 +153,45 @@ def test_a_dry_run_shows_the_plan_and_leases_nothing(shell: Shell) -> None:
     assert "[select.unknown]" in shell.run("deploy", HELLO, "--select", "luckiest").stderr
 
 
-def test_a_price_nobody_takes_is_refused_with_the_numbers(shell: Shell, tmp_path: Path) -> None:
+def test_a_price_nobody_takes_is_refused_with_the_numbers_and_what_would_draw_a_bid(
+    shell: Shell, tmp_path: Path
+) -> None:
     file = tmp_path / "cheap.yaml"
     file.write_bytes(demo.HELLO.read_bytes().replace(b"amount: 100", b"amount: 0.01"))
     result = shell.run("deploy", file, "--yes")
     assert result.exit_code == 1
     assert "[bids.none]" in result.stderr
     assert "price: asked" in result.stderr
+    assert f"{file}:28:19: profiles.placement.anywhere.pricing.web.amount: 0.01 -> " in result.stdout
+    assert "offers just that" in result.stdout
+
+
+def told_what_would_do(shell: Shell, *arguments: object) -> Any:
+    """What a deploy that too few bid on says of its one group, to programs."""
+    result = shell.run("deploy", *arguments, "--json")
+    assert result.exit_code == 1
+    (group,) = json.loads(result.stdout)["groups"]
+    return group
+
+
+def test_who_does_as_the_first_proposal_says_draws_the_bid(shell: Shell, tmp_path: Path) -> None:
+    """Too many replicas for the one provider of a common machine, at a price that is low for each."""
+    file = tmp_path / "many.yaml"
+    file.write_text(demo.HELLO.read_text().replace("count: 1", "count: 50").replace("amount: 100", "amount: 1"))
+    group = told_what_would_do(shell, file, "--dry-run")
+    best = group["proposals"][0]
+    assert [one["promised"] for one in best["draws"]] == [True]
+    file.write_text(edited(file.read_text(), [Edit(**edit) for edit in best["edits"]]))
+    planned = shell.json("deploy", file, "--dry-run")
+    assert planned["price_per_hour_ucredit"] == best["price_per_hour_ucredit"]
+
+
+def test_more_bids_than_there_are_providers_are_not_to_be_had(shell: Shell) -> None:
+    refused = shell.run("deploy", HELLO, "--want", "2", "--yes")
+    assert (refused.exit_code, "[bids.few]" in refused.stderr) == (1, True)
+    assert "nothing that providers said would draw more bids" in refused.stdout
+    group = told_what_would_do(shell, HELLO, "--want", "2")
+    assert (group["bids"], group["reached"], group["proposals"]) == (1, 1, [])
 
 
 WATCH = """

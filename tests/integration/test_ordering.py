@@ -157,7 +157,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert trio.current_time() - began > 0.25
         assert answers.count_bids() == 0
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.code == "bids.none"
         assert "cpu: asked 8, available 3" in refusal.value.message
         assert "raise the price" in refusal.value.hint
@@ -168,7 +168,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert "it would serve as asked, at 9 ucredit/h; or unit 1 with 2 replicas" in describe(decline)
         answers = await here.collect(order, decline, window_ms=0, patience_ms=300)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert "would serve unit 1 with 2 replicas, at 7 ucredit/h" in refusal.value.hint
 
 
@@ -177,7 +177,7 @@ async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:
         order = here.draft()
         answers = await here.collect(order, patience_ms=100)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.hint == "are providers running?"
 
 
@@ -189,14 +189,14 @@ async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs
         answers = await here.collect(order, first, window_ms=0, patience_ms=400)
         assert not answers.complete(2, {here.paul.key})
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert order.groups[1].name in refusal.value.message
     (tmp_path / "again").mkdir()
     async with market(tmp_path / "again") as here:
         order = here.draft(two_groups())
         bids = [here.bid(here.paul, order, 900, group=0), here.bid(here.petra, order, 800, group=1)]
         answers = await here.collect(order, *bids)
-        rankings = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        rankings = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
 
 
@@ -214,13 +214,13 @@ async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path:
         answers = await here.collect(order, dear, improve, window_ms=300)
         assert answers.bids[GroupIndex(0)][here.paul.key] in (dear, cheaper)
         answers.bids[GroupIndex(0)] = {here.paul.key: cheaper, here.petra.key: cheap}
-        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert ranking.best is not None
         assert ranking.best.signed == cheaper
-        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("spread", "attestations = 0"))
+        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("spread", "attestations = 0"))
         assert [one.candidate.provider for one in ranking.ranked] == [here.paul.key, here.petra.key]
         with pytest.raises(Refused, match="region = eu-\\*: not known") as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("spread", "region = eu-*"))
+            await ordering.take(here.light, order, answers, choice=choice("spread", "region = eu-*"))
         assert refusal.value.code == "bids.none"
 
 
@@ -230,7 +230,7 @@ async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) ->
         too_dear = here.bid(here.paul, order, order.groups[0].max_price_per_hour + 1)
         answers = await here.collect(order, too_dear)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert "above the maximum" in refusal.value.message
 
 
