@@ -19,8 +19,17 @@ if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.deployment import LeaseHandle
+    from fondaco.node.tenant.naming import Standing
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
+
+
+STEPS = {
+    "nothing": ("runs what the file says", "runs already what the file says, nothing was spent"),
+    "go_on": ("would be handed over, as was begun before", "runs: what was begun before is done"),
+    "update": ("would be updated", "runs the new version"),
+}
+"""What a further `deploy` of a name would do, and did."""
 
 
 def run(task: Callable[..., Any], *args: Any) -> Any:
@@ -86,7 +95,8 @@ def deploy(
 ) -> None:
     """Order what the SDL in FILE asks for, lease it from the best bidder, and run it.
 
-    Returns when the workload answers over the encrypted channel and its activation is on the ledger.
+    Returns when the workload answers over the encrypted channel and its activation is on the ledger. Said again,
+    it leases nothing more: what runs under this name is made as FILE says, or it is said why it cannot be.
     Progress goes to standard error. Where too few bid, it says what to change in FILE that would draw bids, and
     what each change costs.
     """
@@ -125,10 +135,15 @@ def _told(progress: Progress) -> None:
 
 
 async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: bool) -> None:
+    from fondaco.node.tenant import naming
     from fondaco.node.tenant.client import read_sdl
 
     text = read_sdl(wish.file)
     async with connected(home) as tenant:
+        here = await naming.standing(tenant, wish.name, report=_told)
+        if here is not None:
+            await _deploy_again(tenant, here, text, wish, dry_run, as_json)
+            return
         plan = await _plan(tenant, text, wish, as_json)
         result = _plan_json(plan)
         if dry_run:
@@ -157,6 +172,31 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: boo
             f"{deployment.file.name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
             f"  fondaco request {first} /     fondaco logs {first}     fondaco close {first}",
         )
+
+
+async def _deploy_again(
+    tenant: Tenant, here: Standing, text: bytes, wish: Wish, dry_run: bool, as_json: bool
+) -> None:
+    """Something stands under this name: it is made as the file says, and no money is moved."""
+    from fondaco.node.tenant import naming
+
+    step = naming.step(here, text, tenant)
+    if wish.deposit or wish.payer or wish.template:
+        say("  stands     --deposit, --payer and --template are for new deployments: nothing was done with them")
+    if not dry_run:
+        await naming.settle(tenant, here, text, report=_told)
+    result = {
+        "deployment": here.deployment.file.deployment.hex(),
+        "name": here.name,
+        "leases": [handle.id for handle, _ in here.leases.values()],
+        "price_per_hour_ucredit": here.price_per_hour,
+        "step": step.value,
+        "done": not dry_run,
+    }
+    would, did = STEPS[step.value]
+    told = f"{here.name} stands and {would}; nothing was done" if dry_run else f"{here.name} {did}"
+    first = next(iter(here.leases.values()))[0].id[:12]
+    _finish(result, as_json, f"{told}: lease {first}, {credits(here.price_per_hour)}/h")
 
 
 async def _plan(tenant: Tenant, text: bytes, wish: Wish, as_json: bool) -> Plan:

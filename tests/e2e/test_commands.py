@@ -370,6 +370,21 @@ def following(shell: Shell, token: Path) -> Iterator[subprocess.Popen[str]]:
         yield child
 
 
+def test_deploying_a_name_again_leases_nothing_more(shell: Shell, lease: str, tmp_path: Path) -> None:
+    before = shell.json("wallet")["ucredit"]
+    would = shell.json("deploy", HELLO, "--name", "web", "--dry-run")
+    assert (would["leases"], would["step"], would["done"]) == ([lease], "nothing", False)
+    done = shell.json("deploy", HELLO, "--name", "web", "--yes", "--deposit", "5000")
+    assert (done["leases"], done["step"], done["done"]) == ([lease], "nothing", True)
+    assert shell.json("wallet")["ucredit"] == before
+    assert "web runs already what the file says" in shell.text("deploy", HELLO, "--name", "web", "--yes")
+    larger = tmp_path / "web.yaml"
+    larger.write_text(demo.HELLO.read_text().replace("units: 0.5", "units: 0.75"))
+    refused = shell.run("deploy", larger, "--yes")
+    assert (refused.exit_code, "[deploy.changed]" in refused.stderr) == (1, True)
+    assert f"fondaco close {lease[:12]}" in refused.stderr
+
+
 def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> None:
     assert [row["lease"] for row in shell.json("status")["leases"]] == [lease]
     assert lease[:12] in shell.text("status")
@@ -429,3 +444,37 @@ def try_forward(shell: Shell, body: str) -> None:
             assert (answer.status_code, answer.text) == (200, body)
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=20) != 0
+
+
+def test_a_deploy_that_is_killed_before_the_hand_over_is_finished_by_the_next(
+    network: dict[str, Any], shell: Shell, tmp_path: Path
+) -> None:
+    """Its provider is held from the choice on, so that nothing is handed over before the kill."""
+    (provider,) = (member["pid"] for member in network["members"] if member["name"] == "provider-0")
+    command = [sys.executable, "-m", "fondaco", "deploy", HELLO, "--name", "half", "--yes", "--home", shell.home]
+    try:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+            assert child.stderr is not None
+            for line in child.stderr:
+                if line.startswith("  choice"):
+                    os.kill(provider, signal.SIGSTOP)
+                if line.startswith("  lease"):
+                    child.kill()
+            assert child.wait(timeout=20) == -signal.SIGKILL
+    finally:
+        os.kill(provider, signal.SIGCONT)
+    (half,) = (row for row in shell.json("status")["leases"] if row["name"] == "half")
+    assert half["state"] == "awaiting"
+    assert shell.json("deploy", HELLO, "--name", "half", "--dry-run")["step"] == "go_on"
+    done = shell.json("deploy", HELLO, "--name", "half", "--yes")
+    assert (done["leases"], done["step"]) == ([half["lease"]], "go_on")
+    assert shell.json("request", "half", "/")["status"] == 200
+    louder = tmp_path / "louder.yaml"
+    louder.write_text(demo.HELLO.read_text().replace("- PORT=8080", "- PORT=8080\n      - VOLUME=11"))
+    done = shell.json("deploy", louder, "--name", "half", "--yes")
+    assert (done["leases"], done["step"]) == ([half["lease"]], "update")
+    assert shell.json("manifest", "get", "half")["version"] == 2
+    shell.json("close", "half")
+    assert "step" not in shell.json("deploy", louder, "--name", "half", "--dry-run"), (
+        "what has ended does not count"
+    )
