@@ -13,7 +13,7 @@ import click
 
 from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
-from fondaco.protocol.selection import bounds
+from fondaco.protocol import solver_bounds as bounds
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice

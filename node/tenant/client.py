@@ -144,6 +144,10 @@ class Tenant:
         self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
         report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
+        return await self._choose(text, order, choice, wanted, report)
+
+    async def _choose(self, text: bytes, order: Draft, choice: Choice, wanted: int, report: Report) -> Plan:
+        """Publish an order, hear the answers and rank them. Raises `TooFewBids`."""
 
         def heard(answer: SignedBid | SignedDecline) -> None:
             if isinstance(answer, SignedBid):

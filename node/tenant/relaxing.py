@@ -12,7 +12,7 @@ from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, PublicKey
 from fondaco.protocol.sdl.edits import Edit, Source
 from fondaco.protocol.selection import Ranking
-from fondaco.protocol.selection.solver import Asked, Move, Relaxation, Solution, Unmoved, solve
+from fondaco.protocol.selection.solver import Asked, Move, Relaxation, Solution, Unmoved, relaxes, solve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +98,9 @@ def shortfall(
 
 
 def _sayable(source: Source, asked: Asked, offer: CounterOffer) -> bool:
-    """Whether an SDL file can ask for it; what makes no sense at all is the solver's to pass over."""
-    if all(unit.id != offer.unit for unit in asked.group.units):
-        return True
+    """Whether it is an offer to what was asked, and one that an SDL file can ask for."""
+    if not relaxes(asked, offer):
+        return False
     move = Move(change=offer.change, unit=offer.unit, subject=offer.subject, before=1, value=offer.value)
     try:
         source.edits(asked.group.name, (move,))

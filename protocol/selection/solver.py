@@ -20,15 +20,16 @@ from fractions import Fraction
 from itertools import combinations
 
 from fondaco.protocol import limits, matching
+from fondaco.protocol import solver_bounds as bounds
 from fondaco.protocol.market import Change, CounterOffer, Decline, Reason
 from fondaco.protocol.resources import Group, ResourceUnit
 from fondaco.protocol.scalars import MicroCredits, Millis, PublicKey
-from fondaco.protocol.selection import bounds
 
 Key = tuple[Change, int, str]
 """What is changed: the change, its unit, its subject."""
 Moves = Mapping[Key, int]
 """The price apart."""
+NOBODY = PublicKey(bytes(32))
 WHOLE = 1_000
 """The size of a change that has no measure, in thousandths."""
 
@@ -64,7 +65,7 @@ class Move:
         """How much of it changes, in thousandths."""
         if self.change is Change.GPU_MODEL:
             return WHOLE
-        return abs(self.value - self.before) * 1_000 // self.before
+        return abs(self.value - self.before) * 1_000 // max(1, self.before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,11 @@ def solve(
         and len(steps) <= bounds.MOVES
         and (wanted <= bounds.AT_ONCE or len(steps) <= bounds.AT_ONCE),
     )
+
+
+def relaxes(asked: Asked, offer: CounterOffer) -> bool:
+    """Whether a counter-offer is one to what was asked; anybody may sign anything."""
+    return _option(asked, NOBODY, offer) is not None
 
 
 def _option(asked: Asked, provider: PublicKey, offer: CounterOffer) -> _Option | None:

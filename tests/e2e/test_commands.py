@@ -174,18 +174,6 @@ def told_what_would_do(shell: Shell, *arguments: object) -> Any:
     return group
 
 
-def test_who_does_as_the_first_proposal_says_draws_the_bid(shell: Shell, tmp_path: Path) -> None:
-    """Too many replicas for the one provider of a common machine, at a price that is low for each."""
-    file = tmp_path / "many.yaml"
-    file.write_text(demo.HELLO.read_text().replace("count: 1", "count: 50").replace("amount: 100", "amount: 1"))
-    group = told_what_would_do(shell, file, "--dry-run")
-    best = group["proposals"][0]
-    assert [one["promised"] for one in best["draws"]] == [True]
-    file.write_text(edited(file.read_text(), [Edit(**edit) for edit in best["edits"]]))
-    planned = shell.json("deploy", file, "--dry-run")
-    assert planned["price_per_hour_ucredit"] == best["price_per_hour_ucredit"]
-
-
 def test_more_bids_than_there_are_providers_are_not_to_be_had(shell: Shell) -> None:
     refused = shell.run("deploy", HELLO, "--want", "2", "--yes")
     assert (refused.exit_code, "[bids.few]" in refused.stderr) == (1, True)
@@ -478,3 +466,18 @@ def test_a_deploy_that_is_killed_before_the_hand_over_is_finished_by_the_next(
     assert "step" not in shell.json("deploy", louder, "--name", "half", "--dry-run"), (
         "what has ended does not count"
     )
+
+
+def test_who_does_as_the_first_proposal_says_draws_the_bid(shell: Shell, tmp_path: Path) -> None:
+    """Too many replicas for the one provider of a common machine, at a price that is low for each.
+
+    Last, for what it bids on is kept for a while, and may be all that there is.
+    """
+    file = tmp_path / "many.yaml"
+    file.write_text(demo.HELLO.read_text().replace("count: 1", "count: 50").replace("amount: 100", "amount: 1"))
+    group = told_what_would_do(shell, file, "--dry-run")
+    best = group["proposals"][0]
+    assert [one["promised"] for one in best["draws"]] == [True]
+    file.write_text(edited(file.read_text(), [Edit(**edit) for edit in best["edits"]]))
+    planned = shell.json("deploy", file, "--dry-run")
+    assert planned["price_per_hour_ucredit"] == best["price_per_hour_ucredit"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.integration.test_changing import ELSEWHERE, HELLO, LARGER, LOUDER, kept, place
-from tests.integration.test_deployment import Place
+from tests.integration.test_changing import ELSEWHERE, LARGER, LOUDER, kept, place
+from tests.integration.test_deployment import HELLO, Place
 
 from fondaco.node.tenant import naming, records
 from fondaco.node.tenant.naming import Standing, Step

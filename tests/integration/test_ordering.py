@@ -17,7 +17,7 @@ from tests.support.light import Asked, Full, asking
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
-from fondaco.node.tenant import ordering, wallet
+from fondaco.node.tenant import ordering, relaxing, wallet
 from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.client import describe
 from fondaco.node.tenant.ordering import Answers, Draft
@@ -38,11 +38,15 @@ def stack(text: bytes = HELLO) -> sdl.Stack:
 
 
 def two_groups() -> sdl.Stack:
+    return stack(twice())
+
+
+def twice() -> bytes:
     """The demonstration's workload twice, in two placements."""
     text = HELLO.decode()
     placement = text.split("  placement:\n")[1].split("deployment:")[0]
     text = text.replace(placement, placement + placement.replace("anywhere", "elsewhere"))
-    return sdl.parse((text + "    elsewhere:\n      profile: web\n      count: 1\n").encode())
+    return (text + "    elsewhere:\n      profile: web\n      count: 1\n").encode()
 
 
 class Market:
@@ -70,6 +74,7 @@ class Market:
         *answers: Answer | Callable[[], Awaitable[None]],
         window_ms: int = WINDOW_MS,
         patience_ms: int = PATIENCE_MS,
+        wanted: int = 1,
     ) -> Answers:
         """Gather while these answers come to the first node, one after the other."""
 
@@ -86,7 +91,12 @@ class Market:
             nursery.start_soon(answer)
             with trio.fail_after(20):
                 return await ordering.collect(
-                    self.light, order, window_ms=window_ms, patience_ms=patience_ms, on_answer=self.heard.append
+                    self.light,
+                    order,
+                    window_ms=window_ms,
+                    patience_ms=patience_ms,
+                    on_answer=self.heard.append,
+                    wanted=wanted,
                 )
 
 
@@ -198,6 +208,34 @@ async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs
         answers = await here.collect(order, *bids)
         rankings = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
+
+
+async def test_who_wants_two_bids_waits_for_the_second_and_hears_what_would_draw_it(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft(two_groups())
+        price = MicroCredits(70_000)
+        dear = CounterOffer(change=Change.PRICE, unit=0, subject="", value=price, price_per_hour=price)
+        said = [
+            here.bid(here.paul, order, 900, group=0),
+            here.bid(here.petra, order, 800, group=0),
+            here.bid(here.paul, order, 900, group=1),
+        ]
+        began = trio.current_time()
+        answers = await here.collect(order, *said, window_ms=0, patience_ms=400, wanted=2)
+        assert trio.current_time() - began > 0.3, "one group has one bid only"
+        answers.declines[GroupIndex(1)] = {
+            here.petra.key: decline_by(here.petra, order.id, group=1, counter_offers=(dear,))
+        }
+        rankings = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        assert ordering.lacking(order, answers, rankings) is None
+        refusal = ordering.lacking(order, answers, rankings, wanted=2)
+        assert refusal is not None
+        assert (refusal.code, "1 of 2 bids wanted" in refusal.message) == ("bids.few", True)
+        error = relaxing.too_few(refusal, twice(), order, answers, rankings, wanted=2)
+        (short,) = error.shortfalls
+        assert (short.group.name, short.bids, short.reached) == (order.groups[1].name, 1, 2)
+        assert error.hint == f"profiles.placement.{short.group.name}.pricing.web.amount: 100 -> 116.667"
+        assert short.proposals[0].relaxation.extra_per_hour == 70_000 - 900
 
 
 async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path: Path) -> None:

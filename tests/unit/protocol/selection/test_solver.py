@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.support.workloads import gpu, group, key, unit, volume
 
+from fondaco.protocol import solver_bounds as bounds
 from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.market import Change, CounterOffer, Decline, Reason
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId
-from fondaco.protocol.selection import bounds
 from fondaco.protocol.selection.solver import Asked, Relaxation, Solution, solve
 
 HOUR = 3_600_000
@@ -91,6 +91,11 @@ def test_fewer_replicas_may_cost_less_in_all_and_yet_more_for_each_than_the_file
     (one,) = solved(TEN, decline(1, fewer(4, 700))).relaxations
     assert words(one) == (["price 400->700", "replicas 10->4"], 0, [1])
     assert one.price_per_hour == 700
+
+
+def test_fewer_replicas_at_a_price_too_small_to_be_said_are_a_price_from_nothing() -> None:
+    (one,) = solved(group(unit(count=10), price=1), decline(1, fewer(4, 700))).relaxations
+    assert words(one) == (["price 0->700", "replicas 10->4"], 699, [1])
 
 
 def test_who_would_serve_more_serves_less_for_no_more() -> None:
