@@ -198,7 +198,11 @@ class Tenant:
         await self.light.cross_check()
         records.save(self.folder, record)  # before the money moves: a crash must not lose the salts
         deposit = order.signed.order.deposit
-        height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
+        try:
+            height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
+        except Refused:
+            records.forget(self.folder, record)
+            raise
         for lease in leases:
             proven = await self.light.record(key_lease(lease), Lease, at_least=height)
             if proven is None:

@@ -11,11 +11,15 @@ import trio
 from tests.integration.test_changing import ELSEWHERE, LARGER, LOUDER, kept, place
 from tests.integration.test_deployment import HELLO, Place
 
-from fondaco.node.tenant import naming, records
+from fondaco.node.tenant import naming, ordering, records
+from fondaco.node.tenant.client import Plan
 from fondaco.node.tenant.naming import Standing, Step
+from fondaco.node.tenant.ordering import Answers
+from fondaco.protocol import sdl
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.messages import Activate
-from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits
+from fondaco.protocol.scalars import DeploymentId, LeaseId, MicroCredits, Millis
+from fondaco.protocol.selection import candidate, rank
 
 NOTICE = HELLO + b"reclamation: {min_window: 2h}\n"
 CHEAPER = HELLO.replace(b"amount: 100", b"amount: 0.01")
@@ -119,6 +123,19 @@ async def test_what_has_ended_does_not_count(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         here.grow(here.town.actors("tenant")[0].closes(here.opened.lease))
         assert await naming.standing(here.tenant, "web") is None
+
+
+async def test_a_plan_that_the_ledger_refuses_leaves_no_file_behind(tmp_path: Path) -> None:
+    """Else the next would wait for a lease that cannot come."""
+    async with place(tmp_path) as here:
+        tenant, (paul,) = here.tenant, here.town.actors("paul")
+        params = await tenant.wallet.params()
+        order = ordering.draft(tenant.light, tenant.wallet.signer, sdl.parse(HELLO), params, deposit=None)
+        bid = paul.bid(order.signed, 900, expires_at=Millis(1))
+        ranking = rank(order.groups[0], [candidate(tenant.light.chain, bid)], now=Millis(0))
+        with pytest.raises(Refused):
+            await tenant.accept(Plan(draft=order, answers=Answers(), rankings=(ranking,)), name="other")
+        assert [record.name for record in records.load_all(tenant.folder)] == ["web"]
 
 
 def written(here: Place, *, ago_s: float) -> None:

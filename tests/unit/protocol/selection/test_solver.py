@@ -14,7 +14,7 @@ from fondaco.protocol.limits import GIB, MIB
 from fondaco.protocol.market import Change, CounterOffer, Decline, Reason
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId
-from fondaco.protocol.selection.solver import Asked, Relaxation, Solution, solve
+from fondaco.protocol.selection.solver import Asked, Relaxation, Solution, relaxes, solve
 
 HOUR = 3_600_000
 REASON = Reason(dimension="cpu_milli", asked="8000", available="4000")
@@ -172,6 +172,8 @@ def test_an_offer_that_is_no_relaxation_of_what_was_asked_is_passed_over(offered
     found = solved(of, decline(1, offered), window=HOUR)
     assert found.relaxations == ()
     assert [one.provider for one in found.unmoved] == [key(1)]
+    assert not relaxes(asked(of, window=HOUR), offered)
+    assert relaxes(asked(of, window=HOUR), fewer(9, 5))
 
 
 def test_a_list_of_models_that_is_full_is_not_added_to() -> None:
