@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,23 @@ import click
 
 from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
+from fondaco.protocol import solver_bounds as bounds
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
     from fondaco.node.tenant.deployment import LeaseHandle
+    from fondaco.node.tenant.naming import Standing
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
+
+
+STEPS = {
+    "nothing": ("runs what the file says", "runs already what the file says, nothing was spent"),
+    "go_on": ("would be handed over, as was begun before", "runs: what was begun before is done"),
+    "update": ("would be updated", "runs the new version"),
+}
+"""What a further `deploy` of a name would do, and did."""
 
 
 def run(task: Callable[..., Any], *args: Any) -> Any:
@@ -55,6 +66,14 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
     help="cheapest, fastest, balanced, audited-first, spread, a file RULES.toml, or module:function.",
 )
 @click.option("--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'.")
+@click.option(
+    "--want",
+    type=click.IntRange(1, bounds.BIDS_WANTED),
+    metavar="BIDS",
+    default=1,
+    show_default=True,
+    help="So many bids there must be for each group, or nothing is leased.",
+)
 @click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
@@ -67,6 +86,7 @@ def deploy(
     deposit: int | None,
     strategy: str,
     where: str,
+    want: int,
     template: str,
     payer: str,
     yes: bool,
@@ -75,42 +95,56 @@ def deploy(
 ) -> None:
     """Order what the SDL in FILE asks for, lease it from the best bidder, and run it.
 
-    Returns when the workload answers over the encrypted channel and its activation is on the ledger.
-    Progress goes to standard error.
+    Returns when the workload answers over the encrypted channel and its activation is on the ledger. Said again,
+    it leases nothing more: what runs under this name is made as FILE says, or it is said why it cannot be.
+    Progress goes to standard error. Where too few bid, it says what to change in FILE that would draw bids, and
+    what each change costs.
     """
     ask = not (yes or dry_run or as_json or not sys.stdin.isatty())
     from fondaco.node.cli.template import template_from
     from fondaco.node.tenant.choosing import choice
     from fondaco.protocol import addresses
 
-    select = choice(strategy, where)
-    made_of = template_from(template) if template else None
-    paid_by = addresses.decode(payer) if payer else None
-    run(_deploy, file, home, name, deposit, select, made_of, paid_by, ask, dry_run, as_json)
+    wish = Wish(
+        file=file,
+        name=name or file.stem,
+        deposit=deposit,
+        select=choice(strategy, where),
+        wanted=want,
+        template=template_from(template) if template else None,
+        payer=addresses.decode(payer) if payer else None,
+    )
+    run(_deploy, home, wish, ask, dry_run, as_json)
 
 
-async def _deploy(
-    file: Path,
-    home: Path,
-    name: str,
-    deposit: int | None,
-    select: Choice,
-    template: TemplateId | None,
-    payer: PublicKey | None,
-    ask: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be deployed, and how."""
+
+    file: Path
+    name: str
+    deposit: int | None
+    select: Choice
+    wanted: int
+    template: TemplateId | None
+    payer: PublicKey | None
+
+
+def _told(progress: Progress) -> None:
+    say(f"  {progress.step:<10} {progress.detail}")
+
+
+async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: bool) -> None:
+    from fondaco.node.tenant import naming
     from fondaco.node.tenant.client import read_sdl
 
-    def report(progress: Progress) -> None:
-        say(f"  {progress.step:<10} {progress.detail}")
-
-    text = read_sdl(file)
+    text = read_sdl(wish.file)
     async with connected(home) as tenant:
-        plan = await tenant.plan(
-            text, deposit=deposit, select=select, template=template, payer=payer, report=report
-        )
+        here = await naming.standing(tenant, wish.name, report=_told)
+        if here is not None:
+            await _deploy_again(tenant, here, text, wish, dry_run, as_json)
+            return
+        plan = await _plan(tenant, text, wish, as_json)
         result = _plan_json(plan)
         if dry_run:
             _finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")
@@ -120,7 +154,7 @@ async def _deploy(
             click.confirm(
                 f"Lease at {credits(plan.price_per_hour)}/h with {escrow} in escrow?", abort=True, err=True
             )
-        deployment = await tenant.accept(plan, name=name or file.stem, report=report)
+        deployment = await tenant.accept(plan, name=wish.name, report=_told)
         marks = tenant.timeline.marks
         result |= {
             "deployment": deployment.file.deployment.hex(),
@@ -138,6 +172,51 @@ async def _deploy(
             f"{deployment.file.name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
             f"  fondaco request {first} /     fondaco logs {first}     fondaco close {first}",
         )
+
+
+async def _deploy_again(
+    tenant: Tenant, here: Standing, text: bytes, wish: Wish, dry_run: bool, as_json: bool
+) -> None:
+    """Something stands under this name: it is made as the file says, and no money is moved."""
+    from fondaco.node.tenant import naming
+
+    step = naming.step(here, text, tenant)
+    if wish.deposit or wish.payer or wish.template:
+        say("  stands     --deposit, --payer and --template are for new deployments: nothing was done with them")
+    if not dry_run:
+        await naming.settle(tenant, here, text, report=_told)
+    result = {
+        "deployment": here.deployment.file.deployment.hex(),
+        "name": here.name,
+        "leases": [handle.id for handle, _ in here.leases.values()],
+        "price_per_hour_ucredit": here.price_per_hour,
+        "step": step.value,
+        "done": not dry_run,
+    }
+    would, did = STEPS[step.value]
+    told = f"{here.name} stands and {would}; nothing was done" if dry_run else f"{here.name} {did}"
+    first = next(iter(here.leases.values()))[0].id[:12]
+    _finish(result, as_json, f"{told}: lease {first}, {credits(here.price_per_hour)}/h")
+
+
+async def _plan(tenant: Tenant, text: bytes, wish: Wish, as_json: bool) -> Plan:
+    """Order and choose; where too few bid, what would draw bids is the result. Raises `TooFewBids` then."""
+    from fondaco.node.cli import relaxations
+    from fondaco.node.tenant.relaxing import TooFewBids
+
+    try:
+        return await tenant.plan(
+            text,
+            deposit=wish.deposit,
+            select=wish.select,
+            template=wish.template,
+            payer=wish.payer,
+            wanted=wish.wanted,
+            report=_told,
+        )
+    except TooFewBids as error:
+        _finish(relaxations.plain(error), as_json, "\n".join(relaxations.table(error, wish.file)))
+        raise
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

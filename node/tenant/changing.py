@@ -85,7 +85,7 @@ async def replace_provider(
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)
-    rankings = await ordering.choose(
+    rankings = await ordering.take(
         tenant.light, draft, answers, choice=choice, names=tenant.aliases(), used=await tenant.used(choice)
     )
     for line in rankings[0].explain():

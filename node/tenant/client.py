@@ -21,7 +21,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, granting, ordering, records
+from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -108,13 +108,15 @@ class Tenant:
         select: str | Choice = CHEAPEST,
         template: TemplateId | None = None,
         payer: PublicKey | None = None,
+        wanted: int = 1,
         report: Report = quiet,
     ) -> Plan:
         """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
 
         `select`: how to choose, see `choosing.choice`. `payer`: whose spending grant pays the deposit, instead of
-        this tenant. Raises `SdlError`, or `Refused`: `bids.none` with the reasons providers gave, `grant.*`, or
-        what `choice` refuses.
+        this tenant. `wanted`: so many bids there must be for each group. Raises `SdlError`, `TooFewBids`
+        (`bids.none`, `bids.few`) with the reasons providers gave and what would draw bids, or `Refused`:
+        `grant.*`, or what `choice` refuses.
         """
         choice = as_choice(select)
         stack = sdl.parse(text)
@@ -142,6 +144,10 @@ class Tenant:
         self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
         report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
+        return await self._choose(text, order, choice, wanted, report)
+
+    async def _choose(self, text: bytes, order: Draft, choice: Choice, wanted: int, report: Report) -> Plan:
+        """Publish an order, hear the answers and rank them. Raises `TooFewBids`."""
 
         def heard(answer: SignedBid | SignedDecline) -> None:
             if isinstance(answer, SignedBid):
@@ -149,11 +155,14 @@ class Tenant:
             report(Progress("answer", describe(answer)))
 
         answers = await ordering.collect(
-            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
+            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard, wanted=wanted
         )
         rankings = await ordering.choose(
             self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)
         )
+        refusal = ordering.lacking(order, answers, rankings, wanted=wanted)
+        if refusal is not None:
+            raise relaxing.too_few(refusal, text, order, answers, rankings, wanted=wanted)
         for ranking in rankings:
             for line in ranking.explain():
                 report(Progress("choice", line))
@@ -189,7 +198,11 @@ class Tenant:
         await self.light.cross_check()
         records.save(self.folder, record)  # before the money moves: a crash must not lose the salts
         deposit = order.signed.order.deposit
-        height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
+        try:
+            height = await self.wallet.transact(OpenLease(order=order.signed, bids=plan.bids(), deposit=deposit))
+        except Refused:
+            records.forget(self.folder, record)
+            raise
         for lease in leases:
             proven = await self.light.record(key_lease(lease), Lease, at_least=height)
             if proven is None:
@@ -209,11 +222,13 @@ class Tenant:
         select: str | Choice = CHEAPEST,
         template: TemplateId | None = None,
         payer: PublicKey | None = None,
+        wanted: int = 1,
         report: Report = quiet,
     ) -> Deployment:
         """Plan and accept in one go."""
+        text = read_sdl(file)
         plan = await self.plan(
-            read_sdl(file), deposit=deposit, select=select, template=template, payer=payer, report=report
+            text, deposit=deposit, select=select, template=template, payer=payer, wanted=wanted, report=report
         )
         return await self.accept(plan, name=name or file.stem, report=report)
 

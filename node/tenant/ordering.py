@@ -73,6 +73,10 @@ class Answers:
     def count_declines(self) -> int:
         return sum(len(by_provider) for by_provider in self.declines.values())
 
+    def enough(self, groups: int, wanted: int) -> bool:
+        """Whether every group has so many bids."""
+        return all(len(self.bids.get(GroupIndex(group), {})) >= wanted for group in range(groups))
+
     def complete(self, groups: int, providers: set[PublicKey]) -> bool:
         """Whether every provider known has spoken on every group."""
         return all(
@@ -127,13 +131,14 @@ async def collect(
     window_ms: int,
     patience_ms: int,
     on_answer: Callable[[SignedBid | SignedDecline], None],
+    wanted: int = 1,
 ) -> Answers:
     """Publish the order and gather answers.
 
-    Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has a
-    bid; or after `patience_ms`. Answers that are not for this order, not signed rightly or not of a provider that
-    the ledger is proven to hold are passed over. Raises `Unreachable` `order.unwatched` if all nodes go away
-    before every group has a bid.
+    Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has
+    `wanted` bids; or after `patience_ms`. Answers that are not for this order, not signed rightly or not of a
+    provider that the ledger is proven to hold are passed over. Raises `Unreachable` `order.unwatched` if all nodes
+    go away before that.
     """
     answers = Answers()
     expected = set(await light.providers())
@@ -144,7 +149,7 @@ async def collect(
     async with light.answers(order.id) as incoming:
         while not answers.complete(groups, expected) or not expected:
             waited_ms = (trio.current_time() - started) * 1_000
-            enough = len(answers.bids) == groups
+            enough = answers.enough(groups, wanted)
             left_ms = (window_ms if enough else patience_ms) - waited_ms
             with trio.move_on_after(max(0, left_ms / 1_000)) as scope:
                 try:
@@ -220,33 +225,56 @@ async def choose(
 ) -> tuple[selection.Ranking, ...]:
     """Rank the bids of each group, with what can be proven of the bidders where the choice asks for it.
 
-    `names`: of auditors; `used`: where the tenant's replicas are. Raises `Refused` `bids.none`, with what was
-    declined for and why bids were set aside.
+    `names`: of auditors; `used`: where the tenant's replicas are. A group may be left without a bid to take.
     """
     known = selection.NOTHING_KNOWN
     if choice.asks_of_providers:
         bidders = {provider for bids in answers.bids.values() for provider in bids}
         known = await knowledge.gather(light, bidders, names=names or {}, used=used)
-    rankings = []
-    for index, group in enumerate(order.groups):
-        bids = answers.bids.get(GroupIndex(index), {}).values()
-        ranking = selection.rank(
+    return tuple(
+        selection.rank(
             group,
-            [selection.candidate(light.chain, bid) for bid in bids],
+            [selection.candidate(light.chain, bid) for bid in answers.bids.get(GroupIndex(index), {}).values()],
             now=light.trusted_time,
             tenant=order.signed.order.tenant,
             strategy=choice.strategy(light.trusted_time),
             known=known,
             where=choice.where,
         )
-        if ranking.best is None:
-            raise _nobody(group, answers.declines.get(GroupIndex(index), {}).values(), ranking)
-        rankings.append(ranking)
-    return tuple(rankings)
+        for index, group in enumerate(order.groups)
+    )
 
 
-def _nobody(group: Group, declines: Iterable[SignedDecline], ranking: selection.Ranking) -> Refused:
-    """Why there is no bid to take, and the cheapest thing that somebody would bid on instead."""
+def lacking(
+    order: Draft, answers: Answers, rankings: tuple[selection.Ranking, ...], *, wanted: int = 1
+) -> Refused | None:
+    """`bids.none` or `bids.few` where a group has fewer bids to take than wanted, with what speaks against it."""
+    for index, (group, ranking) in enumerate(zip(order.groups, rankings, strict=True)):
+        if len(ranking.ranked) < wanted:
+            declines = answers.declines.get(GroupIndex(index), {}).values()
+            return _too_few(group, declines, ranking, wanted)
+    return None
+
+
+async def take(
+    light: LightClient,
+    order: Draft,
+    answers: Answers,
+    *,
+    choice: Choice,
+    names: Mapping[str, PublicKey] | None = None,
+    used: Mapping[PublicKey, int] | None = None,
+) -> tuple[selection.Ranking, ...]:
+    """As `choose`, for groups that must have a bid each. Raises `Refused` `bids.none`."""
+    rankings = await choose(light, order, answers, choice=choice, names=names, used=used)
+    refusal = lacking(order, answers, rankings)
+    if refusal is not None:
+        raise refusal
+    return rankings
+
+
+def _too_few(group: Group, declines: Iterable[SignedDecline], ranking: selection.Ranking, wanted: int) -> Refused:
+    """Why there are too few bids to take, and the cheapest thing that somebody would bid on instead."""
     said = [one.decline for one in declines]
     reasons = [str(reason) for one in said for reason in one.reasons]
     reasons += [one.reason for one in ranking.set_aside]
@@ -256,4 +284,7 @@ def _nobody(group: Group, declines: Iterable[SignedDecline], ranking: selection.
         _, provider, offer = min(instead)
         hint = f"{addresses.encode(provider)} would serve {offer}"
     told = f": {'; '.join(reasons)}" if reasons else ""
+    if ranking.ranked:
+        bid = f"{len(ranking.ranked)} of {wanted} bids wanted came for group {group.name!r}"
+        return Refused("bids.few", f"{bid}{told}", hint=hint)
     return Refused("bids.none", f"nobody serves group {group.name!r}{told}", hint=hint)

@@ -62,7 +62,17 @@ def save(folder: Path, record: DeploymentFile) -> None:
             for one in record.leases
         ],
     }
-    write_atomically(folder / f"{record.deployment.hex()}.json", json.dumps(document, indent=2).encode())
+    write_atomically(path_of(folder, record), json.dumps(document, indent=2).encode())
+
+
+def forget(folder: Path, record: DeploymentFile) -> None:
+    """Away with the file of a deployment that never came about."""
+    path_of(folder, record).unlink(missing_ok=True)
+
+
+def path_of(folder: Path, record: DeploymentFile) -> Path:
+    """Where it is kept."""
+    return folder / f"{record.deployment.hex()}.json"
 
 
 def load_all(folder: Path) -> list[DeploymentFile]:

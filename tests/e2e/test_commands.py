@@ -17,10 +17,12 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.children import ROOT, running
+from tests.support.edited import edited
 from tests.support.terminals import on_terminal
 
 from fondaco.node import demo
 from fondaco.node.cli import cli
+from fondaco.protocol.sdl.edits import Edit
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 HELLO = str(demo.HELLO)
@@ -151,13 +153,33 @@ def test_a_dry_run_shows_the_plan_and_leases_nothing(shell: Shell) -> None:
     assert "[select.unknown]" in shell.run("deploy", HELLO, "--select", "luckiest").stderr
 
 
-def test_a_price_nobody_takes_is_refused_with_the_numbers(shell: Shell, tmp_path: Path) -> None:
+def test_a_price_nobody_takes_is_refused_with_the_numbers_and_what_would_draw_a_bid(
+    shell: Shell, tmp_path: Path
+) -> None:
     file = tmp_path / "cheap.yaml"
     file.write_bytes(demo.HELLO.read_bytes().replace(b"amount: 100", b"amount: 0.01"))
     result = shell.run("deploy", file, "--yes")
     assert result.exit_code == 1
     assert "[bids.none]" in result.stderr
     assert "price: asked" in result.stderr
+    assert f"{file}:28:19: profiles.placement.anywhere.pricing.web.amount: 0.01 -> " in result.stdout
+    assert "offers just that" in result.stdout
+
+
+def told_what_would_do(shell: Shell, *arguments: object) -> Any:
+    """What a deploy that too few bid on says of its one group, to programs."""
+    result = shell.run("deploy", *arguments, "--json")
+    assert result.exit_code == 1
+    (group,) = json.loads(result.stdout)["groups"]
+    return group
+
+
+def test_more_bids_than_there_are_providers_are_not_to_be_had(shell: Shell) -> None:
+    refused = shell.run("deploy", HELLO, "--want", "2", "--yes")
+    assert (refused.exit_code, "[bids.few]" in refused.stderr) == (1, True)
+    assert "nothing that providers said would draw more bids" in refused.stdout
+    group = told_what_would_do(shell, HELLO, "--want", "2")
+    assert (group["bids"], group["reached"], group["proposals"]) == (1, 1, [])
 
 
 WATCH = """
@@ -336,6 +358,21 @@ def following(shell: Shell, token: Path) -> Iterator[subprocess.Popen[str]]:
         yield child
 
 
+def test_deploying_a_name_again_leases_nothing_more(shell: Shell, lease: str, tmp_path: Path) -> None:
+    before = shell.json("wallet")["ucredit"]
+    would = shell.json("deploy", HELLO, "--name", "web", "--dry-run")
+    assert (would["leases"], would["step"], would["done"]) == ([lease], "nothing", False)
+    done = shell.json("deploy", HELLO, "--name", "web", "--yes", "--deposit", "5000")
+    assert (done["leases"], done["step"], done["done"]) == ([lease], "nothing", True)
+    assert shell.json("wallet")["ucredit"] == before
+    assert "web runs already what the file says" in shell.text("deploy", HELLO, "--name", "web", "--yes")
+    larger = tmp_path / "web.yaml"
+    larger.write_text(demo.HELLO.read_text().replace("units: 0.5", "units: 0.75"))
+    refused = shell.run("deploy", larger, "--yes")
+    assert (refused.exit_code, "[deploy.changed]" in refused.stderr) == (1, True)
+    assert f"fondaco close {lease[:12]}" in refused.stderr
+
+
 def test_a_lease_is_looked_at_reached_and_closed(shell: Shell, lease: str) -> None:
     assert [row["lease"] for row in shell.json("status")["leases"]] == [lease]
     assert lease[:12] in shell.text("status")
@@ -395,3 +432,52 @@ def try_forward(shell: Shell, body: str) -> None:
             assert (answer.status_code, answer.text) == (200, body)
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=20) != 0
+
+
+def test_a_deploy_that_is_killed_before_the_hand_over_is_finished_by_the_next(
+    network: dict[str, Any], shell: Shell, tmp_path: Path
+) -> None:
+    """Its provider is held from the choice on, so that nothing is handed over before the kill."""
+    (provider,) = (member["pid"] for member in network["members"] if member["name"] == "provider-0")
+    command = [sys.executable, "-m", "fondaco", "deploy", HELLO, "--name", "half", "--yes", "--home", shell.home]
+    try:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+            assert child.stderr is not None
+            for line in child.stderr:
+                if line.startswith("  choice"):
+                    os.kill(provider, signal.SIGSTOP)
+                if line.startswith("  lease"):
+                    child.kill()
+            assert child.wait(timeout=20) == -signal.SIGKILL
+    finally:
+        os.kill(provider, signal.SIGCONT)
+    (half,) = (row for row in shell.json("status")["leases"] if row["name"] == "half")
+    assert half["state"] == "awaiting"
+    assert shell.json("deploy", HELLO, "--name", "half", "--dry-run")["step"] == "go_on"
+    done = shell.json("deploy", HELLO, "--name", "half", "--yes")
+    assert (done["leases"], done["step"]) == ([half["lease"]], "go_on")
+    assert shell.json("request", "half", "/")["status"] == 200
+    louder = tmp_path / "louder.yaml"
+    louder.write_text(demo.HELLO.read_text().replace("- PORT=8080", "- PORT=8080\n      - VOLUME=11"))
+    done = shell.json("deploy", louder, "--name", "half", "--yes")
+    assert (done["leases"], done["step"]) == ([half["lease"]], "update")
+    assert shell.json("manifest", "get", "half")["version"] == 2
+    shell.json("close", "half")
+    assert "step" not in shell.json("deploy", louder, "--name", "half", "--dry-run"), (
+        "what has ended does not count"
+    )
+
+
+def test_who_does_as_the_first_proposal_says_draws_the_bid(shell: Shell, tmp_path: Path) -> None:
+    """Too many replicas for the one provider of a common machine, at a price that is low for each.
+
+    Last, for what it bids on is kept for a while, and may be all that there is.
+    """
+    file = tmp_path / "many.yaml"
+    file.write_text(demo.HELLO.read_text().replace("count: 1", "count: 50").replace("amount: 100", "amount: 1"))
+    group = told_what_would_do(shell, file, "--dry-run")
+    best = group["proposals"][0]
+    assert [one["promised"] for one in best["draws"]] == [True]
+    file.write_text(edited(file.read_text(), [Edit(**edit) for edit in best["edits"]]))
+    planned = shell.json("deploy", file, "--dry-run")
+    assert planned["price_per_hour_ucredit"] == best["price_per_hour_ucredit"]

@@ -17,7 +17,7 @@ from tests.support.light import Asked, Full, asking
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
-from fondaco.node.tenant import ordering, wallet
+from fondaco.node.tenant import ordering, relaxing, wallet
 from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.client import describe
 from fondaco.node.tenant.ordering import Answers, Draft
@@ -38,11 +38,15 @@ def stack(text: bytes = HELLO) -> sdl.Stack:
 
 
 def two_groups() -> sdl.Stack:
+    return stack(twice())
+
+
+def twice() -> bytes:
     """The demonstration's workload twice, in two placements."""
     text = HELLO.decode()
     placement = text.split("  placement:\n")[1].split("deployment:")[0]
     text = text.replace(placement, placement + placement.replace("anywhere", "elsewhere"))
-    return sdl.parse((text + "    elsewhere:\n      profile: web\n      count: 1\n").encode())
+    return (text + "    elsewhere:\n      profile: web\n      count: 1\n").encode()
 
 
 class Market:
@@ -70,6 +74,7 @@ class Market:
         *answers: Answer | Callable[[], Awaitable[None]],
         window_ms: int = WINDOW_MS,
         patience_ms: int = PATIENCE_MS,
+        wanted: int = 1,
     ) -> Answers:
         """Gather while these answers come to the first node, one after the other."""
 
@@ -86,7 +91,12 @@ class Market:
             nursery.start_soon(answer)
             with trio.fail_after(20):
                 return await ordering.collect(
-                    self.light, order, window_ms=window_ms, patience_ms=patience_ms, on_answer=self.heard.append
+                    self.light,
+                    order,
+                    window_ms=window_ms,
+                    patience_ms=patience_ms,
+                    on_answer=self.heard.append,
+                    wanted=wanted,
                 )
 
 
@@ -157,7 +167,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert trio.current_time() - began > 0.25
         assert answers.count_bids() == 0
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.code == "bids.none"
         assert "cpu: asked 8, available 3" in refusal.value.message
         assert "raise the price" in refusal.value.hint
@@ -168,7 +178,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert "it would serve as asked, at 9 ucredit/h; or unit 1 with 2 replicas" in describe(decline)
         answers = await here.collect(order, decline, window_ms=0, patience_ms=300)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert "would serve unit 1 with 2 replicas, at 7 ucredit/h" in refusal.value.hint
 
 
@@ -177,7 +187,7 @@ async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:
         order = here.draft()
         answers = await here.collect(order, patience_ms=100)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert refusal.value.hint == "are providers running?"
 
 
@@ -189,15 +199,43 @@ async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs
         answers = await here.collect(order, first, window_ms=0, patience_ms=400)
         assert not answers.complete(2, {here.paul.key})
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert order.groups[1].name in refusal.value.message
     (tmp_path / "again").mkdir()
     async with market(tmp_path / "again") as here:
         order = here.draft(two_groups())
         bids = [here.bid(here.paul, order, 900, group=0), here.bid(here.petra, order, 800, group=1)]
         answers = await here.collect(order, *bids)
-        rankings = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        rankings = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
+
+
+async def test_who_wants_two_bids_waits_for_the_second_and_hears_what_would_draw_it(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        order = here.draft(two_groups())
+        price = MicroCredits(70_000)
+        dear = CounterOffer(change=Change.PRICE, unit=0, subject="", value=price, price_per_hour=price)
+        said = [
+            here.bid(here.paul, order, 900, group=0),
+            here.bid(here.petra, order, 800, group=0),
+            here.bid(here.paul, order, 900, group=1),
+        ]
+        began = trio.current_time()
+        answers = await here.collect(order, *said, window_ms=0, patience_ms=400, wanted=2)
+        assert trio.current_time() - began > 0.3, "one group has one bid only"
+        answers.declines[GroupIndex(1)] = {
+            here.petra.key: decline_by(here.petra, order.id, group=1, counter_offers=(dear,))
+        }
+        rankings = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        assert ordering.lacking(order, answers, rankings) is None
+        refusal = ordering.lacking(order, answers, rankings, wanted=2)
+        assert refusal is not None
+        assert (refusal.code, "1 of 2 bids wanted" in refusal.message) == ("bids.few", True)
+        error = relaxing.too_few(refusal, twice(), order, answers, rankings, wanted=2)
+        (short,) = error.shortfalls
+        assert (short.group.name, short.bids, short.reached) == (order.groups[1].name, 1, 2)
+        assert error.hint == f"profiles.placement.{short.group.name}.pricing.web.amount: 100 -> 116.667"
+        assert short.proposals[0].relaxation.extra_per_hour == 70_000 - 900
 
 
 async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path: Path) -> None:
@@ -214,13 +252,13 @@ async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path:
         answers = await here.collect(order, dear, improve, window_ms=300)
         assert answers.bids[GroupIndex(0)][here.paul.key] in (dear, cheaper)
         answers.bids[GroupIndex(0)] = {here.paul.key: cheaper, here.petra.key: cheap}
-        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert ranking.best is not None
         assert ranking.best.signed == cheaper
-        (ranking,) = await ordering.choose(here.light, order, answers, choice=choice("spread", "attestations = 0"))
+        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("spread", "attestations = 0"))
         assert [one.candidate.provider for one in ranking.ranked] == [here.paul.key, here.petra.key]
         with pytest.raises(Refused, match="region = eu-\\*: not known") as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("spread", "region = eu-*"))
+            await ordering.take(here.light, order, answers, choice=choice("spread", "region = eu-*"))
         assert refusal.value.code == "bids.none"
 
 
@@ -230,7 +268,7 @@ async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) ->
         too_dear = here.bid(here.paul, order, order.groups[0].max_price_per_hour + 1)
         answers = await here.collect(order, too_dear)
         with pytest.raises(Refused) as refusal:
-            await ordering.choose(here.light, order, answers, choice=choice("cheapest"))
+            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
         assert "above the maximum" in refusal.value.message
 
 
