@@ -92,7 +92,7 @@ def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str,
             "capabilities": {
                 kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
             },
-            "rlimits": [pids],
+            "rlimits": [] if launch.hard_pids else [pids],
         },
         "mounts": [*bound, *mounts],
         "hooks": _hooks(launch, scratch),

@@ -43,6 +43,8 @@ class Launch:
     """Folders of the groups made for it."""
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
+    hard_pids: bool = False
+    """A cgroup bounds the processes; else a resource limit does, which counts all that the same user runs."""
     egress: Egress = NO_EGRESS
 
     @property

@@ -106,7 +106,12 @@ def _lay_out(launch: Launch, backend: Backend, groups: Cgroups | None) -> int:
     try:
         if groups is not None:
             made = groups.make(launch.spec)
-            launch = replace(launch, cgroups=made, hard_memory="memory" in groups.controllers)
+            launch = replace(
+                launch,
+                cgroups=made,
+                hard_memory="memory" in groups.controllers,
+                hard_pids="pids" in groups.controllers,
+            )
         describe(launch)
         _write(launch.run_dir / "recipe.json", backend.recipe(launch))
         lock = os.open(launch.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

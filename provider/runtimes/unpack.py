@@ -201,6 +201,8 @@ class Unpacker:
             step = here / part
             if not step.is_symlink():
                 if not step.is_dir():
+                    if part.startswith(WHITEOUT):  # where a link leads
+                        raise Refused("image.layer", f"{name[:100]!r} leads into a whiteout")
                     _remove(step)
                     step.mkdir(mode=0o755)
                     self._give(step)

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fondaco.protocol.errors import Refused
@@ -68,6 +68,7 @@ def untouched(outside: Path) -> bool:
 
 
 @given(layers)
+@example([[("a", tarfile.SYMTYPE, ".wh.a", 0o777, b""), ("a/b", tarfile.REGTYPE, "", 0o644, b"")]])
 def test_whatever_is_in_layers_nothing_outside_is_touched_and_nothing_special_arrives(
     layers: list[list[tuple[str, bytes, str, int, bytes]]],
 ) -> None:

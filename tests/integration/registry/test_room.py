@@ -110,7 +110,7 @@ async def test_unpacking_that_was_killed_leaves_nothing_that_the_next_process_ke
     await store_of(strange.host).prepare(other)
     assert not partial.exists()
     root = Path((await store_of(strange.host).prepare(reference)).rootfs)
-    assert sum(path.is_file() for path in root.rglob("*")) == 5_000
+    assert sum(path.is_file() for path in root.glob("d*/*")) == 5_000
     assert strange.count(image.layers[0]) == 1
 
 

@@ -16,6 +16,7 @@ from tests.integration.runtime.conftest import Bench
 
 from fondaco.protocol.limits import MIB
 from fondaco.provider.runtimes import lifecycle, processes
+from fondaco.provider.runtimes.cgroups import RUNNER_PIDS
 from fondaco.provider.runtimes.launch import sandbox_uid
 from fondaco.provider.runtimes.port import State, VolumeKind, VolumeMount
 
@@ -180,7 +181,7 @@ while True:
 """
     workload = await each_bench.runtime.start(each_bench.spec(bomb, pids=30))
     await each_bench.line(workload, "full")
-    assert (await each_bench.runtime.stats(workload.id)).processes <= 32
+    assert (await each_bench.runtime.stats(workload.id)).processes <= 30 + RUNNER_PIDS
     assert await each_bench.run("import os; os.fork(); os.write(1, b'forked\\n')") == (0, ["forked"] * 2)
     await each_bench.runtime.stop(workload.id, grace_ms=0)
 
