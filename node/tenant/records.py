@@ -71,6 +71,12 @@ def load_all(folder: Path) -> list[DeploymentFile]:
     return [_read(path) for path in paths]
 
 
+def load(folder: Path, deployment: DeploymentId) -> DeploymentFile | None:
+    """One deployment's file; None if there is none. Raises `Refused` `deployments.malformed`."""
+    path = folder / f"{deployment.hex()}.json"
+    return _read(path) if path.exists() else None
+
+
 def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
     """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
 
