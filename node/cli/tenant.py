@@ -57,6 +57,18 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 @click.option("--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'.")
 @click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 32),
+    help="So many deployments of it, NAME.0 and so on, each at another provider; those lacking, if called again.",
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["provider", "region"]),
+    default="provider",
+    show_default=True,
+    help="What no two replicas may share; with `region`, providers that name none are left out.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
 @json_option
@@ -69,6 +81,8 @@ def deploy(
     where: str,
     template: str,
     payer: str,
+    replicas: int | None,
+    spread: str,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -84,6 +98,13 @@ def deploy(
     from fondaco.protocol import addresses
 
     select = choice(strategy, where)
+    if replicas is not None:
+        if template or payer or dry_run:
+            raise click.UsageError("--replicas goes without --template, --payer and --dry-run")
+        from fondaco.node.cli.replicas import deploy_replicas
+
+        run(deploy_replicas, file, home, name or file.stem, replicas, spread, select, deposit, ask, as_json)
+        return
     made_of = template_from(template) if template else None
     paid_by = addresses.decode(payer) if payer else None
     run(_deploy, file, home, name, deposit, select, made_of, paid_by, ask, dry_run, as_json)
@@ -194,7 +215,15 @@ def close(lease: str, home: Path, grace: int | None, as_json: bool) -> None:
 
 
 async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> None:
+    from fondaco.node.tenant import services
+
     async with connected(home) as tenant:
+        service = services.load(home, text)
+        if service is not None:
+            from fondaco.node.cli.replicas import close_all
+
+            await close_all(tenant, service, as_json)
+            return
         handle = tenant.find(text)
         ended = [] if grace is None else await _stop(handle, grace)
         settled = await handle.close()

@@ -70,6 +70,21 @@ async def replace_provider(
     It is asked for as it was ordered, at most for `max_price` an hour if given. The provider that serves it now is
     not asked. Raises `Refused`: `replace.unknown`, `bids.none`, `escrow.runway` or what the ledger refuses.
     """
+    changed = await reassign(tenant, lease, max_price=max_price, reason=reason, select=select, report=report)
+    await changed.deployment.hand_over_one(changed, report)
+    return changed
+
+
+async def reassign(
+    tenant: Tenant,
+    lease: LeaseHandle,
+    *,
+    max_price: int | None = None,
+    reason: int = reasons.REPLACED,
+    select: str | Choice = CHEAPEST,
+    report: Report = quiet,
+) -> LeaseHandle:
+    """Likewise, but only on the ledger: what is returned has yet to be handed over."""
     if lease.file.group is None:
         raise Refused("replace.unknown", "what was ordered is not on file here", hint="close it and order anew")
     choice = as_choice(select)
@@ -99,7 +114,6 @@ async def replace_provider(
     after = _file_of(lease, draft, bid)
     changed = await _say(tenant, lease, after, message)
     report(Progress("lease", f"lease {changed.id[:12]} takes the place of {lease.id[:12]}"))
-    await changed.deployment.hand_over_one(changed, report)
     return changed
 
 

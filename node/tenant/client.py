@@ -165,6 +165,12 @@ class Tenant:
         Running means: this tenant reached it over the channel, and its activation is proven on the ledger.
         Should a step after the lease fail, the error says what is in escrow and how to get it back.
         """
+        found = await self.open(plan, name=name, report=report)
+        await found.hand_over(report)
+        return found
+
+    async def open(self, plan: Plan, *, name: str, report: Report = quiet) -> Deployment:
+        """Open the leases of a plan, and no more: `hand_over` what is returned."""
         order = plan.draft
         deployment = deployment_id(order.id)
         leases = [lease_id(deployment, GroupIndex(index)) for index in range(len(order.groups))]
@@ -196,9 +202,7 @@ class Tenant:
                 raise Refused("lease.unproven", "a node says the lease was made, and the ledger does not hold it")
         self.timeline.mark("lease")
         report(Progress("lease", f"agreed in block {height}, {show_credits(deposit)} credits in escrow"))
-        found = Deployment(self, record)
-        await found.hand_over(report)
-        return found
+        return Deployment(self, record)
 
     async def deploy(
         self,

@@ -353,8 +353,12 @@ async def ask(stream: trio.abc.HalfCloseableStream, path: str) -> int:
         await _send(stream, connection, h11.EndOfMessage())
         event = await _event(stream, connection)
     except _Broken as broken:
-        raise Unreachable("route.unwell", f"it {broken.why}") from None
+        raise unwell(f"it {broken.why}") from None
     if not isinstance(event, h11.Response) or event.status_code >= 500:
         said = f"it answers {event.status_code}" if isinstance(event, h11.Response) else "it does not answer"
-        raise Unreachable("route.unwell", said)
+        raise unwell(said)
     return event.status_code
+
+
+def unwell(why: str) -> Unreachable:
+    return Unreachable("route.unwell", why)

@@ -77,6 +77,14 @@ def load(folder: Path, deployment: DeploymentId) -> DeploymentFile | None:
     return _read(path) if path.exists() else None
 
 
+def written_at(folder: Path, deployment: DeploymentId) -> int:
+    """When a deployment's file was written last, in ms; 0 if there is none."""
+    try:
+        return (folder / f"{deployment.hex()}.json").stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0
+
+
 def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
     """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
 

@@ -1,7 +1,8 @@
 """A service: several deployments of one SDL file under one name, each at another provider with its own escrow.
 
     HOME/services/NAME/
-      service.json      which deployments they are, and how they were to be spread
+      service.json      which deployments they are, and how they were to be chosen and spread
+      sdl.yaml          what they run, to order one anew
       supervisor.json   what its supervisor must not forget (see `supervising`)
       lock              held by the one supervisor that there may be
 
@@ -39,6 +40,11 @@ class Service:
     """Replicas that were asked for."""
     replicas: dict[str, DeploymentId] = field(default_factory=dict)
     """Those there are, by name."""
+    select: str = "cheapest"
+    where: str = ""
+    """How bids were to be chosen (`choosing.choice`)."""
+    deposit: int | None = None
+    """Ucredit, of each; None for what an hour costs at most."""
 
     def missing(self) -> list[str]:
         """Names of the replicas that were asked for and are not there."""
@@ -65,6 +71,9 @@ def save(home: Path, service: Service) -> None:
         "spread": service.spread,
         "count": service.count,
         "replicas": {name: deployment.hex() for name, deployment in service.replicas.items()},
+        "select": service.select,
+        "where": service.where,
+        "deposit": service.deposit,
     }
     write_atomically(where / "service.json", json.dumps(document, indent=2).encode())
 
@@ -80,11 +89,33 @@ def load(home: Path, name: str) -> Service | None:
         if type(count) is not int or not 1 <= count <= limits.SERVICE_REPLICAS or spread not in SPREADS:
             raise ValueError("it asks for what there is not")
         found = {str(one): DeploymentId(bytes.fromhex(what)) for one, what in document["replicas"].items()}
-        return Service(name=name, spread=spread, count=count, replicas=found)
+        return Service(
+            name=name,
+            spread=spread,
+            count=count,
+            replicas=found,
+            select=str(document["select"]),
+            where=str(document["where"]),
+            deposit=None if document["deposit"] is None else int(document["deposit"]),
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused("service.malformed", f"{path}: {error}", hint="move the file away") from None
+
+
+def save_sdl(home: Path, name: str, text: bytes) -> None:
+    where = folder(home, name)
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(where / "sdl.yaml", text)
+
+
+def load_sdl(home: Path, name: str) -> bytes:
+    """What its replicas run. Raises `Refused` `service.sdl` where that is not on file."""
+    try:
+        return (folder(home, name) / "sdl.yaml").read_bytes()
+    except OSError as error:
+        raise Refused("service.sdl", f"what {name} runs is not on file: {error.strerror}") from None
 
 
 def names(home: Path) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from fondaco.node.tenant import services
+from fondaco.node.tenant import records, services
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.services import Service
@@ -19,6 +19,9 @@ CONNECT_S = 3.0
 """Time to a connection that the workload has accepted; what takes longer is tried elsewhere."""
 IDLE_S = 10.0
 """A connection is kept for so long; servers close idle ones themselves, many after fifteen seconds or more."""
+
+FOLLOW_S = 0.25
+"""Between looks at whether files have changed."""
 
 Connect = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
@@ -106,3 +109,29 @@ def upstreams(tenant: Tenant, service: Service, *, of_service: str = "", port: i
         handle = LeaseHandle(Deployment(tenant, record), services.serving(record))
         found[name] = upstream(handle, name=name, service=of_service, port=port)
     return found
+
+
+async def follow(
+    tenant: Tenant,
+    name: str,
+    update: Callable[[dict[str, Upstream]], None],
+    *,
+    of_service: str = "",
+    port: int = 0,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Tell of the replicas of a service, and again whenever a file of theirs changes, until cancelled.
+
+    So a lease that took another one's place is found, whichever process had it do so. Raises `Refused`
+    `lease.not_found`, or as `upstream` does.
+    """
+    before: object = None
+    while True:
+        service = services.find(tenant.home, tenant.folder, name)
+        now = {one: records.written_at(tenant.folder, what) for one, what in service.replicas.items()}
+        if (service, now) != before:
+            before = service, now
+            update(upstreams(tenant, service, of_service=of_service, port=port))
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+        await trio.sleep(FOLLOW_S)
