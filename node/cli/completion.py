@@ -26,7 +26,7 @@ def completion(context: click.Context, shell: str) -> None:
 
 
 def leases(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of deployments and services in the home that the command line names so far; none where there is none."""
+    """Names of deployments and services in the home that the command line names so far."""
     from fondaco.node.cli.output import default_home
     from fondaco.node.tenant import records, services
     from fondaco.protocol.errors import FondacoError

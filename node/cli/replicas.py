@@ -159,8 +159,9 @@ async def _row(tenant: Tenant, name: str, file: Any, rows: dict[str, dict[str, A
     }
 
 
-async def close_all(tenant: Tenant, service: Service, as_json: bool) -> None:
+async def close_all(tenant: Tenant, service: Service, grace: int | None, as_json: bool) -> None:
     """End every replica; the service is forgotten once all have ended."""
+    from fondaco.node.cli.tenant import stop
     from fondaco.node.tenant import services
     from fondaco.node.tenant.deployment import Deployment
     from fondaco.protocol.records import LeaseState
@@ -173,6 +174,8 @@ async def close_all(tenant: Tenant, service: Service, as_json: bool) -> None:
                 record = await lease.record()
                 if record is None or record.state is LeaseState.CLOSED:
                     continue
+                if grace is not None:
+                    await stop(lease, grace)
                 settled = await lease.close()
             except FondacoError as error:
                 failed.append(error)

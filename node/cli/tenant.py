@@ -222,10 +222,10 @@ async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> Non
         if service is not None:
             from fondaco.node.cli.replicas import close_all
 
-            await close_all(tenant, service, as_json)
+            await close_all(tenant, service, grace, as_json)
             return
         handle = tenant.find(text)
-        ended = [] if grace is None else await _stop(handle, grace)
+        ended = [] if grace is None else await stop(handle, grace)
         settled = await handle.close()
     result: dict[str, Any] = {"lease": handle.id, "paid_ucredit": settled.paid}
     result["refunded_ucredit"] = settled.refunded
@@ -234,7 +234,7 @@ async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> Non
     _finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
 
 
-async def _stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
+async def stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
     """A provider that does not do it is no reason to go on paying it."""
     from fondaco.protocol.errors import Refused, Unreachable
 

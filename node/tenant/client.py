@@ -21,7 +21,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, granting, ordering, records
+from fondaco.node.tenant import auditing, governing, granting, ordering, records, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -222,7 +222,16 @@ class Tenant:
         return await self.accept(plan, name=name or file.stem, report=report)
 
     def find(self, text: str) -> LeaseHandle:
-        """A lease by (the start of) its id, or by its deployment's name. Raises `Refused` `lease.not_found`."""
+        """A lease by (the start of) its id, or by its deployment's name.
+
+        Raises `Refused` `lease.not_found`, or `lease.ambiguous`, also where it names a service of several.
+        """
+        service = services.load(self.home, text)
+        if service is not None:
+            names = ", ".join(service.replicas) or "none yet"
+            raise Refused(
+                "lease.ambiguous", f"{text} is a service; its replicas: {names}", hint="name one of them"
+            )
         record, lease = records.find(self.folder, text)
         return LeaseHandle(Deployment(self, record), lease)
 

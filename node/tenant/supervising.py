@@ -141,6 +141,7 @@ class Supervisor:
         """Look at every replica that nothing is done about just now; what is to be done goes on in `nursery`."""
         self._service = services.load(self.tenant.home, self._service.name) or self._service
         found: dict[str, Found] = {}
+        keys = set[str]()
 
         async def one(key: str, file: records.DeploymentFile, place: int) -> None:
             found[key] = await look(self.tenant, file, place, path=self._path)
@@ -149,11 +150,10 @@ class Supervisor:
             for replica, file in services.files(self._service, self.tenant.folder).items():
                 for place, lease in enumerate(_distinct(file)):
                     key = replica if place == 0 else f"{replica}/{lease}"
+                    keys.add(key)
                     if key not in self._mending:
                         looking.start_soon(one, key, file, place)
-        known = {
-            key: one for key, one in self._remembered.replicas.items() if key in found or key in self._mending
-        }
+        known = {key: one for key, one in self._remembered.replicas.items() if key in keys}
         self._remembered = replace(self._remembered, replicas=known)
         for key in sorted(found):
             self._take(key, found[key], nursery)

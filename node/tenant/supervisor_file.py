@@ -30,6 +30,7 @@ class Remembered:
 
 
 def save(folder: Path, remembered: Remembered) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a service that was closed meanwhile is forgotten
     document = {
         "spent": {"day": remembered.spent.day, "ucredit": remembered.spent.amount},
         "replicas": {name: _to_json(memory) for name, memory in remembered.replicas.items()},

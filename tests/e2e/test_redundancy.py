@@ -1,0 +1,150 @@
+"""Three replicas behind a router while their providers are killed: nobody who asks notices, and money lasts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from tests.e2e.test_main_job import HELLO, emptied
+from tests.e2e.test_staking import told
+from tests.support.networks import network
+
+from fondaco.node import image, testnet
+from fondaco.node.tenant.client import Tenant
+from fondaco.node.tenant.routing import Router, RouteSettings
+from fondaco.node.tenant.supervising import Event, Supervisor
+from fondaco.node.tenant.supervision import Settings
+from fondaco.node.tenant.upstreams import follow
+from fondaco.protocol.records import Lease, LeaseState, key_lease
+from fondaco.protocol.scalars import LeaseId
+
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.timeout(240)]
+AWAY_MS = 2_000
+CLIENTS = 4
+
+
+@dataclass
+class Hammer:
+    """Clients that ask without end; what they saw."""
+
+    statuses: Counter[object] = field(default_factory=Counter)
+    slowest_ms: float = 0.0
+
+    async def run(self, port: int) -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http:
+            while True:
+                began = trio.current_time()
+                try:
+                    answer = await http.get("/health")
+                    self.statuses[answer.status_code] += 1
+                except httpx.HTTPError as error:
+                    self.statuses[repr(error)] += 1
+                self.slowest_ms = max(self.slowest_ms, 1_000 * (trio.current_time() - began))
+                await trio.sleep(0.02)
+
+
+@dataclass
+class Service:
+    """`app`, routed and supervised by this process."""
+
+    net: testnet.Testnet
+    tenant: Tenant
+    router: Router
+    port: int
+    events: list[Event]
+    hammer: Hammer = field(default_factory=Hammer)
+
+    def provider_of(self, name: str) -> str:
+        """The node that serves a replica."""
+        peer = self.tenant.find(name).file.peer
+        return next(one.name for one in self.net.plan.members if one.address.endswith(peer))
+
+    async def event(self, kind: str, replica: str) -> Event:
+        with trio.move_on_after(30):
+            while True:
+                for one in self.events:
+                    if (one.kind, one.replica) == (kind, replica):
+                        self.events.remove(one)
+                        return one
+                await trio.sleep(0.02)
+        raise AssertionError(f"no {kind} of {replica}: {self.events}")
+
+
+@asynccontextmanager
+async def served(net: testnet.Testnet, tenant: Tenant, settings: Settings) -> AsyncIterator[Service]:
+    events = list[Event]()
+    router = Router(RouteSettings(health_path="/health"))
+    async with (
+        Supervisor(tenant, "app", settings, every_s=1.0, path="/health", report=events.append) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(follow, tenant, "app", router.update)
+        port = await nursery.start(router.serve, "127.0.0.1", 0)
+        nursery.start_soon(supervisor.run)
+        here = Service(net, tenant, router, port, events)
+        for _ in range(CLIENTS):
+            nursery.start_soon(here.hammer.run, port)
+        yield here
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_killed_provider_costs_no_request_and_its_replica_runs_elsewhere_within_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image.build_demo_image(tmp_path / "images")
+    (tmp_path / "app.yaml").write_bytes(HELLO)
+    async with network(tmp_path, validators=1, providers=4) as net, Tenant.connect(tmp_path) as tenant:
+        done = await told(
+            "deploy", tmp_path / "app.yaml", "--replicas", 3, "--spread", "region", "--home", tmp_path
+        )
+        assert [one["name"] for one in done["replicas"]] == ["app.0", "app.1", "app.2"]
+        before = await told("status", "app", "--home", tmp_path)
+        assert len({one["region"] for one in before["replicas"]}) == 3
+        async with served(net, tenant, Settings(away_ms=AWAY_MS)) as here:
+            while sum(here.hammer.statuses.values()) < 50:
+                await trio.sleep(0.05)
+            first = tenant.find("app.1").file
+            dead = here.provider_of("app.1")
+            await net.kill(dead)
+            killed = trio.current_time()
+            down = await here.event("down", "app.1")
+            replacing = await here.event("replacing", "app.1")
+            replaced = await here.event("replaced", "app.1")
+            recovered = await here.event("recovered", "app.1")
+            asked = sum(here.hammer.statuses.values())
+            while sum(here.hammer.statuses.values()) < asked + 100:
+                await trio.sleep(0.05)
+            figures: dict[str, Any] = {
+                "requests": dict(here.hammer.statuses),
+                "slowest_request_ms": round(here.hammer.slowest_ms),
+                "retried": here.router.counts.retried,
+                "detected_to_running_ms": replaced.at - replacing.at,
+                "replacement_ms": replaced.figures["took_ms"],
+                "measured_downtime_ms": recovered.figures["downtime_ms"],
+                "killed_to_recovered_ms": round(1_000 * (trio.current_time() - killed)),
+            }
+            with capsys.disabled():
+                sys.stderr.write(f"\n{json.dumps(figures)}\n")
+            assert set(here.hammer.statuses) == {200}, here.hammer.statuses
+            assert here.router.counts.failed == 0
+            assert replaced.at - replacing.at <= 5_000
+            assert AWAY_MS <= recovered.figures["downtime_ms"] <= recovered.at - down.at + 5_000
+            second = tenant.find("app.1").file
+            assert second.provider != first.provider
+            assert len({tenant.find(f"app.{number}").file.provider for number in range(3)}) == 3
+            assert here.router.upstreams["app.1"].identity == second.lease.hex()
+            old = await tenant.light.record(key_lease(LeaseId(first.lease)), Lease)
+            assert old is not None
+            assert old.state is LeaseState.CLOSED
+        await net.start(dead)  # it learns that it serves nobody any more
+        await told("close", "app", "--home", tmp_path)
+        await emptied(tmp_path)
