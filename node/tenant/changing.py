@@ -96,7 +96,12 @@ async def reassign(
         report(Progress("answer", describe(answer)))
 
     answers = await ordering.collect(
-        tenant.light, draft, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
+        tenant.light,
+        draft,
+        window_ms=BID_WINDOW_MS,
+        patience_ms=BID_PATIENCE_MS,
+        on_answer=heard,
+        without=[lease.file.provider],
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)
