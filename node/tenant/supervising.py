@@ -96,7 +96,7 @@ class Supervisor:
         report: Told = _quiet,
     ) -> None:
         self.tenant = tenant
-        self.settings = settings
+        self.settings = replace(settings, every_ms=round(every_s * 1_000))
         self._every_s = every_s
         self._path = path
         self._report = report
@@ -160,7 +160,7 @@ class Supervisor:
 
     def _take(self, key: str, found: Found, nursery: trio.Nursery) -> None:
         before = self._memory(key)
-        after, downtime = note(before, found.seen)
+        after, downtime = note(before, found.seen, self.settings)
         self._tell_difference(key, before, after, found, downtime)
         decision = decide(after, found.seen, self.settings)
         if decision.act is not Act.NOTHING:

@@ -30,6 +30,8 @@ from fondaco.protocol.scalars import LeaseId, Millis, PublicKey
 
 MISSES = 3
 """Looks in a row, of this run, that find a provider away before it is dead: a clock that jumps proves nothing."""
+UNWATCHED_MS, UNWATCHED_LOOKS = 30_000, 3
+"""Between two looks that are further apart than this, and than so many ought to be, nobody watched."""
 HANDOVER_MS = 3_000
 """A lease that awaits its hand-off is left to whoever may be handing it over for so long."""
 NEVER = Millis(0)
@@ -60,6 +62,8 @@ class Settings:
     unhealthy_ms: int = 120_000
     runway_ms: tuple[int, int] | None = None
     """Topped up when less than the first is left, to the second; None for never."""
+    every_ms: int = 5_000
+    """Between looks at what is well."""
     budget: int = 0
     """Ucredit a day (UTC) that top-ups and new deposits may take together."""
 
@@ -104,7 +108,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered of one replica; all but `misses` outlives the supervisor."""
+    """What is remembered of one replica; all but what counts looks outlives the supervisor."""
 
     lease: LeaseId | None = None
     """The one that all of this but `down_since` and `attempts` is about."""
@@ -117,6 +121,8 @@ class Memory:
     """The first look that found this lease active and not answering, since it did or was held."""
     away_since: Millis | None = None
     """The first look that found its provider away, since it answered."""
+    looked_at: Millis = NEVER
+    """The last look."""
     misses: int = 0
     """Looks in a row that found its provider away."""
     attempts: int = 0
@@ -149,13 +155,18 @@ class Decision:
     """For people."""
 
 
-def note(memory: Memory, seen: Seen) -> tuple[Memory, Millis | None]:
-    """What is remembered after a look; and for how long, in ms, it was down if it is well again."""
+def note(memory: Memory, seen: Seen, settings: Settings) -> tuple[Memory, Millis | None]:
+    """What is remembered after a look; and for how long, in ms, it was down if it is well again.
+
+    Only time that was watched counts against a replica: not that in which we slept, or a clock jumped.
+    """
     found, now = seen.condition, seen.at
     if found in (Condition.UNKNOWN, Condition.PENDING):
         return memory, None
     lease = seen.lease.id if seen.lease is not None else memory.lease
-    if lease != memory.lease:
+    unwatched = now - memory.looked_at > max(UNWATCHED_MS, UNWATCHED_LOOKS * settings.every_ms)
+    memory = replace(memory, looked_at=now)
+    if lease != memory.lease or unwatched:
         memory = replace(
             memory, lease=lease, misses=0, unwell_since=None, away_since=None, condition=Condition.WELL, since=now
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fondaco.node.files import write_atomically
-from fondaco.node.tenant.supervision import Condition, Memory, Spent
+from fondaco.node.tenant.supervision import NEVER, Condition, Memory, Spent
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import LeaseId, Millis, PublicKey
 
@@ -26,7 +26,10 @@ class Remembered:
         return self._kept() != before._kept()
 
     def _kept(self) -> Remembered:
-        return replace(self, replicas={name: replace(one, misses=0) for name, one in self.replicas.items()})
+        return replace(
+            self,
+            replicas={name: replace(one, misses=0, looked_at=NEVER) for name, one in self.replicas.items()},
+        )
 
 
 def save(folder: Path, remembered: Remembered) -> None:
@@ -58,6 +61,7 @@ def _to_json(memory: Memory) -> dict[str, Any]:
         "lease": None if memory.lease is None else memory.lease.hex(),
         "condition": memory.condition.value,
         "since": memory.since,
+        "looked_at": memory.looked_at,
         "down_since": memory.down_since,
         "unwell_since": memory.unwell_since,
         "away_since": memory.away_since,
@@ -73,6 +77,7 @@ def _from_json(document: dict[str, Any]) -> Memory:
         lease=None if document["lease"] is None else LeaseId(bytes.fromhex(document["lease"])),
         condition=Condition(document["condition"]),
         since=Millis(int(document["since"])),
+        looked_at=Millis(int(document["looked_at"])),
         down_since=_moment(document["down_since"]),
         unwell_since=_moment(document["unwell_since"]),
         away_since=_moment(document["away_since"]),

@@ -1,0 +1,3 @@
+"""Services on disk, and which bids their replicas may take."""
+
+from __future__ import annotations
