@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import httpx
 import pytest
 import trio
 from tests.e2e.test_main_job import HELLO, emptied
-from tests.e2e.test_staking import told
+from tests.e2e.test_staking import fondaco, told
 from tests.support.networks import network
 
 from fondaco.node import image, testnet
@@ -25,7 +27,7 @@ from fondaco.node.tenant.supervising import Event, Supervisor
 from fondaco.node.tenant.supervision import Settings
 from fondaco.node.tenant.upstreams import follow
 from fondaco.protocol.records import Lease, LeaseState, key_lease
-from fondaco.protocol.scalars import LeaseId
+from fondaco.protocol.scalars import LeaseId, MicroCredits, Millis
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.timeout(240)]
 AWAY_MS = 2_000
@@ -147,4 +149,104 @@ async def test_a_killed_provider_costs_no_request_and_its_replica_runs_elsewhere
             assert old.state is LeaseState.CLOSED
         await net.start(dead)  # it learns that it serves nobody any more
         await told("close", "app", "--home", tmp_path)
+        await emptied(tmp_path)
+
+
+@asynccontextmanager
+async def command(*words: object) -> AsyncIterator[tuple[trio.Process, AsyncIterator[dict[str, Any]]]]:
+    """A `fondaco` process that goes on, and the objects that it prints."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "fondaco", *map(str, words), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+    async def said() -> AsyncIterator[dict[str, Any]]:
+        assert process.stdout is not None
+        rest = b""
+        async for chunk in process.stdout:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+
+    try:
+        yield process, said()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def heard(said: AsyncIterator[dict[str, Any]], event: str) -> dict[str, Any]:
+    with trio.fail_after(60):
+        async for one in said:
+            if one["event"] == event:
+                return one
+    raise AssertionError(f"it ended without {event}")
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.6, 1.5])
+async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(
+    tmp_path: Path, after_s: float
+) -> None:
+    image.build_demo_image(tmp_path / "images")
+    (tmp_path / "app.yaml").write_bytes(HELLO)
+    async with network(tmp_path, validators=1, providers=3) as net, Tenant.connect(tmp_path) as tenant:
+        at_home = ("--home", tmp_path)
+        await told("deploy", tmp_path / "app.yaml", "--replicas", 2, *at_home)
+        first = tenant.find("app.0").file
+        spare = {one.provider for one in (tenant.find("app.1").file, first)}
+        words = ("route", "app", "--listen", "127.0.0.1:0", "--supervise", "--away", 1, "--every", 0.5, *at_home)
+        async with command(*words) as (process, said):
+            listening = await heard(said, "listening")
+            async with httpx.AsyncClient(trust_env=False) as http:
+                assert (await http.get(f"http://127.0.0.1:{listening['port']}/")).status_code == 200
+            peer = first.peer
+            await net.kill(next(one.name for one in net.plan.members if one.address.endswith(peer)))
+            assert (await heard(said, "replacing"))["replica"] == "app.0"
+            await trio.sleep(after_s)
+            process.kill()
+        async with command(*words) as (process, said):
+            recovered = await heard(said, "recovered")
+            assert recovered["replica"] == "app.0"
+            assert recovered["downtime_ms"] > 1_000
+            process.send_signal(signal.SIGINT)
+            assert (await heard(said, "counters"))["failed"] == 0
+            with trio.fail_after(10):
+                assert await process.wait() == 0
+        moved = tenant.find("app.0")
+        record = await moved.record()
+        assert record is not None
+        assert (record.state, record.generation) == (LeaseState.ACTIVE, 1), "once, and no second time"
+        assert record.provider not in spare
+        assert (await moved.request("/health"))[0] == 200
+        lacking = await fondaco("deploy", tmp_path / "app.yaml", "--replicas", 3, "--yes", *at_home)
+        assert (lacking.exit_code, "[replicas.lacking]" in lacking.stderr) == (1, True), lacking.stderr
+        assert "2 of 3 replicas are there; app.2: bids.none" in lacking.stderr
+        shown = await told("status", "app", *at_home)
+        assert [one["condition"] for one in shown["replicas"]] == ["well", "well"]
+        assert shown["lacking"] == ["app.2"]
+
+
+async def test_a_service_whose_escrow_ran_dry_is_topped_up_and_goes_on(tmp_path: Path) -> None:
+    image.build_demo_image(tmp_path / "images")
+    params = replace(testnet.testnet_params(), min_runway_ms=Millis(1_000), min_deposit=MicroCredits(1))
+    testnet.create(tmp_path, validators=1, providers=1, params=params)
+    config = tmp_path / "nodes" / "provider-0" / "node.toml"
+    config.write_text(config.read_text().replace("price_cpu = 10000", "price_cpu = 80000"))
+    async with network(tmp_path) as _, Tenant.connect(tmp_path) as tenant:
+        plan = await tenant.plan(HELLO, deposit=40)  # for some three seconds
+        lease = (await tenant.accept(plan, name="hello")).leases[0]
+        with trio.fail_after(30):
+            while (await lease.status()).phase != "paused":
+                await trio.sleep(0.1)
+        how = ("--every", 0.5, "--runway", "30s..60s", "--budget", 3_000, "--home", tmp_path)
+        async with command("supervise", "hello", *how) as (_, said):
+            assert (await heard(said, "held"))["replica"] == "hello"
+            paid = await heard(said, "topped_up")
+            assert (paid["state"], paid["ucredit"] <= 3_000) == ("open", True)
+            assert (await heard(said, "recovered"))["lease"] == lease.id
+        assert (await lease.request("/"))[0] == 200
+        await lease.close()
         await emptied(tmp_path)

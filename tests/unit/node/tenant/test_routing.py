@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -48,7 +48,7 @@ async def test_requests_reach_every_replica_and_their_answers_come_back_whole() 
         long = b"x" * 3 * limits.ROUTE_REPLAY_BYTES
         assert (await http.put("/", content=long)).text.endswith(long.decode())
 
-        async def pieces():  # type: ignore[no-untyped-def]
+        async def pieces() -> AsyncIterator[bytes]:
             yield b"one "
             yield b"two"
 
