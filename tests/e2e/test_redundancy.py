@@ -152,38 +152,43 @@ async def test_a_killed_provider_costs_no_request_and_its_replica_runs_elsewhere
         await emptied(tmp_path)
 
 
-@asynccontextmanager
-async def command(*words: object) -> AsyncIterator[tuple[trio.Process, AsyncIterator[dict[str, Any]]]]:
+@dataclass
+class Command:
     """A `fondaco` process that goes on, and the objects that it prints."""
+
+    process: trio.Process
+    said: list[dict[str, Any]] = field(default_factory=list)
+    _rest: bytes = b""
+
+    async def heard(self, event: str) -> dict[str, Any]:
+        """The next of this kind."""
+        assert self.process.stdout is not None
+        with trio.move_on_after(60):
+            while True:
+                if found := [one for one in self.said if one["event"] == event]:
+                    self.said = self.said[self.said.index(found[0]) + 1 :]
+                    return found[0]
+                if not (chunk := await self.process.stdout.receive_some()):
+                    break
+                *lines, self._rest = (self._rest + chunk).split(b"\n")
+                self.said += [json.loads(line) for line in lines]
+        raise AssertionError(f"no {event}: {self.said}")
+
+
+@asynccontextmanager
+async def command(*words: object) -> AsyncIterator[Command]:
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "fondaco", *map(str, words), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-
-    async def said() -> AsyncIterator[dict[str, Any]]:
-        assert process.stdout is not None
-        rest = b""
-        async for chunk in process.stdout:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
-
     try:
-        yield process, said()
+        yield Command(process)
     finally:
         if process.returncode is None:
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-
-
-async def heard(said: AsyncIterator[dict[str, Any]], event: str) -> dict[str, Any]:
-    with trio.fail_after(60):
-        async for one in said:
-            if one["event"] == event:
-                return one
-    raise AssertionError(f"it ended without {event}")
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.6, 1.5])
@@ -198,23 +203,23 @@ async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(
         first = tenant.find("app.0").file
         spare = {one.provider for one in (tenant.find("app.1").file, first)}
         words = ("route", "app", "--listen", "127.0.0.1:0", "--supervise", "--away", 1, "--every", 0.5, *at_home)
-        async with command(*words) as (process, said):
-            listening = await heard(said, "listening")
+        async with command(*words) as running:
+            listening = await running.heard("listening")
             async with httpx.AsyncClient(trust_env=False) as http:
                 assert (await http.get(f"http://127.0.0.1:{listening['port']}/")).status_code == 200
             peer = first.peer
             await net.kill(next(one.name for one in net.plan.members if one.address.endswith(peer)))
-            assert (await heard(said, "replacing"))["replica"] == "app.0"
+            assert (await running.heard("replacing"))["replica"] == "app.0"
             await trio.sleep(after_s)
-            process.kill()
-        async with command(*words) as (process, said):
-            recovered = await heard(said, "recovered")
+            running.process.kill()
+        async with command(*words) as running:
+            recovered = await running.heard("recovered")
             assert recovered["replica"] == "app.0"
             assert recovered["downtime_ms"] > 1_000
-            process.send_signal(signal.SIGINT)
-            assert (await heard(said, "counters"))["failed"] == 0
+            running.process.send_signal(signal.SIGINT)
+            assert (await running.heard("counters"))["failed"] == 0
             with trio.fail_after(10):
-                assert await process.wait() == 0
+                assert await running.process.wait() == 0
         moved = tenant.find("app.0")
         record = await moved.record()
         assert record is not None
@@ -242,11 +247,11 @@ async def test_a_service_whose_escrow_ran_dry_is_topped_up_and_goes_on(tmp_path:
             while (await lease.status()).phase != "paused":
                 await trio.sleep(0.1)
         how = ("--every", 0.5, "--runway", "30s..60s", "--budget", 3_000, "--home", tmp_path)
-        async with command("supervise", "hello", *how) as (_, said):
-            assert (await heard(said, "held"))["replica"] == "hello"
-            paid = await heard(said, "topped_up")
+        async with command("supervise", "hello", *how) as running:
+            assert (await running.heard("held"))["replica"] == "hello"
+            paid = await running.heard("topped_up")
             assert (paid["state"], paid["ucredit"] <= 3_000) == ("open", True)
-            assert (await heard(said, "recovered"))["lease"] == lease.id
+            assert (await running.heard("recovered"))["lease"] == lease.id
         assert (await lease.request("/"))[0] == 200
         await lease.close()
         await emptied(tmp_path)
