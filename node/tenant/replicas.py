@@ -89,6 +89,7 @@ async def deploy(
     missing = [one for one in service.missing() if one == (only or one)]
     if not missing:
         raise Refused("service.complete", f"{name} has its {count} replicas", hint=f"fondaco status {name}")
+    services.save(tenant.home, service)
     services.save_sdl(tenant.home, name, text)
     opened, lacking = await _open(tenant, service, missing, text, choice, confirm, report)
     service = services.load(tenant.home, name) or service
