@@ -293,18 +293,6 @@ PROGRESS_ITEMS = 256
 PROBE_TIMEOUT_MS = 30_000
 """Time a service has to accept connections after its start."""
 
-# Services
-SERVICE_REPLICAS = 32
-"""Deployments under one name."""
-ROUTE_CONNECTIONS = 512
-"""A router carries at once; further ones wait to be accepted."""
-ROUTE_STREAMS_PER_REPLICA = CHANNEL_STREAMS_PER_PEER - 16
-"""Some are left for looks at how it is."""
-ROUTE_IDLE_PER_REPLICA = 8
-"""Connections to a workload that are kept for the next request."""
-ROUTE_REPLAY_BYTES = 256 * KIB
-"""The longest body of a request that is kept to be sent again."""
-
 # Journal
 JOURNAL_ENTRY_BYTES = MESSAGE_BYTES + 64 * KIB
 JOURNAL_BUFFER_BYTES = 1 * MIB

@@ -12,6 +12,7 @@ import click
 
 from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
+from fondaco.node.tenant.bounds import SERVICE_REPLICAS
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
@@ -59,7 +60,7 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
 @click.option(
     "--replicas",
-    type=click.IntRange(1, 32),
+    type=click.IntRange(1, SERVICE_REPLICAS),
     help="So many deployments of it, NAME.0 and so on, each at another provider; those lacking, if called again.",
 )
 @click.option(

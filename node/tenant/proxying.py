@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import h11
 import trio
 
-from fondaco.node.tenant import routing
+from fondaco.node.tenant import bounds, routing
 from fondaco.node.tenant.routing import Attempt, Router, client_address
 from fondaco.node.tenant.upstreams import discard
 from fondaco.protocol import limits
@@ -143,7 +143,7 @@ async def _asked(client: Client, head: h11.Request) -> Asked:
     length = next((value for name, value in head.headers if name == b"content-length"), None)
     chunked = any(name == b"transfer-encoding" for name, _ in head.headers)
     body: bytes | None = None
-    small = length is None or int(length) <= limits.ROUTE_REPLAY_BYTES
+    small = length is None or int(length) <= bounds.ROUTE_REPLAY_BYTES
     empty = not chunked and (length is None or int(length) == 0)
     if empty or (head.method in IDEMPOTENT and not chunked and small):
         body = b"".join([piece async for piece in client.body()])

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from fondaco.node.tenant import services
+from fondaco.node.tenant import bounds, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.client import Plan, Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.node.tenant.services import REGION, Service
-from fondaco.protocol import addresses, limits, sdl
+from fondaco.protocol import addresses, sdl
 from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.market import deployment_id
 from fondaco.protocol.query import BIDS, And, Query
@@ -71,8 +71,8 @@ async def deploy(
     Raises `SdlError`, or `Refused`: `service.count`, `service.name`, `service.complete`, or what `confirm` does.
     What one replica fails of is told in what is returned.
     """
-    if not 1 <= count <= limits.SERVICE_REPLICAS or spread not in services.SPREADS:
-        raise Refused("service.count", f"1 to {limits.SERVICE_REPLICAS} replicas, spread over provider or region")
+    if not 1 <= count <= bounds.SERVICE_REPLICAS or spread not in services.SPREADS:
+        raise Refused("service.count", f"1 to {bounds.SERVICE_REPLICAS} replicas, spread over provider or region")
     choice, known = as_choice(select), services.load(tenant.home, name)
     sdl.parse(text)
     service = replace(

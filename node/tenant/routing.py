@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 
 import trio
 
+from fondaco.node.tenant import bounds
 from fondaco.node.tenant.balancing import Balancer, Change, Health, Standing
 from fondaco.node.tenant.forwarding import join
 from fondaco.node.tenant.upstreams import Upstream
-from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, Refused
 
 log = logging.getLogger("fondaco.tenant")
@@ -113,7 +113,7 @@ class Router:
         self.draining = False
         self._report = report
         self._idle: set[trio.CancelScope] = set()
-        self._places = trio.Semaphore(limits.ROUTE_CONNECTIONS)
+        self._places = trio.Semaphore(bounds.ROUTE_CONNECTIONS)
         self._listening = trio.CancelScope()
         self._ended = trio.Event()
 

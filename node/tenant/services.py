@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from fondaco.node.files import write_atomically
-from fondaco.node.tenant import records
+from fondaco.node.tenant import bounds, records
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
-from fondaco.protocol import limits, manifest
+from fondaco.protocol import manifest
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import DeploymentId
 
@@ -86,7 +86,7 @@ def load(home: Path, name: str) -> Service | None:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         count, spread = document["count"], document["spread"]
-        if type(count) is not int or not 1 <= count <= limits.SERVICE_REPLICAS or spread not in SPREADS:
+        if type(count) is not int or not 1 <= count <= bounds.SERVICE_REPLICAS or spread not in SPREADS:
             raise ValueError("it asks for what there is not")
         found = {str(one): DeploymentId(bytes.fromhex(what)) for one, what in document["replicas"].items()}
         return Service(

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 import trio
 
-from fondaco.node.tenant import records, services
+from fondaco.node.tenant import bounds, records, services
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.services import Service
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Unreachable
 
 CONNECT_S = 3.0
@@ -35,7 +34,7 @@ class Upstream:
     """Of its lease."""
     dial: Connect
     """A new connection to the workload's port. Raises `Refused` or `Unreachable`."""
-    places: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(limits.ROUTE_STREAMS_PER_REPLICA))
+    places: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(bounds.ROUTE_STREAMS_PER_REPLICA))
     closed: bool = False
     """Nothing is kept any more: another lease has taken its place."""
     _idle: deque[tuple[float, trio.abc.HalfCloseableStream]] = field(default_factory=deque)
@@ -61,7 +60,7 @@ class Upstream:
             discard(stream)
             return
         self._idle.append((trio.current_time(), stream))
-        if len(self._idle) > limits.ROUTE_IDLE_PER_REPLICA:
+        if len(self._idle) > bounds.ROUTE_IDLE_PER_REPLICA:
             discard(self._idle.popleft()[1])
 
     def sweep(self) -> None:

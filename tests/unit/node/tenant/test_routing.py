@@ -11,10 +11,10 @@ import pytest
 import trio
 from tests.support.replicas import replicas, routed
 
+from fondaco.node.tenant import bounds
 from fondaco.node.tenant.balancing import Change, Health
 from fondaco.node.tenant.proxying import COOKIE_NAME
 from fondaco.node.tenant.routing import ADDRESS, COOKIE, Router, RouteSettings
-from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 
 
@@ -45,7 +45,7 @@ async def test_requests_reach_every_replica_and_their_answers_come_back_whole() 
         assert (await http.get("/chunked")).text.endswith(" GET ")
         assert (await http.head("/")).headers["content-length"]
         assert (await http.post("/", content=b"paid")).text.endswith("POST paid")
-        long = b"x" * 3 * limits.ROUTE_REPLAY_BYTES
+        long = b"x" * 3 * bounds.ROUTE_REPLAY_BYTES
         assert (await http.put("/", content=long)).text.endswith(long.decode())
 
         async def pieces() -> AsyncIterator[bytes]:
@@ -301,7 +301,7 @@ async def test_tcp_connections_go_to_one_that_takes_them_and_stay_there() -> Non
 async def test_no_more_is_carried_at_once_than_there_is_room_and_nobody_is_turned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "ROUTE_CONNECTIONS", 3)
+    monkeypatch.setattr(bounds, "ROUTE_CONNECTIONS", 3)
     route, most = router(), list[int]()
     async with replicas(2) as found, routed(route, found) as port:
         for one in found:
@@ -324,9 +324,9 @@ async def test_a_full_replica_is_passed_over_and_when_all_are_full_one_waits() -
     async with replicas(2) as found, routed(route, found) as port, client(port) as http:
         await until(lambda: all(one.connections for one in found))  # probed
         places = [one.places for one in route.upstreams.values()]
-        await until(lambda: all(one.value == limits.ROUTE_STREAMS_PER_REPLICA for one in places))
+        await until(lambda: all(one.value == bounds.ROUTE_STREAMS_PER_REPLICA for one in places))
         for place in places:
-            for _ in range(limits.ROUTE_STREAMS_PER_REPLICA):
+            for _ in range(bounds.ROUTE_STREAMS_PER_REPLICA):
                 place.acquire_nowait()
         places[1].release()
         assert name_of(await http.get("/")) == "app.1"
