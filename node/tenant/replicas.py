@@ -84,9 +84,8 @@ async def deploy(
         deposit=deposit,
     )
     over = {one for one, found in (await deployments(tenant, service)).items() if found is None}
-    over &= {only} if only else over
-    service = replace(service, replicas={one: what for one, what in service.replicas.items() if one not in over})
-    missing = [one for one in service.missing() if one == (only or one)]
+    wanted = [only] if only else [service.replica(number) for number in range(count)]
+    missing = [one for one in wanted if one in over or one not in service.replicas]
     if not missing:
         raise Refused("service.complete", f"{name} has its {count} replicas", hint=f"fondaco status {name}")
     services.save(tenant.home, service)

@@ -21,6 +21,7 @@ from tests.e2e.test_staking import fondaco, told
 from tests.support.networks import network
 
 from fondaco.node import image, testnet
+from fondaco.node.tenant import records, services
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.routing import Router, RouteSettings
 from fondaco.node.tenant.supervising import Event, Supervisor
@@ -199,10 +200,13 @@ async def command(*words: object) -> AsyncIterator[Command]:
             await process.wait()
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.6, 1.5])
-async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(
-    tmp_path: Path, after_s: float
-) -> None:
+def on_its_way(tenant: Tenant, name: str) -> bool:
+    """Whether the file of a deployment holds both ends of a replacement."""
+    return any(one.name == name and len(one.leases) > 1 for one in records.load_all(tenant.folder))
+
+
+@pytest.mark.parametrize("when", ["it has decided", "it has signed"])
+async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(tmp_path: Path, when: str) -> None:
     image.build_demo_image(tmp_path / "images")
     (tmp_path / "app.yaml").write_bytes(HELLO)
     async with network(tmp_path, validators=1, providers=3) as net, Tenant.connect(tmp_path) as tenant:
@@ -218,7 +222,9 @@ async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(
             peer = first.peer
             await net.kill(next(one.name for one in net.plan.members if one.address.endswith(peer)))
             assert (await running.heard("replacing"))["replica"] == "app.0"
-            await trio.sleep(after_s)
+            with trio.fail_after(30):
+                while when == "it has signed" and not on_its_way(tenant, "app.0"):
+                    await trio.sleep(0.001)
             done = await running.killed("recovered")
         async with command(*words) as running:
             recovered = done or await running.heard("recovered")
@@ -243,14 +249,27 @@ async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(
         assert shown["lacking"] == ["app.2"]
 
 
-async def test_a_service_whose_escrow_ran_dry_is_topped_up_and_goes_on(tmp_path: Path) -> None:
-    image.build_demo_image(tmp_path / "images")
-    params = replace(testnet.testnet_params(), min_runway_ms=Millis(1_000), min_deposit=MicroCredits(1))
-    testnet.create(tmp_path, validators=1, providers=1, params=params)
-    config = tmp_path / "nodes" / "provider-0" / "node.toml"
+@asynccontextmanager
+async def dear(home: Path, **params: Millis) -> AsyncIterator[Tenant]:
+    """A network of one provider, where 40 ucredit last for some three seconds."""
+    image.build_demo_image(home / "images")
+    (home / "app.yaml").write_bytes(HELLO)
+    chosen = replace(
+        testnet.testnet_params(),
+        min_runway_ms=Millis(1_000),
+        min_deposit=MicroCredits(1),
+        **params,  # type: ignore[arg-type]
+    )
+    testnet.create(home, validators=1, providers=1, params=chosen)
+    config = home / "nodes" / "provider-0" / "node.toml"
     config.write_text(config.read_text().replace("price_cpu = 10000", "price_cpu = 80000"))
-    async with network(tmp_path) as _, Tenant.connect(tmp_path) as tenant:
-        plan = await tenant.plan(HELLO, deposit=40)  # for some three seconds
+    async with network(home) as _, Tenant.connect(home) as tenant:
+        yield tenant
+
+
+async def test_a_service_whose_escrow_ran_dry_is_topped_up_and_goes_on(tmp_path: Path) -> None:
+    async with dear(tmp_path) as tenant:
+        plan = await tenant.plan(HELLO, deposit=40)
         lease = (await tenant.accept(plan, name="hello")).leases[0]
         with trio.fail_after(30):
             while (await lease.status()).phase != "paused":
@@ -263,4 +282,25 @@ async def test_a_service_whose_escrow_ran_dry_is_topped_up_and_goes_on(tmp_path:
             assert (await running.heard("recovered"))["lease"] == lease.id
         assert (await lease.request("/"))[0] == 200
         await lease.close()
+        await emptied(tmp_path)
+
+
+async def test_a_replica_whose_deployment_has_ended_is_ordered_anew_on_the_budget(tmp_path: Path) -> None:
+    async with dear(tmp_path, grace_ms=Millis(500)) as tenant:
+        one = ("app", "--home", tmp_path)
+        await told("deploy", tmp_path / "app.yaml", "--replicas", 1, "--deposit", 40, "--home", tmp_path)
+        first = tenant.find("app.0")
+        with trio.fail_after(30):
+            while (record := await first.record()) is not None and record.state is not LeaseState.CLOSED:
+                await trio.sleep(0.1)
+        async with command("supervise", *one, "--every", 0.5) as running:
+            assert (await running.heard("failed"))["code"] == "supervise.budget"
+        path = services.folder(tmp_path, "app") / "supervisor.json"
+        path.unlink()  # with the pause before the next attempt
+        async with command("supervise", *one, "--every", 0.5, "--budget", 3_000) as running:
+            assert (await running.heard("ordered"))["replica"] == "app.0"
+            assert (await running.heard("recovered"))["lease"] != first.id
+            assert json.loads(path.read_text())["spent"]["ucredit"] == 40
+        await told("close", *one)
+        assert services.names(tmp_path) == []
         await emptied(tmp_path)
