@@ -129,11 +129,6 @@ class Balancer:
                 return name
         return weights[-1][0]
 
-    def identity(self, name: str) -> str:
-        """Of the lease that serves it now; to say later whether what was found out is still about that."""
-        known = self.replicas.get(name)
-        return "" if known is None else known.identity
-
     def begin(self, name: str) -> Standing:
         """A request, or a connection, goes to this replica: hand what is returned back by the others."""
         standing = self.replicas[name]

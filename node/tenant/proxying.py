@@ -18,7 +18,7 @@ from fondaco.node.tenant import bounds, routing
 from fondaco.node.tenant.routing import Attempt, Router, client_address
 from fondaco.node.tenant.upstreams import discard
 from fondaco.protocol import limits
-from fondaco.protocol.errors import FondacoError, Unreachable
+from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 
 log = logging.getLogger("fondaco.tenant")
 IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE")
@@ -127,6 +127,10 @@ async def serve_http(router: Router, stream: trio.SocketStream) -> None:
             await _pass_on(client, await _asked(client, head))
         except h11.RemoteProtocolError as error:
             await client.tell(error.error_status_hint, "route.request", f"this is no HTTP/1.1: {error}")
+            return
+        except h11.LocalProtocolError as error:  # what one side may say and the other may not
+            log.info("a connection is given up: %s", error)
+            router.counts.failed += 1
             return
         if client.connection.our_state is not h11.DONE or client.connection.their_state is not h11.DONE:
             return
@@ -354,6 +358,8 @@ async def ask(stream: trio.abc.HalfCloseableStream, path: str) -> int:
         event = await _event(stream, connection)
     except _Broken as broken:
         raise unwell(f"it {broken.why}") from None
+    except h11.LocalProtocolError as error:
+        raise Refused("http.path", f"{path!r} is no path to ask for: {error}") from None
     if not isinstance(event, h11.Response) or event.status_code >= 500:
         said = f"it answers {event.status_code}" if isinstance(event, h11.Response) else "it does not answer"
         raise unwell(said)

@@ -299,7 +299,9 @@ class Router:
 
     async def probe(self, name: str) -> None:
         """Ask one replica how it is, as a client would."""
-        upstream, standing = self.upstreams[name], self.balancer.replicas[name]
+        upstream, standing = self.upstreams.get(name), self.balancer.replicas.get(name)
+        if upstream is None or standing is None:  # gone since it was due
+            return
         began = trio.current_time()
         try:
             with trio.fail_after(PROBE_S):

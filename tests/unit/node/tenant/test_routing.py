@@ -338,6 +338,15 @@ async def test_a_full_replica_is_passed_over_and_when_all_are_full_one_waits() -
                 place.release()
 
 
+async def test_a_path_that_is_none_and_a_replica_that_is_gone_end_no_router() -> None:
+    changes = list[Change]()
+    route = router(changes.append, health_path="no path")
+    async with replicas(1) as found, routed(route, found):
+        await until(lambda: len(changes) == 1)
+        await route.probe("app.7")
+    assert changes[0].health is Health.DOWN
+
+
 async def test_a_port_that_is_taken_is_said() -> None:
     async with replicas(1) as found:
         with pytest.raises(Refused) as refusal:
