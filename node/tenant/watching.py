@@ -27,6 +27,8 @@ LOOK_S = 3.0
 """For each of the questions, which are asked at once."""
 SLACK_MS = 5_000
 """A transaction is over so long after it expired: block time may lag."""
+PENDING_MS = 10_000
+"""A replacement that was signed is waited for so long: most take a second, and a crash may have kept one back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,12 @@ class Found:
 
 
 async def look(tenant: Tenant, file: DeploymentFile, place: int, *, path: str = "/") -> Found:
-    """Look at the lease at `place` of a deployment; never raises for what others do."""
+    """Look at the lease that serves a deployment's group at `place`; never raises for what others do."""
     began = Millis(clock.now())
     file, pending = await settled(tenant, file)
-    handle = LeaseHandle(Deployment(tenant, file), file.leases[min(place, len(file.leases) - 1)])
+    group = list(dict.fromkeys(one.manifest for one in file.leases))[place]
+    lease = next(one for one in file.leases if one.manifest == group)
+    handle = LeaseHandle(Deployment(tenant, file), lease)
     said: dict[str, object] = {}
     wrong: list[str] = []
 
@@ -118,7 +122,8 @@ async def settled(tenant: Tenant, file: DeploymentFile) -> tuple[DeploymentFile,
     """A deployment's file, where what the ledger has decided is left; and whether something is still on its way.
 
     Two leases of one group are on file while nobody knows which of them there is. The one that the ledger names
-    stays; the other one goes, the newer of them only once its transaction cannot be included any more.
+    stays; the other one goes, the newer of them only once its transaction cannot be included any more. Long before
+    that it may be tried again: the ledger takes one of all attempts at the same replacement (decision 0027).
     """
     groups = [one.manifest for one in file.leases]
     if len(set(groups)) == len(groups):
@@ -131,22 +136,24 @@ async def settled(tenant: Tenant, file: DeploymentFile) -> tuple[DeploymentFile,
     if record is None:
         return file, False
     written_ms = records.written_at(tenant.folder, file.deployment)
-    over = clock.now() > written_ms + TX_LIFE_MS + SLACK_MS
+    age_ms = clock.now() - written_ms
+    over = age_ms > TX_LIFE_MS + SLACK_MS
     kept: list[LeaseFile] = []
     for group in dict.fromkeys(groups):
         rivals = [one for one in file.leases if one.manifest == group]
         named = [one for one in rivals if one.lease in record.leases]
         if len(named) > 1:  # of two attempts at the same replacement one was taken
             named = await _of_provider(tenant, named)
-        newer = (
-            [] if over or (named and named[0] is not rivals[0]) else [one for one in rivals if one not in named]
-        )
+        taken = {one.lease for one in named}
+        settled_so = over or (bool(named) and named[0] is not rivals[0])
+        newer = [] if settled_so else [one for one in rivals if one.lease not in taken]
         kept += [*named[:1], *newer] if named else rivals[:1]
+    both = len({one.manifest for one in kept}) != len(kept)
     if tuple(kept) != file.leases:
         file = replace(file, leases=tuple(kept))
-        if over or len({one.manifest for one in kept}) == len(kept):
+        if not both:
             records.save(tenant.folder, file)
-    return file, len({one.manifest for one in kept}) != len(kept)
+    return file, both and age_ms <= PENDING_MS
 
 
 async def _of_provider(tenant: Tenant, rivals: list[LeaseFile]) -> list[LeaseFile]:

@@ -85,6 +85,10 @@ async def test_a_replacement_that_may_still_come_is_waited_for_and_then_forgotte
         assert pending
         assert file == kept(here)
         assert (await look(here.tenant, file, 0)).seen.condition is Condition.PENDING
+        age(here, 11_000)
+        file, pending = await settled(here.tenant, kept(here))
+        assert (file, pending) == (kept(here), False), "it may be tried again, and either may be taken"
+        assert (await look(here.tenant, file, 0)).handle.file == own
         age(here, 70_000)
         file, pending = await settled(here.tenant, kept(here))
         assert (file.leases, pending) == ((own,), False)
@@ -104,9 +108,10 @@ async def test_of_two_attempts_at_one_replacement_the_one_that_was_taken_stays(t
     async with place(tmp_path) as here:
         own = here.lease.file
         lost = replace(own, provider=PublicKey(bytes(32)))
-        beside(here, replace(own, lease=OTHER), lost, own)
-        file, pending = await settled(here.tenant, kept(here))
-        assert (file.leases, pending) == ((own,), False)
+        for leases in ((replace(own, lease=OTHER), lost, own), (own, lost), (lost, own)):
+            beside(here, *leases)
+            file, pending = await settled(here.tenant, kept(here))
+            assert (file.leases, pending) == ((own,), False)
 
 
 # A provider that is nowhere
