@@ -178,11 +178,18 @@ async def _say(
     changed = replace(before, leases=leases)
     beside = replace(before, leases=(*before.leases, after)) if after.lease != lease.file.lease else changed
     await tenant.light.cross_check()
-    records.save(tenant.folder, beside)  # before the ledger: a crash must not lose the salt
+
+    def keep(raw: bytes) -> None:
+        """Before the ledger: a crash must not lose the salt, nor what may be sent again."""
+        records.keep_signed(tenant.folder, before.deployment, raw)
+        records.save(tenant.folder, beside)
+
     try:
-        await tenant.wallet.transact(message)
+        await tenant.wallet.transact(message, keep=keep)
     except Refused:
         records.save(tenant.folder, before)
+        records.drop_signed(tenant.folder, before.deployment)
         raise
     records.save(tenant.folder, changed)
+    records.drop_signed(tenant.folder, before.deployment)
     return LeaseHandle(Deployment(tenant, changed), after)

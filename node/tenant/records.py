@@ -85,6 +85,27 @@ def written_at(folder: Path, deployment: DeploymentId) -> int:
         return 0
 
 
+def keep_signed(folder: Path, deployment: DeploymentId, raw: bytes) -> None:
+    """Put a transaction that changes a deployment beside its file, to be sent again after a crash."""
+    write_atomically(_signed(folder, deployment), raw)
+
+
+def kept_signed(folder: Path, deployment: DeploymentId) -> bytes | None:
+    try:
+        return _signed(folder, deployment).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def drop_signed(folder: Path, deployment: DeploymentId) -> None:
+    """What became of it is known."""
+    _signed(folder, deployment).unlink(missing_ok=True)
+
+
+def _signed(folder: Path, deployment: DeploymentId) -> Path:
+    return folder / f"{deployment.hex()}.signed"
+
+
 def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
     """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
 

@@ -1,11 +1,13 @@
 """One look at a replica: what the ledger proves, what its provider says, and whether the workload answers.
 
 And what a crash left on file: while a replacement is on its way to the ledger, the file of a deployment holds both
-ends (see `changing`), and here it is found out which one it came to.
+ends (see `changing`), and here it is found out which one it came to. What was signed is sent again: it is the same
+transaction, which the ledger takes once.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import trio
@@ -23,6 +25,7 @@ from fondaco.protocol.records import Deployment as DeploymentRecord
 from fondaco.protocol.records import Lease, LeaseState, key_lease
 from fondaco.protocol.scalars import Millis
 
+log = logging.getLogger("fondaco.tenant")
 LOOK_S = 3.0
 """For each of the questions, which are asked at once."""
 SLACK_MS = 5_000
@@ -149,11 +152,26 @@ async def settled(tenant: Tenant, file: DeploymentFile) -> tuple[DeploymentFile,
         newer = [] if settled_so else [one for one in rivals if one.lease not in taken]
         kept += [*named[:1], *newer] if named else rivals[:1]
     both = len({one.manifest for one in kept}) != len(kept)
+    if both and not over:
+        await _send_again(tenant, file)
     if tuple(kept) != file.leases:
         file = replace(file, leases=tuple(kept))
         if not both:
             records.save(tenant.folder, file)
+            records.drop_signed(tenant.folder, file.deployment)
     return file, both and age_ms <= PENDING_MS
+
+
+async def _send_again(tenant: Tenant, file: DeploymentFile) -> None:
+    """What was signed before a crash may never have left; where it did, this changes nothing."""
+    raw = records.kept_signed(tenant.folder, file.deployment)
+    if raw is None:
+        return
+    try:
+        with trio.fail_after(LOOK_S):
+            await tenant.light.submit_transaction(raw)
+    except (FondacoError, trio.TooSlowError) as error:
+        log.info("what was signed was not taken: %s", error)
 
 
 async def _of_provider(tenant: Tenant, rivals: list[LeaseFile]) -> list[LeaseFile]:
