@@ -33,6 +33,8 @@ from fondaco.protocol.scalars import LeaseId, MicroCredits, Millis
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.timeout(240)]
 AWAY_MS = 2_000
 CLIENTS = 4
+PATIENCE_S = 100
+"""Who bid on an order that came to nothing holds what it offered for a minute."""
 
 
 @dataclass
@@ -164,7 +166,7 @@ class Command:
     async def heard(self, event: str) -> dict[str, Any]:
         """The next of this kind."""
         assert self.process.stdout is not None
-        with trio.move_on_after(60):
+        with trio.move_on_after(PATIENCE_S):
             while True:
                 if found := [one for one in self.said if one["event"] == event]:
                     self.said = self.said[self.said.index(found[0]) + 1 :]
