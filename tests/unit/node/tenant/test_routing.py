@@ -326,6 +326,7 @@ async def test_a_full_replica_is_passed_over_and_when_all_are_full_one_waits() -
                 place.acquire_nowait()
         places[1].release()
         assert name_of(await http.get("/")) == "app.1"
+        await until(lambda: places[1].value == 1)
         places[1].acquire_nowait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(http.get, "/")
