@@ -29,6 +29,8 @@ COMMANDS = {
     "events": ("watch", "events"),
     "request": ("talk", "request"),
     "forward": ("talk", "forward"),
+    "route": ("service", "route"),
+    "supervise": ("service", "supervise"),
     "exec": ("inside", "exec_"),
     "shell": ("inside", "shell"),
     "close": ("tenant", "close"),

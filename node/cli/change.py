@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def update(lease: str, file: Path, home: Path, as_json: bool) -> None:
     """Have LEASE run what the SDL in FILE says of its group; only services that it changes are started anew.
 
-    It must need what was leased: to run something larger, deploy it.
+    It must need what was leased: to run something larger, deploy it. Of a service its replicas are updated one
+    after the other; the first that does not come up ends it, and the others run on as they were.
     """
     from fondaco.node.cli.tenant import run
 
@@ -82,12 +83,23 @@ async def _top_up(text: str, ucredit: int, payer: str, home: Path, as_json: bool
 
 async def _update(text: str, file: Path, home: Path, as_json: bool) -> None:
     from fondaco.node.cli.tenant import connected
-    from fondaco.node.tenant import changing
+    from fondaco.node.tenant import changing, services
     from fondaco.node.tenant.client import read_sdl
 
     async with connected(home) as tenant:
-        changed = await changing.update(tenant, tenant.find(text), read_sdl(file), report=_report)
-        await _finish(changed, as_json, "runs the new version")
+        service = services.load(home, text)
+        if service is None:
+            changed = await changing.update(tenant, tenant.find(text), read_sdl(file), report=_report)
+            await _finish(changed, as_json, "runs the new version")
+            return
+        rows = []
+        for name in services.files(service, tenant.folder):
+            changed = await changing.update(tenant, tenant.find(name), read_sdl(file), report=_report)
+            rows.append(await _told(changed))
+            say(f"{name} runs the new version")
+        services.save_sdl(home, service.name, read_sdl(file))  # what is ordered anew runs it, too
+    if as_json:
+        print_json({"name": service.name, "replicas": rows})
 
 
 async def _replace(text: str, home: Path, max_price: int | None, not_serving: bool, as_json: bool) -> None:
@@ -107,19 +119,23 @@ def _report(progress: Progress) -> None:
     say(f"  {progress.step:<10} {progress.detail}")
 
 
-async def _finish(lease: LeaseHandle, as_json: bool, what: str) -> None:
+async def _told(lease: LeaseHandle) -> dict[str, Any]:
     from fondaco.protocol import addresses
 
     record = await lease.record()
     assert record is not None, "it was just changed"
-    told: dict[str, Any] = {
+    return {
         "name": lease.deployment.file.name,
         "lease": lease.id,
         "provider": addresses.encode(record.provider),
         "version": record.version,
         "price_per_hour_ucredit": record.price_per_hour,
     }
+
+
+async def _finish(lease: LeaseHandle, as_json: bool, what: str) -> None:
+    told = await _told(lease)
     if as_json:
         print_json(told)
     else:
-        click.echo(f"{told['name']} {what}: lease {lease.id[:12]}, version {record.version}")
+        click.echo(f"{told['name']} {what}: lease {lease.id[:12]}, version {told['version']}")

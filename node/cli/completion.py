@@ -26,17 +26,18 @@ def completion(context: click.Context, shell: str) -> None:
 
 
 def leases(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of deployments in the home that the command line names so far; none where there is none."""
+    """Names of deployments and services in the home that the command line names so far."""
     from fondaco.node.cli.output import default_home
-    from fondaco.node.tenant import records
+    from fondaco.node.tenant import records, services
     from fondaco.protocol.errors import FondacoError
 
     home = Path(context.params.get("home") or default_home())
     try:
         found = records.load_all(home / "deployments")
+        together = services.names(home)
     except FondacoError:
         return []
-    names = sorted({record.name for record in found})
+    names = sorted({*together, *(record.name for record in found)})
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

@@ -79,8 +79,17 @@ async def reached(target: Target) -> AsyncIterator[Access]:
 def status(target: Target, as_json: bool) -> None:
     """Show one lease, or all of them: what the ledger proves, and what the provider says.
 
-    LEASE is (the start of) a lease id, or a deployment's name.
+    LEASE is (the start of) a lease id, or a deployment's name; or that of a service, to see all its replicas.
     """
+    if target.lease and not target.token:
+        from fondaco.node.tenant import services
+
+        service = services.load(target.home, target.lease)
+        if service is not None:
+            from fondaco.node.cli.replicas import show
+
+            run(show, service, target.home, as_json)
+            return
     run(_status_one if target.lease or target.token else _status_all, target, as_json)
 
 

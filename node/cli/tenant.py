@@ -13,6 +13,7 @@ import click
 
 from fondaco.node.cli.completion import lease_argument
 from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
+from fondaco.node.tenant.bounds import SERVICE_REPLICAS
 from fondaco.protocol import solver_bounds as bounds
 
 if TYPE_CHECKING:
@@ -76,6 +77,18 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 )
 @click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, SERVICE_REPLICAS),
+    help="So many deployments of it, NAME.0 and so on, each at another provider; those lacking, if called again.",
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["provider", "region"]),
+    default="provider",
+    show_default=True,
+    help="What no two replicas may share; with `region`, providers that name none are left out.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
 @json_option
@@ -89,6 +102,8 @@ def deploy(
     want: int,
     template: str,
     payer: str,
+    replicas: int | None,
+    spread: str,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -105,11 +120,20 @@ def deploy(
     from fondaco.node.tenant.choosing import choice
     from fondaco.protocol import addresses
 
+    select = choice(strategy, where)
+    name = name or file.stem
+    if replicas is not None:
+        if template or payer or dry_run or want != 1:
+            raise click.UsageError("--replicas goes without --want, --template, --payer and --dry-run")
+        from fondaco.node.cli.replicas import deploy_replicas
+
+        run(deploy_replicas, file, home, name, replicas, spread, select, deposit, ask, as_json)
+        return
     wish = Wish(
         file=file,
-        name=name or file.stem,
+        name=name,
         deposit=deposit,
-        select=choice(strategy, where),
+        select=select,
         wanted=want,
         template=template_from(template) if template else None,
         payer=addresses.decode(payer) if payer else None,
@@ -273,9 +297,17 @@ def close(lease: str, home: Path, grace: int | None, as_json: bool) -> None:
 
 
 async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> None:
+    from fondaco.node.tenant import services
+
     async with connected(home) as tenant:
+        service = services.load(home, text)
+        if service is not None:
+            from fondaco.node.cli.replicas import close_all
+
+            await close_all(tenant, service, grace, as_json)
+            return
         handle = tenant.find(text)
-        ended = [] if grace is None else await _stop(handle, grace)
+        ended = [] if grace is None else await stop(handle, grace)
         settled = await handle.close()
     result: dict[str, Any] = {"lease": handle.id, "paid_ucredit": settled.paid}
     result["refunded_ucredit"] = settled.refunded
@@ -284,7 +316,7 @@ async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> Non
     _finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
 
 
-async def _stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
+async def stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
     """A provider that does not do it is no reason to go on paying it."""
     from fondaco.protocol.errors import Refused, Unreachable
 

@@ -70,6 +70,21 @@ async def replace_provider(
     It is asked for as it was ordered, at most for `max_price` an hour if given. The provider that serves it now is
     not asked. Raises `Refused`: `replace.unknown`, `bids.none`, `escrow.runway` or what the ledger refuses.
     """
+    changed = await reassign(tenant, lease, max_price=max_price, reason=reason, select=select, report=report)
+    await changed.deployment.hand_over_one(changed, report)
+    return changed
+
+
+async def reassign(
+    tenant: Tenant,
+    lease: LeaseHandle,
+    *,
+    max_price: int | None = None,
+    reason: int = reasons.REPLACED,
+    select: str | Choice = CHEAPEST,
+    report: Report = quiet,
+) -> LeaseHandle:
+    """Likewise, but only on the ledger: what is returned has yet to be handed over."""
     if lease.file.group is None:
         raise Refused("replace.unknown", "what was ordered is not on file here", hint="close it and order anew")
     choice = as_choice(select)
@@ -81,7 +96,12 @@ async def replace_provider(
         report(Progress("answer", describe(answer)))
 
     answers = await ordering.collect(
-        tenant.light, draft, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard
+        tenant.light,
+        draft,
+        window_ms=BID_WINDOW_MS,
+        patience_ms=BID_PATIENCE_MS,
+        on_answer=heard,
+        without=[lease.file.provider],
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)
@@ -99,7 +119,6 @@ async def replace_provider(
     after = _file_of(lease, draft, bid)
     changed = await _say(tenant, lease, after, message)
     report(Progress("lease", f"lease {changed.id[:12]} takes the place of {lease.id[:12]}"))
-    await changed.deployment.hand_over_one(changed, report)
     return changed
 
 
@@ -159,11 +178,18 @@ async def _say(
     changed = replace(before, leases=leases)
     beside = replace(before, leases=(*before.leases, after)) if after.lease != lease.file.lease else changed
     await tenant.light.cross_check()
-    records.save(tenant.folder, beside)  # before the ledger: a crash must not lose the salt
+
+    def keep(raw: bytes) -> None:
+        """Before the ledger: a crash must not lose the salt, nor what may be sent again."""
+        records.keep_signed(tenant.folder, before.deployment, raw)
+        records.save(tenant.folder, beside)
+
     try:
-        await tenant.wallet.transact(message)
+        await tenant.wallet.transact(message, keep=keep)
     except Refused:
         records.save(tenant.folder, before)
+        records.drop_signed(tenant.folder, before.deployment)
         raise
     records.save(tenant.folder, changed)
+    records.drop_signed(tenant.folder, before.deployment)
     return LeaseHandle(Deployment(tenant, changed), after)

@@ -21,7 +21,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing
+from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -174,6 +174,12 @@ class Tenant:
         Running means: this tenant reached it over the channel, and its activation is proven on the ledger.
         Should a step after the lease fail, the error says what is in escrow and how to get it back.
         """
+        found = await self.open(plan, name=name, report=report)
+        await found.hand_over(report)
+        return found
+
+    async def open(self, plan: Plan, *, name: str, report: Report = quiet) -> Deployment:
+        """Open the leases of a plan, and no more: `hand_over` what is returned."""
         order = plan.draft
         deployment = deployment_id(order.id)
         leases = [lease_id(deployment, GroupIndex(index)) for index in range(len(order.groups))]
@@ -209,9 +215,7 @@ class Tenant:
                 raise Refused("lease.unproven", "a node says the lease was made, and the ledger does not hold it")
         self.timeline.mark("lease")
         report(Progress("lease", f"agreed in block {height}, {show_credits(deposit)} credits in escrow"))
-        found = Deployment(self, record)
-        await found.hand_over(report)
-        return found
+        return Deployment(self, record)
 
     async def deploy(
         self,
@@ -233,7 +237,16 @@ class Tenant:
         return await self.accept(plan, name=name or file.stem, report=report)
 
     def find(self, text: str) -> LeaseHandle:
-        """A lease by (the start of) its id, or by its deployment's name. Raises `Refused` `lease.not_found`."""
+        """A lease by (the start of) its id, or by its deployment's name.
+
+        Raises `Refused` `lease.not_found`, or `lease.ambiguous`, also where it names a service of several.
+        """
+        service = services.load(self.home, text)
+        if service is not None:
+            names = ", ".join(service.replicas) or "none yet"
+            raise Refused(
+                "lease.ambiguous", f"{text} is a service; its replicas: {names}", hint="name one of them"
+            )
         record, lease = records.find(self.folder, text)
         return LeaseHandle(Deployment(self, record), lease)
 

@@ -32,7 +32,7 @@ async def serve_forward(
         async with places, local:
             try:
                 async with lease.forward(service, port) as remote:
-                    await _join(local, remote)
+                    await join(local, remote)
             except FondacoError as error:
                 log.warning("%s", error)
 
@@ -44,7 +44,7 @@ async def serve_forward(
     await trio.serve_listeners(carry, listeners)
 
 
-async def _join(local: trio.SocketStream, remote: Any) -> None:
+async def join(local: trio.SocketStream, remote: Any) -> None:
     """Copy both ways until both directions have ended, or one broke."""
 
     async def upwards() -> None:

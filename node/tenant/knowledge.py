@@ -25,7 +25,7 @@ async def gather(
     names: Mapping[str, PublicKey],
     used: Mapping[PublicKey, int] | None = None,
 ) -> Knowledge:
-    """Attributes and attestations of each provider; of one that nothing can be proven of, nothing is known.
+    """Attributes and attestations of each provider, also in use; where nothing can be proven, nothing is known.
 
     `names`: what this tenant calls auditors. `used`: where its own replicas are.
     """
@@ -38,7 +38,7 @@ async def gather(
             log.info("nothing is known of %s: %s", addresses.encode(provider), error)
 
     async with trio.open_nursery() as nursery:
-        for provider in sorted(set(providers)):
+        for provider in sorted({*providers, *(used or ())}):  # in which regions the replicas are counts, too
             nursery.start_soon(one, provider)
     return Knowledge(providers=facts, used=Counter() if used is None else used)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import trio
@@ -132,8 +132,9 @@ async def collect(
     patience_ms: int,
     on_answer: Callable[[SignedBid | SignedDecline], None],
     wanted: int = 1,
+    without: Collection[PublicKey] = (),
 ) -> Answers:
-    """Publish the order and gather answers.
+    """Publish the order and gather answers; those of `without` are not waited for.
 
     Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has
     `wanted` bids; or after `patience_ms`. Answers that are not for this order, not signed rightly or not of a
@@ -141,7 +142,7 @@ async def collect(
     go away before that.
     """
     answers = Answers()
-    expected = set(await light.providers())
+    expected = set(await light.providers()) - set(without)
     registered: dict[PublicKey, bool] = {}
     groups = len(order.groups)
     await light.submit_order(order.signed)

@@ -81,6 +81,41 @@ def load_all(folder: Path) -> list[DeploymentFile]:
     return [_read(path) for path in paths]
 
 
+def load(folder: Path, deployment: DeploymentId) -> DeploymentFile | None:
+    """One deployment's file; None if there is none. Raises `Refused` `deployments.malformed`."""
+    path = folder / f"{deployment.hex()}.json"
+    return _read(path) if path.exists() else None
+
+
+def written_at(folder: Path, deployment: DeploymentId) -> int:
+    """When a deployment's file was written last, in ms; 0 if there is none."""
+    try:
+        return (folder / f"{deployment.hex()}.json").stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0
+
+
+def keep_signed(folder: Path, deployment: DeploymentId, raw: bytes) -> None:
+    """Put a transaction that changes a deployment beside its file, to be sent again after a crash."""
+    write_atomically(_signed(folder, deployment), raw)
+
+
+def kept_signed(folder: Path, deployment: DeploymentId) -> bytes | None:
+    try:
+        return _signed(folder, deployment).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def drop_signed(folder: Path, deployment: DeploymentId) -> None:
+    """What became of it is known."""
+    _signed(folder, deployment).unlink(missing_ok=True)
+
+
+def _signed(folder: Path, deployment: DeploymentId) -> Path:
+    return folder / f"{deployment.hex()}.signed"
+
+
 def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
     """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
 

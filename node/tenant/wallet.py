@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from fondaco.consensus.ledger.params import Params
 from fondaco.node import clock
@@ -18,6 +19,8 @@ from fondaco.protocol.transactions import sign_transaction, transaction_id
 
 log = logging.getLogger("fondaco.tenant")
 TX_LIFE_MS = 60_000
+Keep = Callable[[bytes], None]
+"""Puts a signed transaction where a crash leaves it: sent again it is the same one, and applied once."""
 EMPTY = Account(credits=MicroCredits(0), stake=MicroStake(0))
 
 
@@ -42,8 +45,8 @@ class Wallet:
         found = await self.light.record(key_account(self.signer.public_key), Account, at_least=at_least)
         return found or EMPTY
 
-    async def transact(self, *messages: Message) -> int:
-        """Have messages applied, all or none; the height of their block.
+    async def transact(self, *messages: Message, keep: Keep | None = None) -> int:
+        """Have messages applied, all or none; their block's height. `keep` gets what is signed, before it goes.
 
         That they were applied is what a node says: read the record they change to have it proven.
         Raises `Refused` with the ledger's reason, or `Unreachable`.
@@ -55,7 +58,10 @@ class Wallet:
             expires_at=Millis(clock.now() + TX_LIFE_MS),
             salt=random_salt(),
         )
-        await self.light.submit_transaction(codec.encode(signed))
+        raw = codec.encode(signed)
+        if keep is not None:
+            keep(raw)
+        await self.light.submit_transaction(raw)
         outcome = await self.light.outcome(transaction_id(signed.transaction))
         if outcome.code:
             raise Refused(outcome.code, outcome.message)

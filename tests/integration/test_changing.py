@@ -18,7 +18,7 @@ from fondaco.node.keys.sealing import SealingPair
 from fondaco.node.tenant import changing, records
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
-from fondaco.node.tenant.wallet import Wallet
+from fondaco.node.tenant.wallet import Keep, Wallet
 from fondaco.protocol import manifest, sdl
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.messages import Message, UpdateManifest
@@ -115,7 +115,9 @@ async def test_what_the_ledger_refuses_leaves_the_file_as_it_was(tmp_path: Path)
 class Silent(Wallet):
     """Whose transactions nobody can say anything of."""
 
-    async def transact(self, *messages: Message) -> int:
+    async def transact(self, *messages: Message, keep: Keep | None = None) -> int:
+        assert keep is not None
+        keep(b"never sent")
         raise Unreachable("tx.lost", "nobody knows")
 
 
