@@ -106,10 +106,8 @@ async def dies_of_its_memory(lease: LeaseHandle) -> None:
     with pytest.raises((Refused, Unreachable)):
         await lease.request("/eat")
     with trio.fail_after(PATIENCE_S):
-        while True:
-            (web,) = [one for one in (await lease.status()).services if one.service == "web"]
-            if web.restarts:
-                break
+        # None in the moment between its end and its next start.
+        while not (web := next((one for one in (await lease.status()).services if one.restarts), None)):
             await trio.sleep(0.1)
     assert web.last_end.startswith("exit code 137"), json.dumps(web.last_end)
     assert await get(lease, "/") == "two"
