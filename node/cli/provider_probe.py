@@ -12,6 +12,7 @@ import click
 from fondaco.node.cli.output import json_option, print_json, say
 
 if TYPE_CHECKING:
+    from fondaco.node.provider_config import ProviderConfig
     from fondaco.provider.runtimes.survey import Report
 
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Try it on the disk of this provider's folder, instead of the one for temporary files.",
+    help="Try it on the disk of this provider's folder, instead of the one for temporary files; and its cluster.",
 )
 @click.option(
     "--podman-socket",
@@ -44,7 +45,7 @@ def probe(home: Path | None, podman_socket: Path | None, docker_socket: Path | N
     from fondaco.protocol.errors import Refused
 
     with tempfile.TemporaryDirectory(prefix="fondaco-probe-", dir=home, ignore_cleanup_errors=True) as folder:
-        reports = trio.run(_survey, Path(folder), podman_socket, docker_socket)
+        reports = trio.run(_survey, Path(folder), podman_socket, docker_socket, _provider(home))
     install = advice(reports)
     if as_json:
         print_json(_plain(reports, install))
@@ -54,11 +55,20 @@ def probe(home: Path | None, podman_socket: Path | None, docker_socket: Path | N
         raise Refused("runtime.unavailable", "no runtime of this machine can isolate workloads", hint=install)
 
 
-async def _survey(folder: Path, podman_socket: Path | None, docker_socket: Path | None) -> list[Report]:
+def _provider(home: Path | None) -> ProviderConfig | None:
+    """Of the home, where it is a node's."""
+    from fondaco.node import config
+
+    return None if home is None or not (home / "node.toml").is_file() else config.load(home).provider
+
+
+async def _survey(
+    folder: Path, podman_socket: Path | None, docker_socket: Path | None, provider: ProviderConfig | None
+) -> list[Report]:
     from fondaco.node.runtime_survey import survey_machine
 
     reports = []
-    async for report in survey_machine(folder, podman_socket, docker_socket):
+    async for report in survey_machine(folder, podman_socket, docker_socket, provider):
         say(f"{report.name}: {'done' if report.checks else 'not here'}")
         reports.append(report)
     return reports

@@ -78,6 +78,19 @@ async def survey(name: str, runtime: Runtime, image: str) -> Report:
     return Report(name=name, version=capability.version, checks=tuple(checks))
 
 
+async def promises(name: str, runtime: Runtime) -> Report:
+    """What its own probe saw, for a runtime that takes no image of ours: that ran workloads, too."""
+    try:
+        found = await runtime.probe()
+    except (Refused, Unreachable) as refused:
+        return Report(name=name, missing=refused.message)
+    limits = ", ".join(found.hard_limits) or "none"
+    hard = _check(
+        "hard limits", bool(found.hard_limits), limits + (f"; {found.limits_note}" if found.limits_note else "")
+    )
+    return Report(name=name, version=found.version, checks=(*_isolation(found), hard))
+
+
 def _isolation(found: Capability) -> list[Check]:
     lacking = [kind for kind in NAMESPACES if kind not in found.namespaces]
     own = f"its own: {', '.join(found.namespaces)}" + (f"; the host's: {', '.join(lacking)}" if lacking else "")

@@ -141,6 +141,8 @@ async def test_a_runtime_that_isolates_nothing_is_found_out(monkeypatch: pytest.
     namespaces, *_, network = report.checks
     assert namespaces.seen == "its own: user, mnt, ipc, uts; the host's: pid, net"
     assert network.seen.startswith("reached 127.0.0.1:")
+    own = await survey.promises("bare", Bare(claims))
+    assert set(verdicts(own).values()) == {Verdict.FAILS}, "what it says itself is told as it says it"
 
 
 @NOT_DOCKERS

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fondaco.node.loopback import free_port
 from fondaco.node.provider_config import MachineConfig, ProviderConfig, read
 from fondaco.node.runtime_settings import open_runtime
 from fondaco.protocol.errors import Refused
+from fondaco.provider.runtimes import survey
 from fondaco.provider.runtimes.kubernetes.access import access
 from fondaco.provider.runtimes.kubernetes.runtime import KubernetesRuntime
 
@@ -92,3 +95,11 @@ def test_a_token_is_read_anew_each_time(tmp_path: Path) -> None:
     for token in ("first", "second"):
         file.write_text(token + "\n")
         assert found.token() == token
+
+
+async def test_a_survey_tells_of_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
+    server = f"http://127.0.0.1:{free_port()}"
+    async with aclosing(open_runtime(a_config(kubernetes_server=server), tmp_path)) as runtime:
+        report = await survey.promises("kubernetes", runtime)
+    assert not report.usable
+    assert server.removeprefix("http://") in report.missing
