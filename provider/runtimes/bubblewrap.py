@@ -33,6 +33,7 @@ def find() -> Bubblewrap | None:
 class Bubblewrap:
     name = "bubblewrap"
     overlays = True
+    counts_user = False
 
     def __init__(self, executable: str) -> None:
         self._executable = executable

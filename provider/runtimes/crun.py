@@ -45,6 +45,7 @@ def find() -> Crun | None:
 class Crun:
     name = "crun"
     overlays = False
+    counts_user = True
 
     def __init__(self, executable: str) -> None:
         self._executable = executable
@@ -77,7 +78,7 @@ def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str,
     inside = Inside(Path(launch.image.rootfs))
     mounts = _mounts(launch, stage, inside)
     root, bound = _root(launch, stage, owner, inside)
-    pids = {"type": "RLIMIT_NPROC", "soft": launch.spec.pids, "hard": launch.spec.pids}
+    pids = {"type": "RLIMIT_NPROC", "soft": launch.nproc, "hard": launch.nproc}
     return {
         "ociVersion": "1.0.2",
         "root": {"path": root, "readonly": True},
@@ -92,7 +93,7 @@ def _config(launch: Launch, stage: Stage, scratch: str, owner: int) -> dict[str,
             "capabilities": {
                 kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
             },
-            "rlimits": [] if launch.hard_pids else [pids],
+            "rlimits": [] if launch.nproc is None else [pids],
         },
         "mounts": [*bound, *mounts],
         "hooks": _hooks(launch, scratch),

@@ -125,6 +125,7 @@ class EmbeddedRuntime:
             volumes_dir=self._home / "volumes",
             uid=self._uid,
             overlay=self._capability.writable_root,
+            counts_user=self._backend.counts_user,
             egress=self._linking.egress,
         )
         link = partial(self._linking.refresh, spec.lease, f"{spec.service}.{spec.replica}")

@@ -44,7 +44,9 @@ class Launch:
     hard_memory: bool = False
     """A cgroup bounds the memory; else each process is bounded by a resource limit."""
     hard_pids: bool = False
-    """A cgroup bounds the processes; else a resource limit does, which counts all that the same user runs."""
+    """A cgroup bounds the processes."""
+    counts_user: bool = False
+    """The resource limit on processes would count all that the same user runs, in other leases, too."""
     egress: Egress = NO_EGRESS
 
     @property
@@ -100,6 +102,11 @@ class Launch:
         return found
 
     @property
+    def nproc(self) -> int | None:
+        """The resource limit on processes, besides that of a cgroup; None where that one does better."""
+        return None if self.counts_user and self.hard_pids else self.spec.pids
+
+    @property
     def ceilings(self) -> tuple[tuple[Path, int], ...]:
         """(folder outside, bytes) of what the workload may write to the disk; RAM volumes bound themselves."""
         root = [(self.scratch, self.spec.ephemeral_bytes)] if self.spec.ephemeral_bytes else []
@@ -121,6 +128,8 @@ class Backend(Protocol):
     name: str
     overlays: bool
     """It can mount an overlay as the root, where the kernel lets it."""
+    counts_user: bool
+    """See `Launch`."""
 
     def version(self) -> str: ...
 

@@ -164,7 +164,7 @@ def limit_disk(run_dir: Path, most: Sequence[tuple[Path, int]]) -> None:
 
 def enterable(launch: Launch, groups: Sequence[str]) -> None:
     """Write down how commands are to run inside."""
-    limits = {**launch.rlimits, "NPROC": launch.spec.pids}
+    limits = launch.rlimits if launch.nproc is None else {**launch.rlimits, "NPROC": launch.nproc}
     inside = {"env": dict(launch.env), "cwd": launch.working_dir, "limits": limits, "cgroups": list(groups)}
     _write(launch.run_dir / "exec.json", inside)
 

@@ -54,7 +54,8 @@ async def test_requests_reach_every_replica_and_their_answers_come_back_whole() 
 
         assert (await http.post("/", content=pieces())).text.endswith("POST one two")
         assert all(one.connections < len(one.heard) + 4 for one in found), "connections are used again"
-        assert (route.counts.requests, route.counts.failed, route.counts.retried) == (45, 0, 0)
+        await until(lambda: route.counts.requests == 45)  # the last answer is counted once it was passed on
+        assert (route.counts.failed, route.counts.retried) == (0, 0)
 
 
 async def test_what_concerns_one_connection_is_not_passed_on_and_who_asked_is() -> None:
