@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 import pytest
 from hypothesis import settings
@@ -15,15 +14,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Whoever runs us may measure coverage in us; in the processes that we start that would halve their speed.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-
-
-def pytest_sessionfinish() -> None:
-    """What a worker measured is on the disk before it is told to end: one that lingers then is killed."""
-    coverage = sys.modules.get("coverage")
-    measuring = None if coverage is None else coverage.Coverage.current()
-    if measuring is not None and "PYTEST_XDIST_WORKER" in os.environ:
-        measuring.stop()
-        measuring.save()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
