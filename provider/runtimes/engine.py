@@ -205,7 +205,8 @@ class EngineRuntime(EmbeddedRuntime):
                 "pid": pid,
                 "pid_ticks": -1 if first is None else first.ticks,
                 "boot": boot_id(),
-                "started_at": Millis(0) if seen is None else seen.started_at,
+                # One that waits to be linked has not started: its engine says the year 1, or so.
+                "started_at": Millis(0) if seen is None else Millis(max(0, seen.started_at)),
             },
         )
 
