@@ -202,6 +202,10 @@ class Happening(enum.StrEnum):
     """The provider does not reach what runs its workloads; they may run as before."""
     PAUSED = "paused"
     """It is started again after a while."""
+    HELD = "held"
+    """The escrow is dry: all that runs is held still."""
+    RESUMED = "resumed"
+    """It was topped up, and all goes on where it was."""
     STOPPED = "stopped"
     CLOSED = "closed"
 

@@ -39,7 +39,7 @@ class Grace:
 
     def check(self, lease: LeaseId) -> None:
         """Raises `Refused` `lease.paused` while a lease's workloads are held."""
-        if self._held is not None and lease in self._held:
+        if self.holds(lease):
             raise Refused("lease.paused", "the escrow is dry, and the workload is held", hint="fondaco top-up")
 
     def holds(self, lease: LeaseId) -> bool:
@@ -72,9 +72,9 @@ class Grace:
                 await self._set(workload, hold=named[0] in dry)
         if self._held is not None:
             for lease in sorted(dry - self._held):
-                self._tell(lease, "held: the escrow is dry")
+                self._tell(lease, Happening.HELD, "the escrow is dry")
             for lease in sorted(again):
-                self._tell(lease, "goes on: the escrow was topped up")
+                self._tell(lease, Happening.RESUMED, "the escrow was topped up")
         self._held = dry
 
     async def _set(self, workload: WorkloadId, *, hold: bool) -> None:
@@ -86,6 +86,6 @@ class Grace:
             self._cannot = error.code == CANNOT
             log.warning("a workload was not held or set going", extra={"workload": workload, "code": error.code})
 
-    def _tell(self, lease: LeaseId, what: str) -> None:
-        log.info(what, extra={"lease": lease.hex()})
-        self._events.of(lease).add(Happening.PAUSED, what)
+    def _tell(self, lease: LeaseId, what: Happening, why: str) -> None:
+        log.info("workloads %s: %s", what.value, why, extra={"lease": lease.hex()})
+        self._events.of(lease).add(what, why)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from fondaco.node.groups import leaves
 from fondaco.node.network import redial
 from fondaco.node.network.announcing import Announcer
 from fondaco.node.network.bans import Bans, network_of
 from fondaco.node.network.contacts import Contacts
+from fondaco.node.network.guard import Guard
 from fondaco.node.network.host_counters import HostCounters
 from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
 from fondaco.node.network.slots import Slots, connections_that_fit
@@ -47,6 +47,7 @@ class Host:
         self.peer_id = peer_id
         self.bans = bans
         self.counters = HostCounters()
+        self._guard = Guard(self.counters, self.blame)
         self.contacts = Contacts()
         self._basic = basic
         self._swarm = swarm
@@ -184,32 +185,12 @@ class Host:
             stream = Stream(raw, PeerId(raw.muxed_conn.peer_id.to_base58()))
             self.counters.streams_in += 1
             try:
-                await self._guarded(stream.peer, handler, stream)
+                await self._guard.run(stream.peer, handler, stream)
             except FondacoError:
                 await stream.reset()
 
         self._basic.set_stream_handler(protocol, serve)
         self._announcer.changed()
-
-    async def _guarded(self, peer: PeerId, handler: Callable[[Any], Awaitable[None]], stream: Any) -> None:
-        """Run `handler`; raise nothing but a `FondacoError`.
-
-        (1) Any exception that leaves a stream handler cancels the whole swarm and takes the node down, so this
-        is the one place in the project that catches them all.
-        """
-        try:
-            await handler(stream)
-        except Exception as error:
-            expected = True
-            for leaf in leaves(error):
-                if isinstance(leaf, PeerFault):
-                    self.blame(peer, leaf)
-                elif not isinstance(leaf, (Refused, Unreachable)):
-                    expected = False
-            if not expected:
-                self.counters.handler_errors += 1
-                log.exception("a stream handler failed on a stream of %s", peer)
-            raise Unreachable("stream.failed", f"a stream of {peer} failed") from None
 
     async def _serve_any(self, raw: Any) -> None:
         """Every inbound stream, the library's own protocols included: negotiate, serve, survive."""
@@ -217,7 +198,7 @@ class Host:
 
         stream = Stream(raw, PeerId(raw.muxed_conn.peer_id.to_base58()))
         try:
-            await self._guarded(stream.peer, self._negotiate, raw)
+            await self._guard.run(stream.peer, self._negotiate, raw)
         except FondacoError:
             await stream.reset()
         else:

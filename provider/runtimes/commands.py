@@ -12,8 +12,8 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fondaco.protocol.channel_exec import CHUNK_BYTES, WindowSize
 from fondaco.protocol.errors import Refused
 from fondaco.provider.runtimes import bounds, seccomp
 from fondaco.provider.runtimes.lifecycle import first_process, payload, read_json
-from fondaco.provider.runtimes.port import Channel, Command, ExecResult, Execution
+from fondaco.provider.runtimes.port import Channel, Command, ExecResult, Execution, WorkloadId
 from fondaco.provider.together import run_all
 
 ENTER = Path(__file__).with_name("enter.py")
@@ -199,6 +199,22 @@ class EnteredCommand:
             for stream in (self._terminal, self._process.stdout, self._process.stderr, self._process.stdin):
                 if stream is not None:
                     await stream.aclose()
+
+
+async def to_end(
+    execute: Callable[[WorkloadId, Command], AbstractAsyncContextManager[Execution]],
+    workload: WorkloadId,
+    argv: Sequence[str],
+    timeout_ms: int,
+) -> ExecResult:
+    """What `Runtime.exec` does, by the runtime's `execute`."""
+    if not argv:
+        raise Refused("workload.exec", "no command was given")
+    command = Command(argv=tuple(word.encode("utf-8", "surrogateescape") for word in argv))
+    with trio.move_on_after(timeout_ms / 1000):
+        async with execute(workload, command) as execution:
+            return await collect(execution)
+    raise Refused("workload.timeout", f"{argv[0]!r} did not end within {timeout_ms} ms")
 
 
 async def collect(execution: Execution, *, limit: int = bounds.WORKLOAD_EXEC_OUTPUT_BYTES) -> ExecResult:

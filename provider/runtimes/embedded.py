@@ -29,7 +29,7 @@ from fondaco.provider.images.cache import ImageCache
 from fondaco.provider.images.registries import Login
 from fondaco.provider.runtimes import bounds, cgroups, disk, freezing, lifecycle, processes
 from fondaco.provider.runtimes.cgroups import Cgroups
-from fondaco.provider.runtimes.commands import EnteredCommand, collect, running_inside
+from fondaco.provider.runtimes.commands import EnteredCommand, running_inside, to_end
 from fondaco.provider.runtimes.dialer import Dialer
 from fondaco.provider.runtimes.disk import Ceiling, Target
 from fondaco.provider.runtimes.launch import Backend, Launch, sandbox_uid, without_gpus
@@ -177,13 +177,7 @@ class EmbeddedRuntime:
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
         """Run a command inside to its end; `workload.timeout` if that takes longer than `timeout_ms`."""
-        if not argv:
-            raise Refused("workload.exec", "no command was given")
-        command = Command(argv=tuple(word.encode("utf-8", "surrogateescape") for word in argv))
-        with trio.move_on_after(timeout_ms / 1000):
-            async with self.execute(workload, command) as execution:
-                return await collect(execution)
-        raise Refused("workload.timeout", f"{argv[0]!r} did not end within {timeout_ms} ms")
+        return await to_end(self.execute, workload, argv, timeout_ms)
 
     def logs(
         self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False

@@ -6,6 +6,7 @@ says nothing about containers. What an engine refuses is `Refused`, with its wor
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Seen:
     """Where its log lies, if the engine keeps it itself."""
 
 
-class EngineClient:
+class EngineClient(ABC):
     """A client of one engine; it may be used by several tasks at once."""
 
     name = ""
@@ -62,12 +63,13 @@ class EngineClient:
         """Of the service and its machine."""
         return dict(await self.call("GET", "/info"))
 
+    @abstractmethod
     async def version(self) -> str:
-        raise NotImplementedError
+        """Of the engine."""
 
+    @abstractmethod
     async def create(self, launch: Launch, label: str, *, init: bool) -> None:
         """`init`: a first process that passes signals on, as bwrap has one, and not the workload itself."""
-        raise NotImplementedError
 
     async def init(self, name: str) -> bool:
         """Make its namespaces and all else, short of running it; False where the engine cannot."""
@@ -140,9 +142,9 @@ class EngineClient:
             raise self.refused(str(message or answer.status_code))
         return told
 
+    @abstractmethod
     async def base(self) -> str:
         """What all paths begin with."""
-        raise NotImplementedError
 
     async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
         try:

@@ -26,7 +26,7 @@ def freeze(first: Process) -> None:
             return
         for one in running:
             one.send(signal.SIGSTOP)
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)  # in a thread: there is no word of a process that has stopped
 
 
 def thaw(first: Process) -> None:

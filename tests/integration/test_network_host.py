@@ -192,6 +192,26 @@ async def test_a_handler_that_raises_leaves_the_node_alive(error: Exception) -> 
         assert await echoes(one, two)
 
 
+async def test_a_peer_that_goes_while_we_stop_does_not_make_our_end_a_failure() -> None:
+    """Then what a handler's tasks raise is our cancellation and the peer's going, in one group."""
+    serving = trio.Event()
+
+    async def handler(_stream: Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            serving.set()
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                raise Unreachable("stream.reset", "the peer has gone") from None
+
+    async with pair() as (one, two):
+        two.handle("/test/1", handler)
+        await one.open_stream(two.peer_id, "/test/1")
+        await serving.wait()
+    assert two.counters.handler_errors == 0
+
+
 async def test_a_peers_fault_resets_its_stream_and_too_many_ban_it() -> None:
     async with pair() as (one, two):
 

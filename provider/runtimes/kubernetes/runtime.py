@@ -21,7 +21,7 @@ from fondaco.protocol.scalars import LeaseId
 from fondaco.provider.images.pulling import resolve
 from fondaco.provider.images.references import parse_reference
 from fondaco.provider.images.registries import Login, Registries
-from fondaco.provider.runtimes.commands import collect
+from fondaco.provider.runtimes.commands import to_end
 from fondaco.provider.runtimes.kubernetes import executing, forward, objects, output, state, usage
 from fondaco.provider.runtimes.kubernetes.cluster import Cluster
 from fondaco.provider.runtimes.kubernetes.names import namespace_of, place_of
@@ -129,13 +129,7 @@ class KubernetesRuntime:
         return executing.executing(self.cluster.api, *place_of(workload), command)
 
     async def exec(self, workload: WorkloadId, argv: Sequence[str], *, timeout_ms: int = 30_000) -> ExecResult:
-        if not argv:
-            raise Refused("workload.exec", "no command was given")
-        command = Command(argv=tuple(word.encode("utf-8", "surrogateescape") for word in argv))
-        with trio.move_on_after(timeout_ms / 1000):
-            async with self.execute(workload, command) as execution:
-                return await collect(execution)
-        raise Refused("workload.timeout", f"{argv[0]!r} did not end within {timeout_ms} ms")
+        return await to_end(self.execute, workload, argv, timeout_ms)
 
     def logs(
         self, workload: WorkloadId, *, tail: int | None = None, follow: bool = False, previous: bool = False
