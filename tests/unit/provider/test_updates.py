@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.support.agents import machine, until
 from tests.support.providers import (
     SALT,
     Site,
@@ -19,7 +20,6 @@ from tests.support.providers import (
     open_site,
     web,
 )
-from tests.unit.provider.test_agent import machine, until
 
 from fondaco.protocol import manifest
 from fondaco.protocol.errors import Refused, Unreachable
