@@ -19,7 +19,7 @@ from fondaco.protocol import solver_bounds as bounds
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Plan, Tenant
-    from fondaco.node.tenant.deployment import LeaseHandle
+    from fondaco.node.tenant.deployment import Deployment, LeaseHandle
     from fondaco.node.tenant.naming import Standing
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
@@ -91,6 +91,7 @@ async def connected(home: Path) -> AsyncIterator[Tenant]:
 )
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
+@click.option("--explain", is_flag=True, help="Show every bid, and why each won, lost or cannot be taken.")
 @json_option
 def deploy(
     file: Path,
@@ -106,6 +107,7 @@ def deploy(
     spread: str,
     yes: bool,
     dry_run: bool,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Order what the SDL in FILE asks for, lease it from the best bidder, and run it.
@@ -138,7 +140,7 @@ def deploy(
         template=template_from(template) if template else None,
         payer=addresses.decode(payer) if payer else None,
     )
-    run(_deploy, home, wish, ask, dry_run, as_json)
+    run(_deploy, home, wish, ask, dry_run, explain, as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,48 +156,58 @@ class Wish:
     payer: PublicKey | None
 
 
-def _told(progress: Progress) -> None:
-    say(f"  {progress.step:<10} {progress.detail}")
+def told_progress(progress: Progress) -> None:
+    """Steps as people follow them; choices are shown as a table."""
+    if progress.step != "choice":
+        say(f"  {progress.step:<10} {progress.detail}")
 
 
-async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: bool) -> None:
+async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, explain: bool, as_json: bool) -> None:
+    from fondaco.node.cli import plan as plans
     from fondaco.node.tenant import naming
     from fondaco.node.tenant.client import read_sdl
 
     text = read_sdl(wish.file)
     async with connected(home) as tenant:
-        here = await naming.standing(tenant, wish.name, report=_told)
+        here = await naming.standing(tenant, wish.name, report=told_progress)
         if here is not None:
             await _deploy_again(tenant, here, text, wish, dry_run, as_json)
             return
         plan = await _plan(tenant, text, wish, as_json)
-        result = _plan_json(plan)
+        result = plans.plain(plan)
+        for line in plans.table(plan, explain=explain):
+            say(line)
         if dry_run:
-            _finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")
+            finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")
             return
         if ask:
             escrow = credits(plan.draft.signed.order.deposit)
             click.confirm(
                 f"Lease at {credits(plan.price_per_hour)}/h with {escrow} in escrow?", abort=True, err=True
             )
-        deployment = await tenant.accept(plan, name=wish.name, report=_told)
-        marks = tenant.timeline.marks
-        result |= {
-            "deployment": deployment.file.deployment.hex(),
-            "name": deployment.file.name,
-            "leases": [lease.id for lease in deployment.leases],
-            "order_to_first_bid_ms": marks.get("first_bid"),
-            "order_to_lease_ms": marks.get("lease"),
-            "order_to_running_ms": marks.get("running"),
-            "order_to_first_byte_ms": marks.get("first_byte"),
-        }
-        first = deployment.leases[0].id[:12]
-        _finish(
-            result,
-            as_json,
-            f"{deployment.file.name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
-            f"  fondaco request {first} /     fondaco logs {first}     fondaco close {first}",
-        )
+        deployment = await tenant.accept(plan, name=wish.name, report=told_progress)
+        ran, told = running(tenant, deployment, plan)
+        finish(result | ran, as_json, told)
+
+
+def running(tenant: Tenant, deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], str]:
+    """What is told of a new deployment that runs: to programs, and to people."""
+    marks = tenant.timeline.marks
+    result = {
+        "deployment": deployment.file.deployment.hex(),
+        "name": deployment.file.name,
+        "leases": [lease.id for lease in deployment.leases],
+        "order_to_first_bid_ms": marks.get("first_bid"),
+        "order_to_lease_ms": marks.get("lease"),
+        "order_to_running_ms": marks.get("running"),
+        "order_to_first_byte_ms": marks.get("first_byte"),
+    }
+    first = deployment.leases[0].id[:12]
+    told = (
+        f"{deployment.file.name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
+        f"  fondaco request {first} /     fondaco logs {first}     fondaco close {first}"
+    )
+    return result, told
 
 
 async def _deploy_again(
@@ -208,7 +220,7 @@ async def _deploy_again(
     if wish.deposit or wish.payer or wish.template:
         say("  stands     --deposit, --payer and --template are for new deployments: nothing was done with them")
     if not dry_run:
-        await naming.settle(tenant, here, text, report=_told)
+        await naming.settle(tenant, here, text, report=told_progress)
     result = {
         "deployment": here.deployment.file.deployment.hex(),
         "name": here.name,
@@ -220,7 +232,7 @@ async def _deploy_again(
     would, did = STEPS[step.value]
     told = f"{here.name} stands and {would}; nothing was done" if dry_run else f"{here.name} {did}"
     first = next(iter(here.leases.values()))[0].id[:12]
-    _finish(result, as_json, f"{told}: lease {first}, {credits(here.price_per_hour)}/h")
+    finish(result, as_json, f"{told}: lease {first}, {credits(here.price_per_hour)}/h")
 
 
 async def _plan(tenant: Tenant, text: bytes, wish: Wish, as_json: bool) -> Plan:
@@ -236,45 +248,14 @@ async def _plan(tenant: Tenant, text: bytes, wish: Wish, as_json: bool) -> Plan:
             template=wish.template,
             payer=wish.payer,
             wanted=wish.wanted,
-            report=_told,
+            report=told_progress,
         )
     except TooFewBids as error:
-        _finish(relaxations.plain(error), as_json, "\n".join(relaxations.table(error, wish.file)))
+        finish(relaxations.plain(error), as_json, "\n".join(relaxations.table(error, wish.file)))
         raise
 
 
-def _plan_json(plan: Plan) -> dict[str, Any]:
-    return {
-        "order": plan.draft.id.hex(),
-        "price_per_hour_ucredit": plan.price_per_hour,
-        "deposit_ucredit": plan.draft.signed.order.deposit,
-        "bids": plan.answers.count_bids(),
-        "declines": plan.answers.count_declines(),
-        "counter_offers": _counter_offers(plan),
-    }
-
-
-def _counter_offers(plan: Plan) -> list[dict[str, Any]]:
-    """What providers that declined would have served instead."""
-    from fondaco.protocol import addresses
-
-    return [
-        {
-            "group": group,
-            "provider": addresses.encode(provider),
-            "change": offer.change.name.lower(),
-            "unit": offer.unit,
-            "subject": offer.subject,
-            "value": offer.value,
-            "price_per_hour_ucredit": offer.price_per_hour,
-        }
-        for group, declines in plan.answers.declines.items()
-        for provider, signed in declines.items()
-        for offer in signed.decline.counter_offers
-    ]
-
-
-def _finish(result: dict[str, Any], as_json: bool, text: str) -> None:
+def finish(result: dict[str, Any], as_json: bool, text: str) -> None:
     if as_json:
         print_json(result)
     else:
@@ -313,7 +294,7 @@ async def _close(text: str, home: Path, grace: int | None, as_json: bool) -> Non
     result["refunded_ucredit"] = settled.refunded
     if grace is not None:
         result["services"] = ended
-    _finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
+    finish(result, as_json, f"closed: {credits(settled.paid)} paid, {credits(settled.refunded)} refunded")
 
 
 async def stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
@@ -347,4 +328,4 @@ async def _wallet(home: Path, faucet: bool, as_json: bool) -> None:
             await tenant.wallet.ask_faucet()
         account = await tenant.wallet.account()
         result = {"address": tenant.address, "ucredit": account.credits, "ustake": account.stake}
-    _finish(result, as_json, f"{tenant.address}\n{credits(account.credits)}")
+    finish(result, as_json, f"{tenant.address}\n{credits(account.credits)}")

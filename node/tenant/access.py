@@ -125,7 +125,8 @@ class Access(ABC):
             if peer == self.place.peer:
                 return await host.open_stream(peer, channel.PROTOCOL)
         raise Unreachable(
-            "channel.unreachable", f"the provider of lease {self.id[:12]} does not answer: {errors[:1]}"
+            "channel.unreachable",
+            f"the provider of lease {self.id[:12]} does not answer{f': {errors[0].message}' if errors else ''}",
         )
 
     async def status(self) -> Status:

@@ -14,3 +14,9 @@ ROUTE_IDLE_PER_REPLICA = 8
 """Connections to a workload that are kept for the next request."""
 ROUTE_REPLAY_BYTES = 256 * KIB
 """The longest body of a request that is kept to be sent again."""
+BUDGET_ENTRIES = 4_096
+"""Outgoing sums of a week that are told apart."""
+OPEN_ORDERS = 64
+"""Orders made by hand that are remembered at once."""
+SERVES_WITHIN_MS = 5_000
+"""From its activation on, how long a workload is tried in vain until its lease is closed as not serving."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fondaco.consensus.proof import HeaderId
@@ -22,6 +22,7 @@ from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing, services
+from fondaco.node.tenant.budget import Budget, Purse
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -35,7 +36,7 @@ from fondaco.protocol.market import SignedBid, SignedDecline, deployment_id, lea
 from fondaco.protocol.messages import OpenLease
 from fondaco.protocol.records import Lease, LeaseState, key_lease
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, PublicKey, TemplateId
-from fondaco.protocol.selection import Ranking, show_credits
+from fondaco.protocol.selection import Ranking, SetAside, show_credits
 
 log = logging.getLogger("fondaco.tenant")
 BID_WINDOW_MS = 1_500
@@ -57,6 +58,33 @@ class Plan:
     def price_per_hour(self) -> int:
         return sum(ranking.best.price_per_hour for ranking in self.rankings if ranking.best)
 
+    def taking(self, text: str) -> Plan:
+        """With another bid than the best: `text` is the start of its id, or of its provider's address.
+
+        Raises `Refused` `bids.unknown` or `bids.ambiguous`.
+        """
+        found = [
+            (index, one)
+            for index, ranking in enumerate(self.rankings)
+            for one in ranking.ranked
+            if one.candidate.id.hex().startswith(text) or addresses.encode(one.candidate.provider).startswith(text)
+        ]
+        if len({index for index, _ in found}) != len(found):
+            raise Refused("bids.ambiguous", f"{len(found)} bids start with {text!r}: give more of it")
+        if not found:
+            aside = next((one for one in self.set_aside() if one.candidate.id.hex().startswith(text)), None)
+            why = "no bid here" if aside is None else f"it cannot be taken: {aside.reason}"
+            raise Refused("bids.unknown", f"{text!r}: {why}", hint="list them: fondaco bids ORDER --explain")
+        rankings = list(self.rankings)
+        for index, one in found:
+            rest = tuple(other for other in rankings[index].ranked if other is not one)
+            rankings[index] = replace(rankings[index], ranked=(one, *rest))
+        return replace(self, rankings=tuple(rankings))
+
+    def set_aside(self) -> Iterator[SetAside]:
+        """Bids that cannot be taken."""
+        return (one for ranking in self.rankings for one in ranking.set_aside)
+
     def bids(self) -> tuple[SignedBid, ...]:
         return tuple(ranking.best.signed for ranking in self.rankings if ranking.best and ranking.best.signed)
 
@@ -73,19 +101,21 @@ class Tenant:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, home: Path, *, key: str = "tenant", trusted: HeaderId | None = None
+        cls, home: Path, *, key: str = "tenant", trusted: HeaderId | None = None, budget: Budget | None = None
     ) -> AsyncIterator[Tenant]:
         """Open the network in `home` as a light node, from the newest header verified there, or from `trusted`.
 
         Its peer identity is made for this once: the same key may be at work in several processes, and being
-        known is the channel's business.
+        known is the channel's business. `budget`: the most that goes out, besides one that is kept in the home;
+        what would exceed it is refused with `budget.exceeded` before it is signed.
 
         Raises `Refused` for a home that is none, `Unreachable` if no node answers.
         """
         genesis = read_genesis(home / "genesis.json")
         signer_key = Keystore(home / "keys").load(key, read_passphrase(home))
         async with open_light(home, genesis, trusted=trusted) as light:
-            yield cls(home, light, Wallet(light, signer_key.signer()))
+            signer = signer_key.signer()
+            yield cls(home, light, Wallet(light, signer, Purse(home, signer.public_key, limit=budget)))
 
     @property
     def address(self) -> str:
@@ -113,12 +143,40 @@ class Tenant:
     ) -> Plan:
         """Order what an SDL file asks for and choose among the answers; nothing is spent yet.
 
-        `select`: how to choose, see `choosing.choice`. `payer`: whose spending grant pays the deposit, instead of
-        this tenant. `wanted`: so many bids there must be for each group. Raises `SdlError`, `TooFewBids`
-        (`bids.none`, `bids.few`) with the reasons providers gave and what would draw bids, or `Refused`:
-        `grant.*`, or what `choice` refuses.
+        `select`: how to choose, see `choosing.choice`. `wanted`: so many bids there must be for each group.
+        Raises as `order` and `bids` do.
         """
         choice = as_choice(select)
+        order = await self._draft(text, deposit, template, payer, report)
+        return await self.bids(order, text, select=choice, wanted=wanted, report=report)
+
+    async def order(
+        self,
+        text: bytes,
+        *,
+        deposit: int | None = None,
+        template: TemplateId | None = None,
+        payer: PublicKey | None = None,
+        report: Report = quiet,
+    ) -> Draft:
+        """Publish what an SDL file asks for; `bids` hears the answers. It stands for five minutes, at no cost.
+
+        `deposit`: ucredit that go into escrow with the lease. `payer`: whose spending grant pays that, instead of
+        this tenant. Raises `SdlError`, or `Refused`: `grant.*`, `wallet.funds`, what file or deposit lack.
+        """
+        order = await self._draft(text, deposit, template, payer, report)
+        await self.light.submit_order(order.signed)
+        return order
+
+    async def _draft(
+        self,
+        text: bytes,
+        deposit: int | None,
+        template: TemplateId | None,
+        payer: PublicKey | None,
+        report: Report,
+    ) -> Draft:
+        """Make an order that can be paid, and publish nothing yet."""
         stack = sdl.parse(text)
         params = await self.wallet.params()
         given = None if deposit is None else MicroCredits(deposit)
@@ -144,10 +202,23 @@ class Tenant:
         self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
         report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
-        return await self._choose(text, order, choice, wanted, report)
+        return order
 
-    async def _choose(self, text: bytes, order: Draft, choice: Choice, wanted: int, report: Report) -> Plan:
-        """Publish an order, hear the answers and rank them. Raises `TooFewBids`."""
+    async def bids(
+        self,
+        order: Draft,
+        text: bytes,
+        *,
+        select: str | Choice = CHEAPEST,
+        wanted: int = 1,
+        report: Report = quiet,
+    ) -> Plan:
+        """Hear the answers to an order made of an SDL file and rank them; it may be done several times.
+
+        Raises `TooFewBids` (`bids.none`, `bids.few`) with the reasons providers gave and what would draw bids, or
+        `Refused` `order.expired`, or what `choosing.choice` refuses.
+        """
+        choice = as_choice(select)
 
         def heard(answer: SignedBid | SignedDecline) -> None:
             if isinstance(answer, SignedBid):

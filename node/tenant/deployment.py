@@ -10,15 +10,16 @@ import trio
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
+from fondaco.node.tenant import probing
 from fondaco.node.tenant.access import Access, Place
 from fondaco.node.tenant.progress import Progress, Report
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
-from fondaco.protocol import codec, manifest
+from fondaco.protocol import addresses, codec, manifest
 from fondaco.protocol.channel_calls import HandOff, Stopped
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
 from fondaco.protocol.messages import CloseLease, Deposit
-from fondaco.protocol.reasons import CLOSED_BY_TENANT
+from fondaco.protocol.reasons import CLOSED_BY_TENANT, NOT_SERVING
 from fondaco.protocol.records import (
     Deployment as DeploymentRecord,
 )
@@ -31,16 +32,13 @@ from fondaco.protocol.records import (
     key_provider,
 )
 from fondaco.protocol.scalars import MicroCredits, PublicKey
+from fondaco.protocol.selection import show_credits
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.client import Tenant
 
 log = logging.getLogger("fondaco.tenant")
 HANDOFF_TIMEOUT_S = 120
-PROBE_TIMEOUT_S = 30
-ANSWER_TIMEOUT_S = 5
-"""For an answer to a GET; what is silent for longer does not speak HTTP."""
-PROBE_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +105,9 @@ class LeaseHandle(Access):
         held_after = await self.deployment.record(at_least=height)
         if lease is None or held_after is None or held_before is None or lease.state != LeaseState.CLOSED:
             raise Refused("lease.unproven", "a node says the lease is closed, and the ledger does not show it")
-        out = funds(held_before) - funds(held_after)
-        return Settled(paid=lease.paid, refunded=out - (lease.paid - paid_before), reason=lease.reason or 0)
+        refunded = funds(held_before) - funds(held_after) - (lease.paid - paid_before)
+        wallet.returned({self.deployment.file.deployment.hex(): refunded})
+        return Settled(paid=lease.paid, refunded=refunded, reason=lease.reason or 0)
 
 
 def funds(deployment: DeploymentRecord) -> int:
@@ -148,28 +147,62 @@ class Deployment:
         return found
 
     async def hand_over(self, report: Report) -> None:
-        """Give every provider its manifest, and return when everything runs as this tenant sees it."""
+        """Give every provider its manifest, and return when everything runs as this tenant sees it.
+
+        If a provider says that a workload runs and it does not serve, all the leases are closed with the reason
+        `not_serving`, and what is left comes back. Raises `Refused` `lease.not_serving` then; of anything else
+        that fails it says what is in escrow and how to go on.
+        """
         try:
             with unwrapped():
                 async with trio.open_nursery() as nursery:
                     for lease in self.leases:
                         nursery.start_soon(self.hand_over_one, lease, report)
         except FondacoError as error:
+            if error.code == probing.NOT_SERVING:
+                await self._give_up(error, report)
             raise Refused(
                 error.code,
-                f"{error.message}; the deposit is still in escrow",
-                hint=f"`fondaco close {self.leases[0].id[:12]}` ends the lease and returns what is left",
+                f"{error.message}; {await self._at_risk()} in escrow",
+                hint="deploying it again goes on with it; "
+                f"`fondaco close {self.leases[0].id[:12]}` ends the lease and returns what is left",
             ) from error
 
+    async def _give_up(self, error: FondacoError, report: Report) -> None:
+        """Close what does not serve. Raises `Refused` `lease.not_serving` with what came back."""
+        paid = refunded = 0
+        for lease in self.leases:
+            record = await lease.record()
+            if record is not None and record.state is not LeaseState.CLOSED:
+                report(Progress("closing", f"lease {lease.id[:12]}: {error.message}"))
+                settled = await lease.close(reason=NOT_SERVING)
+                paid, refunded = paid + settled.paid, refunded + settled.refunded
+        others = " and ".join(f"not provider = {addresses.encode(lease.file.provider)}" for lease in self.leases)
+        raise Refused(
+            probing.NOT_SERVING,
+            f"{error.message}; it was closed: {show_credits(paid)} credits paid, {show_credits(refunded)} back",
+            hint=f"order from others: fondaco deploy FILE --where '{others}'",
+        ) from error
+
+    async def _at_risk(self) -> str:
+        """The funds in escrow, as far as that can be proven."""
+        try:
+            record = await self.record()
+        except FondacoError:
+            record = None
+        return "the deposit is still" if record is None else f"{show_credits(funds(record))} credits are still"
+
     async def hand_over_one(self, lease: LeaseHandle, report: Report) -> None:
-        """Likewise for one lease. Raises `Refused` or `Unreachable`."""
+        """Likewise for one lease, which is closed by nobody here. Raises `Refused` or `Unreachable`."""
         with trio.move_on_after(HANDOFF_TIMEOUT_S) as scope:
             await self._put_manifest(lease, report)
             await self._active(lease)
             report(Progress("activated", f"lease {lease.id[:12]} is active on the ledger"))
-            status = await self._probe(lease)
+            seen = await probing.probe(lease)
+            if seen.answered:
+                self.tenant.timeline.mark("first_byte")
             self.tenant.timeline.mark("running")
-            report(Progress("running", f"lease {lease.id[:12]} {status}"))
+            report(Progress("running", f"lease {lease.id[:12]} {seen.told}"))
         if scope.cancelled_caught:
             raise Unreachable("handoff.timeout", f"lease {lease.id[:12]} does not run after {HANDOFF_TIMEOUT_S} s")
 
@@ -194,29 +227,3 @@ class Deployment:
         )
         if found is None or found.state != LeaseState.ACTIVE:
             raise Refused("lease.not_activated", "the lease ended before its provider activated it")
-
-    async def _probe(self, lease: LeaseHandle) -> str:
-        """Reach the workload through the channel, as its tenant will; what was seen."""
-        if not any(service.expose for service in lease.group.services):
-            return f"is {(await lease.status()).phase}; it exposes no port to try"
-        service, expose = lease.main_expose()
-        with trio.move_on_after(PROBE_TIMEOUT_S):
-            while expose.is_ingress:
-                try:
-                    with trio.fail_after(ANSWER_TIMEOUT_S):
-                        status, body = await lease.request("/")
-                except trio.TooSlowError:
-                    break
-                except FondacoError as error:
-                    if error.code == "http.malformed":
-                        break
-                    log.debug("not yet: %s", error)
-                    await trio.sleep(PROBE_PAUSE_S)
-                else:
-                    self.tenant.timeline.mark("first_byte")
-                    return f"answers {status} with {len(body)} bytes on {service}:{expose.port}"
-        if expose.proto != manifest.TCP:
-            return f"is {(await lease.status()).phase}; {service}:{expose.port} takes datagrams: not tried"
-        async with lease.forward(service, expose.port):  # the provider has seen that connections are accepted
-            self.tenant.timeline.mark("first_byte")
-        return f"accepts connections on {service}:{expose.port}"

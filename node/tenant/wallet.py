@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fondaco.consensus.ledger.params import Params
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_salt
+from fondaco.node.tenant.budget import Purse, outgoing
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec
 from fondaco.protocol.errors import Refused
@@ -27,9 +28,11 @@ EMPTY = Account(credits=MicroCredits(0), stake=MicroStake(0))
 class Wallet:
     """One key, and what can be done with it on the ledger."""
 
-    def __init__(self, light: LightClient, signer: Signer) -> None:
+    def __init__(self, light: LightClient, signer: Signer, purse: Purse | None = None) -> None:
+        """`purse`: counts what goes out, and holds it to the budgets there are."""
         self.light = light
         self.signer = signer
+        self.purse = purse
         self._params: Params | None = None
 
     async def params(self) -> Params:
@@ -49,8 +52,23 @@ class Wallet:
         """Have messages applied, all or none; their block's height. `keep` gets what is signed, before it goes.
 
         That they were applied is what a node says: read the record they change to have it proven.
-        Raises `Refused` with the ledger's reason, or `Unreachable`.
+        Raises `Refused` with the ledger's reason, or `budget.exceeded` before it is signed; or `Unreachable`.
         """
+        spent = outgoing(self.light.chain, messages)
+        if self.purse is not None:
+            self.purse.reserve(spent)
+        try:
+            return await self._transact(messages, keep)
+        except Refused:
+            self.returned(spent)
+            raise
+
+    def returned(self, amounts: Mapping[str, int]) -> None:
+        """What of a budget came back, or was never spent: a deployment's id -> ucredit."""
+        if self.purse is not None:
+            self.purse.give_back(amounts)
+
+    async def _transact(self, messages: tuple[Message, ...], keep: Keep | None) -> int:
         signed = sign_transaction(
             self.signer,
             self.light.chain,

@@ -94,7 +94,7 @@ async def test_a_hand_over_that_fails_says_that_the_deposit_is_in_escrow_and_how
         with pytest.raises(Refused) as refusal:
             await here.deployment.hand_over(here.report)
         assert refusal.value.code == "channel.unreachable"
-        assert refusal.value.message.endswith("the deposit is still in escrow")
+        assert refusal.value.message.endswith("; 0.01 credits are still in escrow")
         assert f"fondaco close {here.lease.id[:12]}" in refusal.value.hint
         assert here.told == []
 
@@ -174,4 +174,4 @@ async def test_a_workload_without_ports_is_not_probed_but_asked_about(tmp_path: 
             lease.main_port()
         assert refusal.value.code == "lease.no_port"
         with pytest.raises(Unreachable):
-            await here.deployment._probe(lease)
+            await lease.status()

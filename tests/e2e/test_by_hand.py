@@ -1,0 +1,119 @@
+"""Step by step what `deploy` does at once: orders, bids, plans, budgets, and what comes of what does not serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.shells import HELLO, Shell
+
+from fondaco.protocol import reasons
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+ONE_CALLER = """
+import socket, time
+listener = socket.create_server(("0.0.0.0", 8080))
+listener.accept()
+listener.close()
+print("closed after the first caller", flush=True)
+time.sleep(3600)
+"""
+"""Serves its provider's probe, and nobody after that."""
+
+
+def one_caller(folder: Path) -> Path:
+    document = yaml.safe_load(Path(HELLO).read_text(encoding="utf-8"))
+    document["services"]["web"] |= {"command": ["python3", "-c"], "args": [ONE_CALLER]}
+    path = folder / "one-caller.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def test_an_order_is_placed_looked_at_and_accepted_by_hand(shell: Shell) -> None:
+    placed = shell.json("order", HELLO, "--name", "by-hand")
+    short = placed["order"][:12]
+    assert [one["order"] for one in shell.json("bids")["orders"]] == [placed["order"]]
+    assert short in shell.text("bids")
+    heard = shell.json("bids", "by-hand", "--where", "price < 1000")
+    ((best,),) = (group["ranked"] for group in heard["groups"])
+    assert heard["price_per_hour_ucredit"] == best["price_per_hour_ucredit"] > 0
+    assert best["reason"].endswith("below the maximum")
+    told = shell.text("bids", short, "--explain")
+    assert "✓" in told
+    assert best["bid"][:12] in told
+    wrong = shell.run("accept", short, "ffff", "--yes")
+    assert (wrong.exit_code, "[bids.unknown]" in wrong.stderr) == (1, True)
+    accepted = shell.json("accept", short, best["bid"][:16], "--yes")
+    assert accepted["name"] == "by-hand"
+    assert "hello from fondaco" in shell.text("request", "by-hand", "/")
+    assert shell.json("bids")["orders"] == []
+    again = shell.run("accept", short, "--yes")
+    assert "[order.not_found]" in again.stderr
+    shell.text("close", "by-hand")
+
+
+def test_an_order_whose_name_stands_already_takes_no_second_lease(shell: Shell) -> None:
+    shell.json("deploy", HELLO, "--name", "stands", "--yes")
+    shell.json("order", HELLO, "--name", "stands")
+    refused = shell.run("accept", "stands", "--yes")
+    assert (refused.exit_code, "[deploy.stands]" in refused.stderr) == (1, True)
+    assert "fondaco close" in refused.stderr
+    shell.text("close", "stands")
+
+
+def test_an_order_that_nobody_serves_says_what_would_draw_bids(shell: Shell, tmp_path: Path) -> None:
+    dear = tmp_path / "dear.yaml"
+    dear.write_text(
+        Path(HELLO).read_text(encoding="utf-8").replace("amount: 100", "amount: 0.01"), encoding="utf-8"
+    )
+    shell.json("order", dear)
+    result = shell.run("bids", "dear")
+    assert result.exit_code == 1
+    assert "what would draw bids" in result.stdout
+    assert "[bids.none]" in result.stderr
+
+
+def test_the_plan_is_shown_before_money_is_spent_with_a_reason_for_every_bid(shell: Shell) -> None:
+    result = shell.run(
+        "deploy", HELLO, "--name", "planned", "--dry-run", "--where", "price < 0.0000001", "--explain"
+    )
+    assert "[bids.none]" in result.stderr
+    result = shell.run("deploy", HELLO, "--name", "planned", "--dry-run")
+    assert result.exit_code == 0
+    assert "✓" in result.stderr
+    assert "go into escrow, what is not used comes back" in result.stderr
+    assert "nothing was leased" in result.stdout
+    assert "planned" not in shell.text("status")
+
+
+def test_what_runs_by_its_providers_word_alone_is_closed_and_paid_no_longer(shell: Shell, tmp_path: Path) -> None:
+    before = shell.json("wallet")["ucredit"]
+    result = shell.run("deploy", one_caller(tmp_path), "--yes")
+    assert (result.exit_code, "[lease.not_serving]" in result.stderr) == (1, True), result.stderr
+    assert "not provider = fond1" in result.stderr
+    ended = shell.json("status", "one-caller")
+    assert (ended["state"], ended["reason"]) == ("closed", reasons.NOT_SERVING)
+    paid = before - shell.json("wallet")["ucredit"]
+    assert 0 <= paid < 5_000, "a few seconds' worth, and fees"
+
+
+def test_a_budget_is_kept_over_commands_and_what_a_lease_gives_back_makes_room(shell: Shell) -> None:
+    assert "no budget is set" in shell.text("budget")
+    spent = shell.json("budget")["spent_ucredit"]["day"]
+    room = shell.json("deploy", HELLO, "--name", "b", "--dry-run")["deposit_ucredit"]
+    shell.json("budget", f"{(spent + room + room // 2) / 1_000_000:.6f}/day")
+    shell.json("deploy", HELLO, "--name", "within", "--yes")
+    result = shell.run("deploy", HELLO, "--name", "beyond", "--yes")
+    assert (result.exit_code, "[budget.exceeded]" in result.stderr) == (1, True)
+    assert "nothing was signed" in result.stderr
+    top_up = shell.run("top-up", "within", str(room))
+    assert "[budget.exceeded]" in top_up.stderr
+    shell.text("close", "within")
+    assert shell.json("budget")["spent_ucredit"]["day"] < spent + room // 10, "most of it came back"
+    shell.json("deploy", HELLO, "--name", "beyond", "--yes")
+    shell.text("close", "beyond")
+    assert shell.json("budget", "none")["budget"] is None
+    wrong = shell.run("budget", "5/fortnight")
+    assert "[budget.malformed]" in wrong.stderr
