@@ -15,6 +15,7 @@ submit_order        [bytes of a `SignedOrder`]              its id
 watch_order         [order id]                              each answer as it comes
 providers           []                                      the keys of registered providers
 auditors            [provider's key]                        the keys of auditors that speak of it
+offers              [provider's key, or none]               the next `SignedOffer`s after it, by provider
 live_leases         [provider's key]                        the ids of its leases that have not ended
 report_fork         [bytes of a `Fork`]                     the hash of the evidence that it is
 =================== ======================================= ==============================================
@@ -40,6 +41,7 @@ from fondaco.protocol.scalars import Hash, Height, OrderId, PublicKey, TxId
 Submit = Callable[[bytes], Awaitable[TxId]]
 SubmitOrder = Callable[[SignedOrder, str], Awaitable[OrderId]]
 """(order, the peer that hands it in) -> its id."""
+OFFERS_PAGE_BYTES = 256 * limits.KIB
 ReportFork = Callable[[Fork], Awaitable[Hash]]
 
 
@@ -68,6 +70,7 @@ class LightService:
             "submit_order": self.submit_order,
             "watch_order": self.watch_order,
             "providers": self.providers,
+            "offers": self.offers,
             "live_leases": self.live_leases,
             "auditors": self.auditors,
             "report_fork": self.report_fork,
@@ -134,6 +137,14 @@ class LightService:
         _arguments(params)
         found = self._chain.ledger.state().scan(b"provider/", limits.PROVIDERS_LISTED)
         return [key.removeprefix(b"provider/") for key, _ in found]
+
+    async def offers(self, peer: str, params: Any) -> list[bytes]:
+        (after,) = _arguments(params, bytes)
+        found: list[bytes] = []
+        for signed in self._book.offers.all():
+            if signed.offer.provider > after and sum(map(len, found)) < OFFERS_PAGE_BYTES:
+                found.append(codec.encode(signed))
+        return found
 
     async def auditors(self, peer: str, params: Any) -> list[bytes]:
         (provider,) = _arguments(params, bytes)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
 
 from fondaco.consensus.ledger.state import RECORD
+from fondaco.consensus.ledger.trust import attestations_of
 from fondaco.node.api.ledger import Address, Hex32
 from fondaco.node.api.models import Page, model_of, plain
 from fondaco.node.api.problems import not_found
 from fondaco.node.app import Node
 from fondaco.node.book import said
+from fondaco.node.facts import facts_of
 from fondaco.protocol import addresses, codec, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Bid, Decline, Order
 from fondaco.protocol.offers import Offer
+from fondaco.protocol.query import OFFERS, matches, parse
+from fondaco.protocol.query import PROVIDERS as PROVIDER_FIELDS
+from fondaco.protocol.query import Query as Asked
+from fondaco.protocol.query.bounds import QUERY_CHARACTERS
+from fondaco.protocol.query.evaluate import Known
 from fondaco.protocol.records import Provider, key_provider
-from fondaco.protocol.scalars import OrderId
+from fondaco.protocol.scalars import OrderId, PublicKey
+from fondaco.protocol.selection import ProviderFacts
+from fondaco.protocol.selection.stock import rows
 
 Limit = Annotated[int, Query(ge=1, le=limits.PROVIDERS_LISTED)]
 OrderCursor = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="`next` of the page before")]
 ProviderCursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
+Where = Annotated[str, Query(max_length=QUERY_CHARACTERS, description="a query: `region = eu-* and audited`")]
 ProviderModel = model_of(Provider, address=str)
 OrderModel = model_of(Order, id=str)
 OfferModel = model_of(Offer, address=str)
@@ -35,11 +47,14 @@ AFTER_PROVIDERS = RECORD + b"provider0"
 
 def serve_book(app: FastAPI, node: Node) -> None:
     @app.get("/providers", response_model=Page[ProviderModel])  # type: ignore[valid-type]
-    async def providers(limit: Limit = 100, cursor: ProviderCursor = None) -> Any:
+    async def providers(limit: Limit = 100, cursor: ProviderCursor = None, where: Where = "") -> Any:
         """Registered providers, by key."""
+        query = parse(where, PROVIDER_FIELDS) if where else None
         start = PROVIDERS if cursor is None else RECORD + key_provider(addresses.decode(cursor)) + b"\0"
-        entries = node.chain.store.scan(start, AFTER_PROVIDERS, limit + 1)
-        found = [_provider(codec.decode(raw, Provider)) for _, raw in entries]
+        most = limit + 1 if query is None else limits.PROVIDERS_LISTED
+        records = (codec.decode(raw, Provider) for _, raw in node.chain.store.scan(start, AFTER_PROVIDERS, most))
+        wanted = (one for one in records if query is None or matches(query, _Subject(one.key, _facts(node, one))))
+        found = [_provider(one) for one in islice(wanted, limit + 1)]
         return {"items": found[:limit], "next": found[limit - 1]["address"] if len(found) > limit else None}
 
     @app.get("/providers/{address}", response_model=ProviderModel)
@@ -51,10 +66,12 @@ def serve_book(app: FastAPI, node: Node) -> None:
         return _provider(record)
 
     @app.get("/offers", response_model=Page[OfferModel])  # type: ignore[valid-type]
-    async def offers(limit: Limit = 100, cursor: ProviderCursor = None) -> Any:
+    async def offers(limit: Limit = 100, cursor: ProviderCursor = None, where: Where = "") -> Any:
         """What providers say they have, and what of it is free: the newest of each, by key."""
+        query = parse(where, OFFERS) if where else None
         after = b"" if cursor is None else addresses.decode(cursor)
         found = [signed.offer for signed in node.book.offers.all() if signed.offer.provider > after]
+        found = [one for one in found if query is None or _offers(node, one, query)]
         items = [{"address": addresses.encode(one.provider), **plain(one)} for one in found[:limit]]
         return {"items": items, "next": items[-1]["address"] if len(found) > limit else None}
 
@@ -76,6 +93,28 @@ def serve_book(app: FastAPI, node: Node) -> None:
         """Bids and declines in the book on an order; none for an order that is not there."""
         found = map(said, node.book.answers(OrderId(bytes.fromhex(identity))))
         return [{"kind": type(one).__name__.lower(), **plain(one)} for one in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A provider as a query sees it."""
+
+    key: PublicKey
+    facts: ProviderFacts
+
+    def get(self, field: str, /) -> Known | None:
+        return self.facts.known(self.key, field)
+
+
+def _facts(node: Node, record: Provider) -> ProviderFacts:
+    said = attestations_of(node.chain.ledger.state(), record.key)
+    return facts_of(record, said, names=dict(node.chain.genesis.auditors), now=node.chain.head.time)
+
+
+def _offers(node: Node, offer: Offer, wanted: Asked) -> bool:
+    """Whether a query holds of the processors in an offer, or of a model of GPU in it."""
+    record = node.chain.ledger.state().get(key_provider(offer.provider), Provider)
+    return record is not None and any(matches(wanted, row) for row in rows(offer, _facts(node, record)))
 
 
 def _provider(record: Provider) -> dict[str, Any]:

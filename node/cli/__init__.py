@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": ("demo", "demo"),
     "testnet": ("testnet", "testnet"),
     "deploy": ("tenant", "deploy"),
+    "offers": ("offers", "offers"),
     "order": ("by_hand", "order"),
     "bids": ("by_hand", "bids"),
     "accept": ("by_hand", "accept"),

@@ -13,8 +13,9 @@ from fondaco.node.cli.output import credits, home_option, json_option, moment, p
 from fondaco.node.cli.tenant import connected, finish, run, running, told_progress
 
 if TYPE_CHECKING:
-    from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.client import Tenant
     from fondaco.node.tenant.open_orders import OpenOrder
+    from fondaco.node.tenant.plans import Plan
     from fondaco.protocol.scalars import PublicKey, TemplateId
 
 TEMPLATE_HELP = "The template it is made of; its authors get their royalties."

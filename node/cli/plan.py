@@ -9,7 +9,7 @@ from fondaco.node.cli.output import credits
 from fondaco.protocol import addresses
 
 if TYPE_CHECKING:
-    from fondaco.node.tenant.client import Plan
+    from fondaco.node.tenant.plans import Plan
     from fondaco.protocol.selection import Candidate, Ranking
 
 SHOWN = 12

@@ -13,7 +13,8 @@ from fondaco.protocol.errors import FondacoError, Refused
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
-    from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.tenant.plans import Plan
     from fondaco.node.tenant.progress import Progress
     from fondaco.node.tenant.replicas import Done
     from fondaco.node.tenant.services import Service

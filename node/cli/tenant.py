@@ -18,9 +18,10 @@ from fondaco.protocol import solver_bounds as bounds
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.choosing import Choice
-    from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.client import Tenant
     from fondaco.node.tenant.deployment import Deployment, LeaseHandle
     from fondaco.node.tenant.naming import Standing
+    from fondaco.node.tenant.plans import Plan
     from fondaco.node.tenant.progress import Progress
     from fondaco.protocol.scalars import PublicKey, TemplateId
 

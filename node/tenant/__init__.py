@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.budget import Budget, credits
-    from fondaco.node.tenant.client import Plan, Tenant
+    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.tenant.plans import Plan
 
 __all__ = ["Budget", "Plan", "Tenant", "credits"]
-_MODULES = {"Budget": "budget", "Plan": "client", "Tenant": "client", "credits": "budget"}
+_MODULES = {"Budget": "budget", "Plan": "plans", "Tenant": "client", "credits": "budget"}
 
 
 def __getattr__(name: str) -> object:

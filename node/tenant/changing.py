@@ -8,9 +8,10 @@ from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant import ordering, records
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
-from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Plan, Tenant, describe
+from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
+from fondaco.node.tenant.plans import Plan, describe
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.protocol import manifest, reasons, sdl
 from fondaco.protocol.errors import Refused

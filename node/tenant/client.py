@@ -12,31 +12,34 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing, services
+from fondaco.node.tenant import auditing, governing, granting, knowledge, ordering, records, relaxing, services
 from fondaco.node.tenant.budget import Budget, Purse
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
-from fondaco.node.tenant.ordering import Answers, Draft
+from fondaco.node.tenant.ordering import Draft
+from fondaco.node.tenant.plans import Plan, describe
 from fondaco.node.tenant.progress import Progress, Report, Timeline, quiet
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import addresses, manifest, sdl
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import SignedBid, SignedDecline, deployment_id, lease_id
 from fondaco.protocol.messages import OpenLease
+from fondaco.protocol.query import OFFERS, parse
 from fondaco.protocol.records import Lease, LeaseState, key_lease
+from fondaco.protocol.resources import Totals
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, PublicKey, TemplateId
-from fondaco.protocol.selection import Ranking, SetAside, show_credits
+from fondaco.protocol.selection import Stock, show_credits, stock
 
 log = logging.getLogger("fondaco.tenant")
 BID_WINDOW_MS = 1_500
@@ -44,49 +47,6 @@ BID_WINDOW_MS = 1_500
 BID_PATIENCE_MS = 15_000
 FEE_ALLOWANCE = 1_000_000
 """Ucredit kept apart for fees when the faucet is asked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is about to be bought: shown before anything is spent."""
-
-    draft: Draft
-    answers: Answers
-    rankings: tuple[Ranking, ...]
-
-    @property
-    def price_per_hour(self) -> int:
-        return sum(ranking.best.price_per_hour for ranking in self.rankings if ranking.best)
-
-    def taking(self, text: str) -> Plan:
-        """With another bid than the best: `text` is the start of its id, or of its provider's address.
-
-        Raises `Refused` `bids.unknown` or `bids.ambiguous`.
-        """
-        found = [
-            (index, one)
-            for index, ranking in enumerate(self.rankings)
-            for one in ranking.ranked
-            if one.candidate.id.hex().startswith(text) or addresses.encode(one.candidate.provider).startswith(text)
-        ]
-        if len({index for index, _ in found}) != len(found):
-            raise Refused("bids.ambiguous", f"{len(found)} bids start with {text!r}: give more of it")
-        if not found:
-            aside = next((one for one in self.set_aside() if one.candidate.id.hex().startswith(text)), None)
-            why = "no bid here" if aside is None else f"it cannot be taken: {aside.reason}"
-            raise Refused("bids.unknown", f"{text!r}: {why}", hint="list them: fondaco bids ORDER --explain")
-        rankings = list(self.rankings)
-        for index, one in found:
-            rest = tuple(other for other in rankings[index].ranked if other is not one)
-            rankings[index] = replace(rankings[index], ranked=(one, *rest))
-        return replace(self, rankings=tuple(rankings))
-
-    def set_aside(self) -> Iterator[SetAside]:
-        """Bids that cannot be taken."""
-        return (one for ranking in self.rankings for one in ranking.set_aside)
-
-    def bids(self) -> tuple[SignedBid, ...]:
-        return tuple(ranking.best.signed for ranking in self.rankings if ranking.best and ranking.best.signed)
 
 
 @dataclass(slots=True)
@@ -239,6 +199,29 @@ class Tenant:
                 report(Progress("choice", line))
         return Plan(draft=order, answers=answers, rankings=rankings)
 
+    async def offers(
+        self, where: str = "", *, sort: str = "price", descending: bool = False, wanted: Totals = stock.NOTHING
+    ) -> list[Stock]:
+        """What registered providers offer now, of which the query `where` holds; see `stock.rows` for `wanted`.
+
+        Raises `Refused` for a query that means nothing, or `offers.sort`.
+        """
+        query = parse(where, OFFERS) if where else None
+        if sort not in OFFERS.fields and OFFERS.find(sort) is None:
+            near = OFFERS.nearest(sort)
+            raise Refused(
+                "offers.sort", f"there is no field {sort!r}", hint=f"did you mean {near}?" if near else ""
+            )
+        said = {signed.offer.provider: signed.offer for signed in await self.light.offers()}
+        known = await knowledge.gather(self.light, said, names=self.aliases())
+        found = (
+            row
+            for key, offer in said.items()
+            if key in known.providers
+            for row in stock.rows(offer, known.of(key), wanted)
+        )
+        return stock.look(found, query, by=sort, descending=descending)
+
     async def accept(self, plan: Plan, *, name: str, report: Report = quiet) -> Deployment:
         """Open the leases of a plan and hand the workload over; returns when it runs.
 
@@ -343,14 +326,3 @@ def read_sdl(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise Refused("sdl.unreadable", f"{file}: {error.strerror}") from None
-
-
-def describe(answer: SignedBid | SignedDecline) -> str:
-    """An answer as people read it: who, and the price or the reasons."""
-    if isinstance(answer, SignedBid):
-        price = show_credits(answer.bid.price_per_hour)
-        return f"{addresses.encode(answer.bid.provider)[:16]} bids {price} credits/h"
-    reasons = "; ".join(map(str, answer.decline.reasons))
-    instead = "; or ".join(map(str, answer.decline.counter_offers))
-    told = f"{addresses.encode(answer.decline.provider)[:16]} declines: {reasons}"
-    return f"{told}; it would serve {instead}" if instead else told

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import trio
 
+from fondaco.node.facts import facts_of
 from fondaco.node.tenant import auditing
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import addresses
@@ -33,7 +34,8 @@ async def gather(
 
     async def one(provider: PublicKey) -> None:
         try:
-            facts[provider] = _facts(await auditing.standing(light, provider), names)
+            found = await auditing.standing(light, provider)
+            facts[provider] = facts_of(found.provider, found.said, names=names, now=found.now)
         except FondacoError as error:
             log.info("nothing is known of %s: %s", addresses.encode(provider), error)
 
@@ -41,17 +43,3 @@ async def gather(
         for provider in sorted({*providers, *(used or ())}):  # in which regions the replicas are counts, too
             nursery.start_soon(one, provider)
     return Knowledge(providers=facts, used=Counter() if used is None else used)
-
-
-def _facts(standing: auditing.Standing, names: Mapping[str, PublicKey]) -> ProviderFacts:
-    auditors = {said.auditor for said in standing.said if standing.holds(said)}
-    return ProviderFacts(
-        attributes=standing.provider.attributes,
-        audited_by=frozenset(
-            {
-                *(addresses.encode(auditor) for auditor in auditors),
-                *(name for name, key in names.items() if key in auditors),
-            }
-        ),
-        attestations=len(auditors),
-    )

@@ -26,9 +26,11 @@ from fondaco.node.tenant.headers import LAG_PAUSE_S, Headers
 from fondaco.node.tenant.nodes import bytes_of
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Header
-from fondaco.protocol.errors import FondacoError, PeerFault, Unreachable
+from fondaco.protocol.book.bounds import OFFERS
+from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
 from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
+from fondaco.protocol.offers import SignedOffer, check_offer
 from fondaco.protocol.proof import RecordProof
 from fondaco.protocol.scalars import BOUNDS, LeaseId, Millis, OrderId, PublicKey, TxId
 
@@ -195,6 +197,49 @@ class LightClient(Headers):
     async def live_leases(self, provider: PublicKey) -> list[LeaseId]:
         """What is said to be a provider's leases that have not ended; likewise."""
         return [LeaseId(one) for one in await self._keys("live_leases", [provider], limits.LIVE_LEASES_LISTED)]
+
+    async def offers(self) -> list[SignedOffer]:
+        """What providers say they have, the newest of each: the union over nodes, since one may hide some.
+
+        Each is signed and stands; that its provider is registered has yet to be proven.
+        """
+        found: dict[PublicKey, SignedOffer] = {}
+
+        async def ask(peer: PeerId) -> None:
+            with self._judging(peer):
+                after = b""
+                for _ in range(OFFERS):
+                    page = [codec.decode(bytes_of(raw), SignedOffer) for raw in await self._page(peer, after)]
+                    for signed in page:
+                        self._take_offer(signed, after, found)
+                        after = signed.offer.provider
+                    if not page:
+                        break
+
+        async with trio.open_nursery() as nursery:
+            for peer in self.peers:
+                nursery.start_soon(ask, peer)
+        return [found[provider] for provider in sorted(found)]
+
+    async def _page(self, peer: PeerId, after: bytes) -> list[Any]:
+        page = await self._call(peer, "offers", [after])
+        if type(page) is not list:
+            raise PeerFault("light.answer", "offers come as a list")
+        return page
+
+    def _take_offer(self, signed: SignedOffer, after: bytes, found: dict[PublicKey, SignedOffer]) -> None:
+        """Keep an offer if it says something new. Raises `PeerFault` for one that is none, or out of turn."""
+        offer = signed.offer
+        if offer.provider <= after:
+            raise PeerFault("light.answer", "offers come by provider, each once")
+        try:
+            check_offer(self.chain, signed)
+        except Refused as refusal:
+            raise PeerFault("light.answer", f"an offer that is none: {refusal.message}") from None
+        before = found.get(offer.provider)
+        newer = before is None or before.offer.serial < offer.serial
+        if newer and offer.expires_at > self.trusted_time and (before is not None or len(found) < OFFERS):
+            found[offer.provider] = signed
 
     async def _keys(self, method: str, params: list[Any], most: int) -> list[PublicKey]:
         found: set[PublicKey] = set()

@@ -17,8 +17,9 @@ import trio
 
 from fondaco.node.tenant import bounds, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
-from fondaco.node.tenant.client import Plan, Tenant
+from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
+from fondaco.node.tenant.plans import Plan
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.node.tenant.services import REGION, Service
 from fondaco.protocol import addresses, sdl

@@ -22,8 +22,9 @@ from fondaco.node import clock
 from fondaco.node.files import DirectoryLock
 from fondaco.node.tenant import changing, records, replicas, services
 from fondaco.node.tenant.choosing import choice
-from fondaco.node.tenant.client import Plan, Tenant
+from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import LeaseHandle
+from fondaco.node.tenant.plans import Plan
 from fondaco.node.tenant.progress import Progress
 from fondaco.node.tenant.services import REGION
 from fondaco.node.tenant.supervision import (

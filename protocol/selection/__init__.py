@@ -13,6 +13,7 @@ from fondaco.protocol.selection.candidates import Candidate, Offered, candidate,
 from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, Latency, ProviderFacts
 from fondaco.protocol.selection.ranking import Ranked, Ranking, SetAside, rank
 from fondaco.protocol.selection.rules import Rules, read_rules
+from fondaco.protocol.selection.stock import Stock
 from fondaco.protocol.selection.strategies import STRATEGIES, Score, Strategy, Weights, balanced
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Rules",
     "Score",
     "SetAside",
+    "Stock",
     "Strategy",
     "Weights",
     "balanced",

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 import trio
-from tests.support.chains import Town, decline_by, order_by, stored, stranger, town_chain
+from tests.support.chains import Town, decline_by, offer_by, order_by, stored, stranger, town_chain
 from tests.support.ledger import RICH
 from tests.support.light import Full
 
@@ -106,6 +107,27 @@ async def test_blocks_accounts_and_providers_are_shown(tmp_path: Path) -> None:
         assert provider["address"] == addresses.encode(paul.key)
         assert provider["attributes"] == [{"region": "eu"}]
         assert await get(client, f"/providers/{provider['address']}") == provider
+
+
+async def test_providers_and_offers_are_asked_for_by_a_query(tmp_path: Path) -> None:
+    async with served(tmp_path) as (parts, client):
+        paul, petra = parts.town.actors("paul", "alice")
+        parts.town.grow(parts.chain, paul.registers(attributes=[("region", "eu-west")]), petra.registers())
+        for one in (paul, petra):
+            assert parts.book.add_offer(offer_by(one))
+
+        async def found(path: str, where: str) -> list[str]:
+            page = await get(client, f"{path}?{urlencode({'where': where})}")
+            return [one["address"] for one in page["items"]]
+
+        own = [addresses.encode(paul.key)]
+        assert await found("/providers", "region = eu-*") == own
+        assert await found("/providers", "audited") == []
+        assert await found("/offers", "region = eu-* and cpu >= 2 and price < 1") == own
+        assert await found("/offers", "gpu.model = h100") == []
+        assert len(await found("/offers", "cpu in 1..2")) == 2
+        await refused(client, f"/offers?{urlencode({'where': 'prise < 1'})}", 400, "query.field")
+        await refused(client, f"/providers?{urlencode({'where': 'price < 1'})}", 400, "query.field")
 
 
 async def test_orders_answers_leases_and_deployments_are_shown(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from tests.support.chains import Town, decline_by, order_by
+from tests.support.chains import Town, decline_by, offer_by, order_by
 from tests.support.honest import Scene, behind, refused
 from tests.support.light import Full, asking
 from tests.support.network import address
@@ -22,11 +23,13 @@ from fondaco.node.network.host import open_host
 from fondaco.node.tenant import light as light_module
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec, limits
+from fondaco.protocol.book import bounds
+from fondaco.protocol.book.digests import item_id
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.light import LightBlock, TransactionOutcome
 from fondaco.protocol.market import SignedBid, SignedDecline
 from fondaco.protocol.records import PARAMS, Account
-from fondaco.protocol.scalars import INT_MAX, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import INT_MAX, Millis, OrderId, PublicKey, TxId
 from fondaco.protocol.transactions import SignedTransaction, transaction_id
 
 
@@ -153,6 +156,49 @@ async def test_watching_an_order_that_no_node_knows_ends_at_once(scene: Scene) -
             with trio.fail_after(5):
                 assert [one async for one in answers] == []
         assert asked.left_out() == []
+
+
+async def test_offers_are_the_newest_that_any_node_has_page_by_page(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fondaco.node.light_service.OFFERS_PAGE_BYTES", 1)
+    scene.town.grow(scene.chain, scene.bob.registers())
+    other, now = Full(behind(scene, 4)), scene.chain.head.time
+    stale, fresh = offer_by(scene.paul, serial=now - bounds.OFFER_EVERY_MS), offer_by(scene.paul, serial=now)
+    over = offer_by(scene.bob, serial=now - 2_000, expires_at=Millis(now - 1_000))
+    other.book.offers._offers = {
+        one.offer.provider: (item_id(other.book.check(one)), one) for one in (stale, over)
+    }
+    assert scene.full.book.add_offer(fresh)
+    async with asking(scene.chain, other.methods(), scene.honest) as asked:
+        assert await asked.client.offers() == [fresh]
+        assert scene.full.book.add_offer(theirs := offer_by(scene.bob, serial=now))
+        assert {one.offer.provider for one in await asked.client.offers()} == {scene.paul.key, scene.bob.key}
+        assert theirs in await asked.client.offers()
+        assert asked.left_out() == []
+    other.chain.close()
+
+
+async def test_a_node_that_makes_up_offers_or_never_ends_is_left_out(scene: Scene) -> None:
+    true = offer_by(scene.paul)
+    forged = codec.encode(replace(true, offer=replace(true.offer, serial=true.offer.serial + 1)))
+
+    def says(*raws: Any) -> Any:
+        async def offers(peer: str, params: Any) -> Any:
+            return list(raws)
+
+        return scene.full.methods(offers=offers)
+
+    async def nonsense(peer: str, params: Any) -> Any:
+        return 7
+
+    again = codec.encode(true)  # whatever was asked for: without end
+    assert scene.full.book.add_offer(true)
+    liars = [says(forged), says(again), says("text"), scene.full.methods(offers=nonsense)]
+    for liar in liars:
+        async with asking(scene.chain, liar, scene.honest) as asked:
+            assert await asked.client.offers() == [true]
+            assert asked.left_out() == [0]
 
 
 # Connecting

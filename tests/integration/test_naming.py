@@ -12,9 +12,9 @@ from tests.integration.test_changing import ELSEWHERE, LARGER, LOUDER, kept, pla
 from tests.integration.test_deployment import HELLO, Place
 
 from fondaco.node.tenant import naming, ordering, records
-from fondaco.node.tenant.client import Plan
 from fondaco.node.tenant.naming import Standing, Step
 from fondaco.node.tenant.ordering import Answers
+from fondaco.node.tenant.plans import Plan
 from fondaco.protocol import sdl
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.messages import Activate

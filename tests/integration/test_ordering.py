@@ -19,8 +19,8 @@ from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
 from fondaco.node.tenant import ordering, relaxing, wallet
 from fondaco.node.tenant.choosing import choice
-from fondaco.node.tenant.client import describe
 from fondaco.node.tenant.ordering import Answers, Draft
+from fondaco.node.tenant.plans import describe
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import codec, manifest, sdl
 from fondaco.protocol.errors import Refused, Unreachable
