@@ -71,7 +71,7 @@ async def _offers(home: Path, query: str, sort: str, wanted: Any, as_json: bool)
     for row in cells if rows else ():
         click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
     if not rows:
-        click.echo("nobody offers such a thing now" if query else "nobody offers anything now")
+        click.echo("nobody offers such a thing now")
 
 
 def _plain(one: Stock) -> dict[str, Any]:

@@ -212,6 +212,8 @@ class Tenant:
             raise Refused(
                 "offers.sort", f"there is no field {sort!r}", hint=f"did you mean {near}?" if near else ""
             )
+        params = await self.wallet.params()
+        self.light.check_fresh_head(params.heartbeat_ms)
         said = {signed.offer.provider: signed.offer for signed in await self.light.offers()}
         known = await knowledge.gather(self.light, said, names=self.aliases())
         found = (

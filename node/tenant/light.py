@@ -201,7 +201,8 @@ class LightClient(Headers):
     async def offers(self) -> list[SignedOffer]:
         """What providers say they have, the newest of each: the union over nodes, since one may hide some.
 
-        Each is signed and stands; that its provider is registered has yet to be proven.
+        Each is signed, and has not expired as far as time is verified; that its provider is registered has yet to
+        be proven.
         """
         found: dict[PublicKey, SignedOffer] = {}
 

@@ -31,6 +31,23 @@ def one_caller(folder: Path) -> Path:
     return path
 
 
+def test_offers_are_asked_for_by_a_query_and_priced_for_what_is_looked_for(shell: Shell) -> None:
+    (row,) = shell.json("offers")["offers"]
+    assert row["free"]["cpu_milli"] > 0
+    assert row["audited_by"]
+    (dearer,) = shell.json("offers", "price > 0 audited", "--cpu", "2", "--memory", "1GiB", "--sort", "-price")[
+        "offers"
+    ]
+    assert dearer["price_per_hour_ucredit"] > 2 * row["price_per_hour_ucredit"]
+    assert shell.json("offers", "gpu.model = h100")["offers"] == []
+    assert "nobody offers such a thing" in shell.text("offers", "--cpu", "5000")
+    assert "credits/h" in shell.text("offers", "cpu >= 500m")
+    assert "[query.field]" in shell.run("offers", "prise < 1").stderr
+    misspelt = shell.run("offers", "--sort", "prise")
+    assert "[offers.sort]" in misspelt.stderr
+    assert "did you mean price?" in misspelt.stderr
+
+
 def test_an_order_is_placed_looked_at_and_accepted_by_hand(shell: Shell) -> None:
     placed = shell.json("order", HELLO, "--name", "by-hand")
     short = placed["order"][:12]

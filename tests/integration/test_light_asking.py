@@ -171,6 +171,7 @@ async def test_offers_are_the_newest_that_any_node_has_page_by_page(
     }
     assert scene.full.book.add_offer(fresh)
     async with asking(scene.chain, other.methods(), scene.honest) as asked:
+        await asked.client.record(scene.key, Account)  # now it knows what time it is
         assert await asked.client.offers() == [fresh]
         assert scene.full.book.add_offer(theirs := offer_by(scene.bob, serial=now))
         assert {one.offer.provider for one in await asked.client.offers()} == {scene.paul.key, scene.bob.key}
