@@ -2,8 +2,10 @@
 
     async with Tenant.connect(home) as tenant:
         deployment = await tenant.deploy(Path("app.yaml"), report=print)
-        print(await deployment.request("/"))
+        status, body = await deployment.request("/")
         await deployment.close()
+
+docs/tutorials/python.md goes through it.
 
 A tenant is a light node: it holds a genesis, follows signatures, and takes nothing without a proof.
 """

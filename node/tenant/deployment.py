@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,10 +13,11 @@ from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
 from fondaco.node.tenant import probing
 from fondaco.node.tenant.access import Access, Place
-from fondaco.node.tenant.progress import Progress, Report
+from fondaco.node.tenant.channel import Items
+from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import addresses, codec, manifest
-from fondaco.protocol.channel_calls import HandOff, Stopped
+from fondaco.protocol.channel_calls import HandOff, LogItem, Stopped
 from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.market import Receipt, SignedReceipt
 from fondaco.protocol.messages import CloseLease, Deposit
@@ -123,6 +125,38 @@ class Deployment:
         self.file = file
         self.leases = [LeaseHandle(self, lease) for lease in file.leases]
 
+    @property
+    def lease(self) -> LeaseHandle:
+        """The one that people mean: of the first group. Everything one can do with what runs is there."""
+        return self.leases[0]
+
+    async def request(self, path: str = "/") -> tuple[int, bytes]:
+        """HTTP GET through the channel; (status, body)."""
+        return await self.lease.request(path)
+
+    def logs(self, *, service: str = "", tail: int | None = None, follow: bool = False) -> Items[LogItem]:
+        """The output of what runs, oldest first; who leaves early does so by `async with`."""
+        return self.lease.logs(service=service, tail=tail, follow=follow)
+
+    async def update(self, file: Path, *, report: Report = quiet) -> Deployment:
+        """Have every lease run what the SDL file says now of its group. Raises as `changing.update` does."""
+        from fondaco.node.tenant import changing, client
+
+        text, current = client.read_sdl(file), self
+        for number in range(len(self.leases)):
+            current = (await changing.update(self.tenant, current.leases[number], text, report=report)).deployment
+        return current
+
+    async def close(self, *, reason: int = CLOSED_BY_TENANT) -> Settled:
+        """End every lease that has not ended; what they were paid, and what came back, together."""
+        paid = refunded = 0
+        for lease in self.leases:
+            record = await lease.record()
+            if record is not None and record.state is not LeaseState.CLOSED:
+                settled = await lease.close(reason=reason)
+                paid, refunded = paid + settled.paid, refunded + settled.refunded
+        return Settled(paid=paid, refunded=refunded, reason=reason)
+
     async def record(self, *, at_least: int = 0) -> DeploymentRecord | None:
         """What the ledger holds of it and its escrow, proven."""
         return await self.tenant.light.record(
@@ -170,17 +204,13 @@ class Deployment:
 
     async def _give_up(self, error: FondacoError, report: Report) -> None:
         """Close what does not serve. Raises `Refused` `lease.not_serving` with what came back."""
-        paid = refunded = 0
-        for lease in self.leases:
-            record = await lease.record()
-            if record is not None and record.state is not LeaseState.CLOSED:
-                report(Progress("closing", f"lease {lease.id[:12]}: {error.message}"))
-                settled = await lease.close(reason=NOT_SERVING)
-                paid, refunded = paid + settled.paid, refunded + settled.refunded
+        report(Progress("closing", error.message))
+        settled = await self.close(reason=NOT_SERVING)
         others = " and ".join(f"not provider = {addresses.encode(lease.file.provider)}" for lease in self.leases)
         raise Refused(
             probing.NOT_SERVING,
-            f"{error.message}; it was closed: {show_credits(paid)} credits paid, {show_credits(refunded)} back",
+            f"{error.message}; it was closed: {show_credits(settled.paid)} credits paid, "
+            f"{show_credits(settled.refunded)} back",
             hint=f"order from others: fondaco deploy FILE --where '{others}'",
         ) from error
 
