@@ -37,7 +37,7 @@ COMMANDS = {
     "token": ("token", "token"),
     "manifest": ("evidence", "manifest"),
     "attest": ("evidence", "attest"),
-    "wallet": ("tenant", "wallet"),
+    "wallet": ("wallet", "wallet"),
     "grant": ("grant", "grant"),
     "proof": ("proof", "proof"),
     "verify": ("proof", "verify"),
@@ -103,6 +103,9 @@ def cli() -> None:
 
     Start with `fondaco demo`, or `fondaco testnet up` and then `fondaco deploy FILE` in another terminal.
     """
+    from fondaco.node.keys import passphrases
+
+    passphrases.take()  # before anything is started that would inherit it
 
 
 def main() -> None:
