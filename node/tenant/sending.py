@@ -108,7 +108,7 @@ async def intend(wallet: Wallet, to: PublicKey, amount: MicroCredits) -> Intent:
 
 
 def _size(wallet: Wallet, message: Transfer) -> int:
-    """Bytes of the transaction that it takes; all of these have one length, whatever is in them."""
+    """Bytes of the transaction that it takes, as long as the one that will be signed."""
     transaction = Transaction(
         version=VERSION,
         chain=wallet.light.chain,
