@@ -17,7 +17,7 @@ from fondaco.protocol.base58 import base58
 
 LOOK_S = 0.02
 YOUNG = 10
-"""A process is looked at so many times in a row when it is new, for it may yet become another program; then rarely."""
+"""A new process is looked at so many times in a row, for it may yet become another program; then rarely."""
 SHORTEST = 8
 """Bytes of a secret's spelling; what is shorter would be found by chance."""
 
