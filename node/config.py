@@ -11,7 +11,6 @@ HOME/
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from fondaco.node import provider_config
+from fondaco.node.keys.passphrases import read_passphrase
 from fondaco.node.provider_config import MachineConfig, ProviderConfig
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 
 __all__ = ["MachineConfig", "NodeConfig", "ProviderConfig", "dump", "load", "read_passphrase"]
-PASSPHRASE_VARIABLE = "FONDACO_PASSPHRASE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,25 +89,8 @@ class NodeConfig:
         return self.data / "market"
 
     def passphrase(self) -> str:
+        """Raises `Refused` `keys.no_passphrase`."""
         return read_passphrase(self.home)
-
-
-def read_passphrase(home: Path) -> str:
-    """From the environment, or from the file that `testnet up` leaves in a home that only its owner can read.
-
-    Raises `Refused` `keys.no_passphrase`.
-    """
-    given = os.environ.get(PASSPHRASE_VARIABLE)
-    if given is not None:
-        return given
-    try:
-        return (home / "passphrase").read_text(encoding="utf-8").strip()
-    except OSError:
-        raise Refused(
-            "keys.no_passphrase",
-            f"no passphrase for the keys in {home}",
-            hint=f"set {PASSPHRASE_VARIABLE}",
-        ) from None
 
 
 def load(home: Path) -> NodeConfig:

@@ -131,7 +131,7 @@ async def _json(home: Path, say: Say, *arguments: str) -> dict[str, Any]:
 
 async def _run(home: Path, say: Say, *arguments: str) -> str:
     """Run one `fondaco` command as its own process, passing on its progress; what it printed."""
-    command = [sys.executable, "-m", "fondaco", *arguments, "--home", str(home)]
+    command = [sys.executable, "-m", "fondaco", *arguments, "--home", str(home), "--key", "tenant"]
     say(f"$ fondaco {' '.join(arguments)}")
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     printed, told = bytearray(), bytearray()

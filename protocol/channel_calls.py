@@ -21,7 +21,7 @@ by a token of the tenant's is in capabilities.py.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fondaco.protocol.market import SignedReceipt
@@ -44,8 +44,8 @@ class HandOff:
     """What is inside the sealed box: the manifest of the lease's one group, and what blinds its commitment."""
 
     TAG: ClassVar[int] = 130
-    salt: BlindingSalt
-    manifest: bytes
+    salt: BlindingSalt = field(repr=False)
+    manifest: bytes = field(repr=False)
     """Canonical JSON (`manifest.group_to_json`)."""
 
 
@@ -276,8 +276,8 @@ class HandedOver:
     """What the provider serves; in pieces, for it may be longer than a frame."""
 
     TAG: ClassVar[int] = 233
-    salt: BlindingSalt
-    manifest: bytes
+    salt: BlindingSalt = field(repr=False)
+    manifest: bytes = field(repr=False)
     """Canonical JSON, as in `HandOff`."""
     receipt: SignedReceipt
     """The tenant's own, by which the version and the commitment are known to be no invention of the provider's."""

@@ -14,7 +14,7 @@ rest. Tags 139-145, of which some are others' too: these messages only follow ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fondaco.protocol import codec, limits
@@ -46,7 +46,7 @@ class ExecRequest:
     replica: int
     argv: tuple[bytes, ...]
     """The program, looked up in the workload's PATH, and its arguments."""
-    env: tuple[bytes, ...]
+    env: tuple[bytes, ...] = field(repr=False)
     """`NAME=value`, over what the workload has; a client with a terminal passes its TERM here."""
     terminal: WindowSize | None
     """None: no terminal, and standard output and error come apart."""

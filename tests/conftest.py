@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from fondaco.node.keys import passphrases
 
 settings.load_profile("ci")  # the same everywhere; look for new examples with `--hypothesis-profile=default`
 # A shell that runs us in the background has us ignore it, and whoever we start inherits that.
@@ -22,3 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the engine does now into tests/scenarios/*.txt; read the difference before you keep it",
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_passphrase_of_another_test() -> Iterator[None]:
+    """What a process takes out of its environment it remembers; here one process runs many tests."""
+    passphrases.forget()
+    yield
+    passphrases.forget()

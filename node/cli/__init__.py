@@ -41,7 +41,7 @@ COMMANDS = {
     "token": ("token", "token"),
     "manifest": ("evidence", "manifest"),
     "attest": ("evidence", "attest"),
-    "wallet": ("tenant", "wallet"),
+    "wallet": ("wallet", "wallet"),
     "budget": ("budget", "budget"),
     "grant": ("grant", "grant"),
     "proof": ("proof", "proof"),
@@ -108,6 +108,9 @@ def cli() -> None:
 
     Start with `fondaco demo`, or `fondaco testnet up` and then `fondaco deploy FILE` in another terminal.
     """
+    from fondaco.node.keys import passphrases
+
+    passphrases.take()  # before anything is started that would inherit it
 
 
 def main() -> None:

@@ -103,13 +103,13 @@ async def _attest(
     key: str,
     as_json: bool,
 ) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant.auditing import attestation, say, standing
-    from fondaco.node.tenant.client import Tenant
     from fondaco.protocol import addresses
     from fondaco.protocol.scalars import Hash
 
     subject = addresses.decode(provider)
-    async with Tenant.connect(home, key=key) as auditor:
+    async with connected(home, key) as auditor:
         own, light = auditor.wallet.signer.public_key, auditor.light
         digest = None if evidence is None else Hash(evidence)
         message = await attestation(light, subject, attributes=attributes, life_ms=days * DAY_MS, evidence=digest)
@@ -135,12 +135,12 @@ def revoke(provider: str, auditor: str, home: Path, key: str, as_json: bool) -> 
 
 
 async def _revoke(provider: str, auditor: str, home: Path, key: str, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import auditing
-    from fondaco.node.tenant.client import Tenant
     from fondaco.protocol import addresses
 
     subject = addresses.decode(provider)
-    async with Tenant.connect(home, key=key) as sender:
+    async with connected(home, key) as sender:
         whose = auditing.auditor_of(auditor, sender.aliases()) if auditor else sender.wallet.signer.public_key
         height = await auditing.revoke(sender.wallet, subject, whose)
         found = await auditing.standing(sender.light, subject, auditors=[whose], at_least=height)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
+from fondaco.node.cli.output import chosen_key, json_option, print_json, tenant_home
 from fondaco.node.cli.output import credits as shown
-from fondaco.node.cli.output import home_option, json_option, print_json
 
 NONE = "none"
 
 
 @click.command()
 @click.argument("limit", metavar="[AMOUNT/SPAN|none]", required=False)
-@home_option
+@tenant_home
 @json_option
 def budget(limit: str | None, home: Path, as_json: bool) -> None:
     """Show what went out, and the budget; or set it: `fondaco budget 5/day`, credits an hour, day or week.
@@ -26,7 +26,8 @@ def budget(limit: str | None, home: Path, as_json: bool) -> None:
     from fondaco.node.keys.keystore import Keystore
     from fondaco.node.tenant.budget import SPANS, Purse, credits
 
-    purse = Purse(home, Keystore(home / "keys").info("tenant").public_key)
+    store = Keystore(home / "keys")
+    purse = Purse(home, store.info(chosen_key() or store.default()).public_key)
     if limit is not None:
         purse.set(None if limit == NONE else credits(limit))
     kept, now = purse.read(), clock.now()

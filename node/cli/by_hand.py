@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from fondaco.node.cli.output import credits, home_option, json_option, moment, print_json, say
+from fondaco.node.cli.output import credits, json_option, moment, print_json, say, tenant_home
 from fondaco.node.cli.tenant import connected, finish, run, running, told_progress
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ explain_option = click.option(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@home_option
+@tenant_home
 @click.option("--name", default="", help="What to call the deployment; the file's name unless given.")
 @click.option(
     "--deposit", type=click.IntRange(min=1), help="Ucredit to put in escrow; an hour's worth by default."
@@ -111,7 +111,7 @@ def _plain(placed: OpenOrder) -> dict[str, Any]:
 
 @click.command()
 @click.argument("order", required=False, shell_complete=_open)
-@home_option
+@tenant_home
 @select_option
 @where_option
 @explain_option
@@ -145,11 +145,16 @@ async def _bids(placed: OpenOrder, home: Path, strategy: str, where: str, explai
 
 
 async def _heard(tenant: Tenant, placed: OpenOrder, strategy: str, where: str, as_json: bool) -> Plan:
-    """The answers to an order, ranked. Raises `TooFewBids`, once it was said what would draw bids."""
+    """The answers to an order, ranked.
+
+    Raises `Refused` `keys.not_owner` for another key's order, and `TooFewBids`, once it was said what would draw bids.
+    """
     from fondaco.node.cli import relaxations
+    from fondaco.node.tenant import owning
     from fondaco.node.tenant.choosing import choice
     from fondaco.node.tenant.relaxing import TooFewBids
 
+    owning.check_key(tenant, placed.draft.signed.order.tenant, f"the order {placed.name!r}")
     select = choice(strategy, where)
     try:
         return await tenant.bids(placed.draft, placed.text, select=select, report=told_progress)
@@ -161,7 +166,7 @@ async def _heard(tenant: Tenant, placed: OpenOrder, strategy: str, where: str, a
 @click.command()
 @click.argument("order", shell_complete=_open)
 @click.argument("bids", metavar="[BID]...", nargs=-1)
-@home_option
+@tenant_home
 @select_option
 @where_option
 @click.option("--yes", is_flag=True, help="Do not ask before money is spent.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import home_option, json_option, print_json, say
+from fondaco.node.cli.output import json_option, print_json, say, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.deployment import LeaseHandle
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @lease_argument
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@home_option
+@tenant_home
 @json_option
 def update(lease: str, file: Path, home: Path, as_json: bool) -> None:
     """Have LEASE run what the SDL in FILE says of its group; only services that it changes are started anew.
@@ -33,7 +33,7 @@ def update(lease: str, file: Path, home: Path, as_json: bool) -> None:
 
 @click.command()
 @lease_argument
-@home_option
+@tenant_home
 @click.option("--max-price", type=click.IntRange(min=1), help="Ucredit an hour; as it was ordered unless given.")
 @click.option("--not-serving", is_flag=True, help="Say, for the record, that the provider did not serve it.")
 @json_option
@@ -48,7 +48,7 @@ def replace(lease: str, home: Path, max_price: int | None, not_serving: bool, as
 @lease_argument
 @click.argument("ucredit", type=click.IntRange(min=1))
 @click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays it.")
-@home_option
+@tenant_home
 @json_option
 def top_up(lease: str, ucredit: int, payer: str, home: Path, as_json: bool) -> None:
     """Put UCREDIT more into the escrow that LEASE is paid from.

@@ -41,5 +41,14 @@ def leases(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the keys in the home that the command line names so far."""
+    from fondaco.node.cli.output import default_home
+
+    home = Path(context.params.get("home") or default_home())
+    names = sorted(path.stem for path in (home / "keys").glob("*.key"))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 lease_argument = click.argument("lease", metavar="LEASE", shell_complete=leases)
 """What every command that is about one lease takes."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.output import home_option, json_option, print_json
+from fondaco.node.cli.output import home_option, json_option, print_json, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.governing import Voted
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fondaco.protocol.records import Proposal
 
 proposal_argument = click.argument("proposal", metavar="NUMBER", type=click.IntRange(min=1))
-key_option = click.option("--key", default="tenant", show_default=True, help="Which key of the home speaks.")
 CHOICES = ("yes", "no", "abstain", "veto")
 KINDS = ("params", "spend", "text", "end-authority")
 
@@ -31,8 +30,7 @@ def gov() -> None:
 @click.option("--title", required=True, help="What it is about, in a few words.")
 @click.option("--text", required=True, help="Why.")
 @click.option("--deposit", type=click.IntRange(min=0), help="Ucredit held until it ends; the least unless given.")
-@home_option
-@key_option
+@tenant_home
 @json_option
 def propose(
     kind: str,
@@ -41,7 +39,6 @@ def propose(
     text: str,
     deposit: int | None,
     home: Path,
-    key: str,
     as_json: bool,
 ) -> None:
     """Put something to the vote.
@@ -51,16 +48,14 @@ def propose(
     """
     from fondaco.node.cli.tenant import run
 
-    run(_propose, _action(kind, what), title, text, deposit, home, key, as_json)
+    run(_propose, _action(kind, what), title, text, deposit, home, as_json)
 
 
-async def _propose(
-    action: Action, title: str, text: str, deposit: int | None, home: Path, key: str, as_json: bool
-) -> None:
+async def _propose(action: Action, title: str, text: str, deposit: int | None, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import governing
-    from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home, key=key) as citizen:
+    async with connected(home) as citizen:
         made = await governing.propose(citizen.wallet, action, title=title, text=text, deposit=deposit)
         await citizen.light.cross_check()
     _finish(_plain(made), as_json)
@@ -69,10 +64,9 @@ async def _propose(
 @gov.command()
 @proposal_argument
 @click.argument("choice", type=click.Choice(CHOICES))
-@home_option
-@key_option
+@tenant_home
 @json_option
-def vote(proposal: int, choice: str, home: Path, key: str, as_json: bool) -> None:
+def vote(proposal: int, choice: str, home: Path, as_json: bool) -> None:
     """Say yes, no, abstain or veto, with the stake that the key has bonded since before the proposal was made.
 
     The word may be changed until the vote ends; until then the stake stays bonded.
@@ -80,14 +74,14 @@ def vote(proposal: int, choice: str, home: Path, key: str, as_json: bool) -> Non
     from fondaco.node.cli.tenant import run
     from fondaco.protocol.messages import Choice
 
-    run(_vote, proposal, Choice[choice.upper()], home, key, as_json)
+    run(_vote, proposal, Choice[choice.upper()], home, as_json)
 
 
-async def _vote(proposal: int, choice: Any, home: Path, key: str, as_json: bool) -> None:
+async def _vote(proposal: int, choice: Any, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import governing
-    from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home, key=key) as voter:
+    async with connected(home) as voter:
         found = await governing.vote(voter.wallet, proposal, choice)
         await voter.light.cross_check()
     _finish(_with_ballot(found), as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.output import credits, home_option, json_option, print_json
+from fondaco.node.cli.output import credits, json_option, print_json, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.protocol.messages import GrantSpending, RevokeSpending
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 SCOPES = ("open", "deposit", "any")
 grantee_argument = click.argument("grantee", metavar="GRANTEE")
-key_option = click.option("--key", default="tenant", show_default=True, help="Which key of the home grants.")
 
 
 @click.group()
@@ -41,42 +40,39 @@ def grant() -> None:
 @click.option(
     "--hours", type=click.IntRange(1, 8_784), default=720, show_default=True, help="How long, in block time."
 )
-@home_option
-@key_option
+@tenant_home
 @json_option
-def give(grantee: str, limit: int, scope: str, hours: int, home: Path, key: str, as_json: bool) -> None:
+def give(grantee: str, limit: int, scope: str, hours: int, home: Path, as_json: bool) -> None:
     """Grant, in place of what was granted before; money only moves when it is used."""
     from fondaco.node.cli.tenant import run
 
-    run(_give, grantee, limit, scope, hours, home, key, as_json)
+    run(_give, grantee, limit, scope, hours, home, as_json)
 
 
 @grant.command()
 @grantee_argument
-@home_option
-@key_option
+@tenant_home
 @json_option
-def revoke(grantee: str, home: Path, key: str, as_json: bool) -> None:
+def revoke(grantee: str, home: Path, as_json: bool) -> None:
     """End a grant. What it paid stays in its escrows, and comes back from there."""
     from fondaco.node.cli.tenant import run
 
-    run(_revoke, grantee, home, key, as_json)
+    run(_revoke, grantee, home, as_json)
 
 
 @grant.command()
 @grantee_argument
 @click.option("--granter", default="", help="Whose account; one's own unless given.")
-@home_option
-@key_option
+@tenant_home
 @json_option
-def show(grantee: str, granter: str, home: Path, key: str, as_json: bool) -> None:
+def show(grantee: str, granter: str, home: Path, as_json: bool) -> None:
     """Show what GRANTEE may spend, proven."""
     from fondaco.node.cli.tenant import run
 
-    run(_show, grantee, granter, home, key, as_json)
+    run(_show, grantee, granter, home, as_json)
 
 
-async def _give(grantee: str, limit: int, scope: str, hours: int, home: Path, key: str, as_json: bool) -> None:
+async def _give(grantee: str, limit: int, scope: str, hours: int, home: Path, as_json: bool) -> None:
     from fondaco.node import clock
     from fondaco.protocol import addresses
     from fondaco.protocol.messages import GrantSpending, Scope
@@ -88,21 +84,21 @@ async def _give(grantee: str, limit: int, scope: str, hours: int, home: Path, ke
         scope=Scope[scope.upper()],
         expires_at=Millis(clock.now() + hours * HOUR_MS),
     )
-    await _say(message, home, key, as_json)
+    await _say(message, home, as_json)
 
 
-async def _revoke(grantee: str, home: Path, key: str, as_json: bool) -> None:
+async def _revoke(grantee: str, home: Path, as_json: bool) -> None:
     from fondaco.protocol import addresses
     from fondaco.protocol.messages import RevokeSpending
 
-    await _say(RevokeSpending(grantee=addresses.decode(grantee)), home, key, as_json)
+    await _say(RevokeSpending(grantee=addresses.decode(grantee)), home, as_json)
 
 
-async def _say(message: GrantSpending | RevokeSpending, home: Path, key: str, as_json: bool) -> None:
+async def _say(message: GrantSpending | RevokeSpending, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import granting
-    from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home, key=key) as granter:
+    async with connected(home) as granter:
         height = await granter.wallet.transact(message)
         own = granter.wallet.signer.public_key
         found = await granting.grant(granter.light, own, message.grantee, at_least=height)
@@ -110,13 +106,13 @@ async def _say(message: GrantSpending | RevokeSpending, home: Path, key: str, as
     _finish({"height": height} | _plain(own, message.grantee, found), as_json)
 
 
-async def _show(grantee: str, granter: str, home: Path, key: str, as_json: bool) -> None:
+async def _show(grantee: str, granter: str, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import granting
-    from fondaco.node.tenant.client import Tenant
     from fondaco.protocol import addresses
 
     to = addresses.decode(grantee)
-    async with Tenant.connect(home, key=key) as tenant:
+    async with connected(home) as tenant:
         whose = addresses.decode(granter) if granter else tenant.wallet.signer.public_key
         found = await granting.grant(tenant.light, whose, to)
         await tenant.light.cross_check()

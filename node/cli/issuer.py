@@ -56,10 +56,10 @@ def _run(message: Mint | Burn, home: Path, key: str, as_json: bool) -> None:
 
 
 async def _issue(message: Mint | Burn, home: Path, key: str, as_json: bool) -> None:
-    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant.issuing import issue
 
-    async with Tenant.connect(home, key=key) as tenant:
+    async with connected(home, key) as tenant:
         height, supply = await issue(tenant.wallet, message)
         account = await tenant.wallet.account(at_least=height)
         await tenant.light.cross_check()

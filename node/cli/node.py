@@ -247,7 +247,7 @@ def init(
     """Make the home of a node of the chain that begins with GENESIS.
 
     Keys that HOME/keys holds already are used; those that are missing are made. They are protected by
-    $FONDACO_PASSPHRASE, or by what HOME/passphrase says.
+    $FONDACO_PASSPHRASE, or by what the file $FONDACO_PASSPHRASE_FILE or HOME/passphrase says.
     """
     from fondaco.node.config import NodeConfig
     from fondaco.node.joining import make_home

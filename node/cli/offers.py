@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.output import credits, home_option, json_option, print_json, size
+from fondaco.node.cli.output import credits, json_option, print_json, size, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.protocol.query.fields import Kind
@@ -19,7 +19,7 @@ NAME = 16
 
 @click.command()
 @click.argument("query", default="")
-@home_option
+@tenant_home
 @click.option("--sort", default="price", show_default=True, metavar="FIELD", help="-FIELD: the greatest first.")
 @click.option("--cpu", default="0", help="Processors looked for: 2, 500m.")
 @click.option("--memory", default="0", help="Memory looked for: 4GiB.")

@@ -12,7 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
+from fondaco.node.cli.completion import keys
+
 PROGRESS_S = 2.0
+KEY = "fondaco.node.cli.key"
+"""Where a command's context holds what `--key` said."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -29,6 +33,36 @@ def home_option(function: F) -> F:
         show_default="$FONDACO_HOME or ~/.fondaco/testnet",
         help="Folder of the network this command talks to.",
     )(function)
+
+
+def key_option(function: F) -> F:
+    """`--key NAME`: `unlocking.open_key` asks for it, so that commands need not pass it on."""
+
+    def keep(context: click.Context, _: click.Parameter, name: str | None) -> None:
+        if name is not None:
+            context.meta[KEY] = name
+
+    return click.option(
+        "--key",
+        envvar="FONDACO_KEY",
+        metavar="NAME",
+        expose_value=False,
+        callback=keep,
+        shell_complete=keys,
+        help="Which key of the home acts: else $FONDACO_KEY, what `keys use` said, or `tenant`.",
+    )(function)
+
+
+def tenant_home(function: F) -> F:
+    """What every command takes that acts as a tenant: `--home` and `--key`."""
+    return home_option(key_option(function))
+
+
+def chosen_key() -> str | None:
+    """What `--key` or $FONDACO_KEY says."""
+    context = click.get_current_context(silent=True)
+    name: str | None = None if context is None else context.meta.get(KEY)
+    return name
 
 
 def json_option(function: F) -> F:
@@ -58,8 +92,9 @@ def progress(what: str) -> Callable[[int, int], None]:
 
 
 def credits(amount: int) -> str:
-    """Micro-credits as a person reads them."""
-    return f"{amount / 1_000_000:.6f}".rstrip("0").rstrip(".") + " credits"
+    """Micro-credits as a person reads them, exactly."""
+    whole, part = divmod(abs(amount), 1_000_000)
+    return "-" * (amount < 0) + f"{whole}.{part:06d}".rstrip("0").rstrip(".") + " credits"
 
 
 def moment(time_ms: int) -> str:

@@ -64,10 +64,10 @@ def set_(changes: tuple[str, ...], home: Path, key: str, as_json: bool) -> None:
 
 
 async def _set(values: dict[str, int], home: Path, key: str, as_json: bool) -> None:
-    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant.staking import set_params
 
-    async with Tenant.connect(home, key=key) as authority:
+    async with connected(home, key) as authority:
         height, found = await set_params(authority.wallet, values)
         await authority.light.cross_check()
     changed = {name: value for name, value in _plain(found).items() if name in values}

@@ -79,11 +79,11 @@ def register(home: Path) -> None:
 
 
 async def _show(home: Path, key: str, address: str | None, as_json: bool) -> None:
-    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant.providing import registered
     from fondaco.protocol import addresses
 
-    async with Tenant.connect(home, key=key) as operator:
+    async with connected(home, key) as operator:
         whom = operator.wallet.signer.public_key if address is None else addresses.decode(address)
         found = await registered(operator.light, whom)
         await operator.light.cross_check()
@@ -93,11 +93,11 @@ async def _show(home: Path, key: str, address: str | None, as_json: bool) -> Non
 async def _retire(home: Path, key: str, wait: bool, ask: bool, as_json: bool) -> None:
     import trio
 
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.registration import RegistrationMark
     from fondaco.node.tenant import providing
-    from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home, key=key) as operator:
+    async with connected(home, key) as operator:
         before = await providing.registered(operator.light, operator.wallet.signer.public_key)
         say(_intention(before, operator.light.trusted_time))
         if ask:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import home_option, json_option, say
+from fondaco.node.cli.output import json_option, say, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.node.tenant.balancing import Change
@@ -103,7 +103,7 @@ def _window(text: str) -> tuple[int, int]:
 
 @click.command()
 @lease_argument
-@home_option
+@tenant_home
 @watched
 @click.option("--health", default="/", show_default=True, help="What the workload is asked for over HTTP.")
 @json_option
@@ -151,7 +151,7 @@ def _line(value: dict[str, Any], as_json: bool, text: str) -> None:
 
 @click.command()
 @lease_argument
-@home_option
+@tenant_home
 @click.option(
     "--listen", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT", help="Port 0 is any free one."
 )
@@ -301,13 +301,13 @@ def _summary(router: Router) -> str:
 
 
 def _settings(tenant: Tenant, name: str, how: dict[str, Any]) -> RouteSettings:
-    from fondaco.node.tenant import services
+    from fondaco.node.tenant import owning, services
     from fondaco.node.tenant.deployment import Deployment, LeaseHandle
     from fondaco.node.tenant.routing import RouteSettings
 
     http = how["http"]
     if http is None:
-        service = services.find(tenant.home, tenant.folder, name)
+        service = owning.find_service(tenant, name)
         files = services.files(service, tenant.folder)
         leases = [LeaseHandle(Deployment(tenant, one), services.serving(one)) for one in files.values()]
         http = bool(leases) and leases[0].main_expose()[1].is_ingress

@@ -89,10 +89,10 @@ def _run(home: Path, key: str, message: Message | None, needs: int, as_json: boo
 
 
 async def _act(home: Path, key: str, message: Message | None, needs: int, as_json: bool) -> None:
-    from fondaco.node.tenant.client import Tenant
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant.staking import change_stake, standing
 
-    async with Tenant.connect(home, key=key) as operator:
+    async with connected(home, key) as operator:
         if message is None:
             found = await standing(operator.wallet)
         else:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from fondaco.node.cli.completion import leases
-from fondaco.node.cli.output import credits, home_option, json_option, print_json
+from fondaco.node.cli.output import credits, json_option, print_json, tenant_home
 from fondaco.node.cli.tenant import connected, run
 
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ def at_lease(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(lease: str, home: Path, token: Path | None, **others: Any) -> None:
+        source = click.get_current_context().get_parameter_source("key")
+        if token is not None and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError("the token says which key: leave --key out")
         function(Target(home, lease, token), **others)
 
     file = click.Path(path_type=Path, dir_okay=False, exists=True)
     about = "Use another's lease by this token, with the key of the home that it is for; LEASE is left out then."
     found: Callable[..., None] = click.option("--token", type=file, metavar="FILE", help=about)(command)
-    return click.argument("lease", metavar="[LEASE]", default="", shell_complete=leases)(home_option(found))
+    return click.argument("lease", metavar="[LEASE]", default="", shell_complete=leases)(tenant_home(found))
 
 
 @asynccontextmanager
@@ -66,10 +70,9 @@ async def reached(target: Target) -> AsyncIterator[Access]:
             yield tenant.find(target.lease)
         return
     from fondaco.node.tenant import sharing
-    from fondaco.node.tenant.client import Tenant
 
     token = sharing.load(target.token)
-    async with Tenant.connect(target.home, key=sharing.holder_key(target.home, token)) as holder:
+    async with connected(target.home, sharing.holder_key(target.home, token)) as holder:
         yield await sharing.open_shared(holder, token)
 
 
@@ -94,12 +97,16 @@ def status(target: Target, as_json: bool) -> None:
 
 
 async def _status_all(target: Target, as_json: bool) -> None:
+    from fondaco.node.tenant import owning
+
     home = target.home
     async with connected(home) as tenant:
+        own = tenant.wallet.signer.public_key
         rows: list[dict[str, Any]] = [
             {
                 "name": record.name,
                 "lease": file.lease.hex(),
+                "key": owning.label(home, record.owner or (lease.tenant if lease else own)),
                 "state": "unknown" if lease is None else lease.state.name.lower(),
                 "price_per_hour_ucredit": None if lease is None else lease.price_per_hour,
                 "paid_ucredit": None if lease is None else lease.paid,
@@ -109,14 +116,17 @@ async def _status_all(target: Target, as_json: bool) -> None:
     if as_json:
         print_json({"leases": rows})
         return
+    several = len({row["key"] for row in rows}) > 1
     for row in rows:
         price = "" if row["price_per_hour_ucredit"] is None else credits(row["price_per_hour_ucredit"]) + "/h"
-        click.echo(f"{row['name']:<20} {row['lease'][:12]}  {row['state']:<9} {price}")
+        key = f"{row['key'][:16]:<10}" if several else ""
+        click.echo(f"{row['name']:<20} {row['lease'][:12]}  {key}{row['state']:<9} {price}")
     if not rows:
         click.echo("nothing is deployed: fondaco deploy FILE")
 
 
 async def _status_one(target: Target, as_json: bool) -> None:
+    from fondaco.node.tenant import owning
     from fondaco.node.tenant.deployment import funds
     from fondaco.protocol import addresses
     from fondaco.protocol.errors import FondacoError
@@ -124,6 +134,8 @@ async def _status_one(target: Target, as_json: bool) -> None:
     async with reached(target) as lease:
         record = await lease.record()
         result: dict[str, Any] = {"name": lease.name, "lease": lease.id}
+        if record is not None:
+            result["key"] = owning.label(target.home, record.tenant)
         result["provider"] = addresses.encode(lease.place.provider)
         if record is not None:
             result |= {

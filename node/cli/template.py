@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fondaco.node.cli.output import home_option, json_option, print_json
+from fondaco.node.cli.output import home_option, json_option, print_json, tenant_home
 
 if TYPE_CHECKING:
     from fondaco.protocol.messages import ForkTemplate, RegisterTemplate
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 title_option = click.option("--title", default="", help="What it is called; the file's name unless given.")
-key_option = click.option("--key", default="tenant", show_default=True, help="Which key of HOME is the author.")
 royalty_option = click.option(
     "--royalty",
     type=click.IntRange(0, 2_000),
@@ -35,16 +34,15 @@ def template() -> None:
 @file_argument
 @royalty_option
 @title_option
-@home_option
-@key_option
+@tenant_home
 @json_option
-def register(file: Path, royalty: int, title: str, home: Path, key: str, as_json: bool) -> None:
+def register(file: Path, royalty: int, title: str, home: Path, as_json: bool) -> None:
     """Register FILE, an SDL file say, by its SHA-256; the ledger holds no more of it than that."""
     from fondaco.node.cli.tenant import run
     from fondaco.protocol.messages import RegisterTemplate
 
     message = RegisterTemplate(content=_digest(file), title=title or file.stem, royalty_basis_points=royalty)
-    run(_publish, message, home, key, as_json)
+    run(_publish, message, home, as_json)
 
 
 @template.command()
@@ -52,10 +50,9 @@ def register(file: Path, royalty: int, title: str, home: Path, key: str, as_json
 @file_argument
 @royalty_option
 @title_option
-@home_option
-@key_option
+@tenant_home
 @json_option
-def fork(parent: str, file: Path, royalty: int, title: str, home: Path, key: str, as_json: bool) -> None:
+def fork(parent: str, file: Path, royalty: int, title: str, home: Path, as_json: bool) -> None:
     """Register FILE as made of TEMPLATE, whose authors' royalties go on: 2,000 basis points in all at most."""
     from fondaco.node.cli.tenant import run
     from fondaco.protocol.messages import ForkTemplate
@@ -66,14 +63,14 @@ def fork(parent: str, file: Path, royalty: int, title: str, home: Path, key: str
         title=title or file.stem,
         royalty_basis_points=royalty,
     )
-    run(_publish, message, home, key, as_json)
+    run(_publish, message, home, as_json)
 
 
-async def _publish(message: RegisterTemplate | ForkTemplate, home: Path, key: str, as_json: bool) -> None:
+async def _publish(message: RegisterTemplate | ForkTemplate, home: Path, as_json: bool) -> None:
+    from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import governing
-    from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home, key=key) as author:
+    async with connected(home) as author:
         made = await governing.publish(author.wallet, message)
         await author.light.cross_check()
     _finish(made, as_json)

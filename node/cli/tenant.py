@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import credits, home_option, json_option, print_json, say
+from fondaco.node.cli.output import credits, json_option, print_json, say, tenant_home
 from fondaco.node.tenant.bounds import SERVICE_REPLICAS
 from fondaco.protocol import solver_bounds as bounds
 
@@ -45,16 +45,18 @@ def run(task: Callable[..., Any], *args: Any) -> Any:
 
 
 @asynccontextmanager
-async def connected(home: Path) -> AsyncIterator[Tenant]:
+async def connected(home: Path, key: str | None = None) -> AsyncIterator[Tenant]:
+    """A tenant acting with this key of the home; unless given, the one that the command is to use."""
+    from fondaco.node.cli.unlocking import open_key
     from fondaco.node.tenant.client import Tenant
 
-    async with Tenant.connect(home) as tenant:
+    async with Tenant.connect(home, key=open_key(home, key)) as tenant:
         yield tenant
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@home_option
+@tenant_home
 @click.option("--name", default="", help="What to call the deployment; the file's name unless given.")
 @click.option(
     "--deposit", type=click.IntRange(min=1), help="Ucredit to put in escrow; an hour's worth by default."
@@ -265,7 +267,7 @@ def finish(result: dict[str, Any], as_json: bool, text: str) -> None:
 
 @click.command()
 @lease_argument
-@home_option
+@tenant_home
 @click.option(
     "--grace",
     type=click.IntRange(0, 30),
@@ -312,21 +314,3 @@ async def stop(handle: LeaseHandle, grace: int) -> list[dict[str, Any]]:
     return [
         {"service": one.service, "replica": one.replica, "exit_code": one.exit_code} for one in stopped.services
     ]
-
-
-@click.command()
-@home_option
-@click.option("--faucet", is_flag=True, help="Ask the chain's faucet first, where it has one.")
-@json_option
-def wallet(home: Path, faucet: bool, as_json: bool) -> None:
-    """Show the tenant's address and what it owns, proven."""
-    run(_wallet, home, faucet, as_json)
-
-
-async def _wallet(home: Path, faucet: bool, as_json: bool) -> None:
-    async with connected(home) as tenant:
-        if faucet:
-            await tenant.wallet.ask_faucet()
-        account = await tenant.wallet.account()
-        result = {"address": tenant.address, "ucredit": account.credits, "ustake": account.stake}
-    finish(result, as_json, f"{tenant.address}\n{credits(account.credits)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.completion import lease_argument
-from fondaco.node.cli.output import home_option, json_option, moment, print_json
+from fondaco.node.cli.output import json_option, moment, print_json, tenant_home
 from fondaco.node.cli.tenant import connected, run
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def token() -> None:
     "--hours", type=click.IntRange(1, 744), default=8, show_default=True, help="How long, in block time."
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it, for the holder.")
-@home_option
+@tenant_home
 @json_option
 def create(
     lease: str, holder: str, scopes: tuple[str, ...], hours: int, out: Path | None, home: Path, as_json: bool
@@ -55,7 +55,7 @@ def create(
 
 @token.command("list")
 @click.argument("lease", metavar="[LEASE]", default="")
-@home_option
+@tenant_home
 @json_option
 def list_tokens(lease: str, home: Path, as_json: bool) -> None:
     """List the tokens that were made here, for LEASE or for all."""
@@ -64,7 +64,7 @@ def list_tokens(lease: str, home: Path, as_json: bool) -> None:
 
 @token.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@home_option
+@tenant_home
 @json_option
 def show(file: Path, home: Path, as_json: bool) -> None:
     """Show what the token in FILE lets through, checked against the ledger; not whether it was revoked."""
@@ -75,7 +75,7 @@ def show(file: Path, home: Path, as_json: bool) -> None:
 @lease_argument
 @click.argument("tokens", metavar="[TOKEN]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that were ever made for it, wherever they are.")
-@home_option
+@tenant_home
 @json_option
 def revoke(lease: str, tokens: tuple[str, ...], everything: bool, home: Path, as_json: bool) -> None:
     """Have the provider take tokens of LEASE no more; calls by them are cut off at once.

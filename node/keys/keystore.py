@@ -12,8 +12,10 @@ checks that the secret gives the public key the file shows.
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import nacl.pwhash.argon2id as argon2id
 import nacl.secret
 import nacl.utils
 
-from fondaco.node.files import write_atomically
+from fondaco.node.files import sync_directory, write_atomically
 from fondaco.node.keys import mnemonic
 from fondaco.node.keys.sealing import SealingPair
 from fondaco.protocol import addresses, limits
@@ -33,6 +35,10 @@ from fondaco.protocol.signing import Signer
 
 FORMAT = 1
 SUFFIX = ".key"
+DEFAULT = "default"
+"""Names the key that is used where none is named; beside the keys."""
+USUAL = "tenant"
+"""Used where nothing is said, if there is such a key."""
 SEED_BYTES = 32
 _SECRET_BYTES = {"seed": (SEED_BYTES,), "mnemonic": (16, 20, 24, 28, 32)}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -88,6 +94,8 @@ class KeyInfo:
     """What a key file shows without its passphrase."""
 
     name: str
+    kind: str
+    """`mnemonic` if there are words for it, `seed` if it came without."""
     public_key: PublicKey
     path: Path
 
@@ -115,6 +123,11 @@ class Keystore:
         assert len(seed) == SEED_BYTES, "an ed25519 seed has 32 bytes"
         return self._add(name, passphrase, seed, "seed", cost)
 
+    def check_free(self, name: str) -> None:
+        """Raise `Refused` `keys.exists` or `keys.name`, before anybody is asked for anything."""
+        if self._path(name).exists():
+            raise self._exists(name)
+
     def load(self, name: str, passphrase: str) -> Key:
         """Open a key.
 
@@ -131,19 +144,88 @@ class Keystore:
 
     def change_passphrase(self, name: str, old: str, new: str, *, cost: Cost = INTERACTIVE) -> None:
         """Encrypt a key anew. A crash leaves the old file or the new one. Raises what `load` raises."""
-        key = self.load(name, old)
+        self.protect(self.load(name, old), new, cost=cost)
+
+    def protect(self, key: Key, new: str, *, cost: Cost = INTERACTIVE) -> None:
+        """Likewise, of a key that is open."""
         kind, secret = ("seed", key.seed) if key.entropy is None else ("mnemonic", key.entropy)
-        write_atomically(self._path(name), _to_bytes(key, kind, secret, new, cost))
+        write_atomically(self._path(key.name), _to_bytes(key, kind, secret, new, cost))
 
     def info(self, name: str) -> KeyInfo:
         """What is known without the passphrase. Raises what `load` raises, but for the passphrase."""
-        public_key = PublicKey(bytes.fromhex(self._read(name)["public_key"]))
-        return KeyInfo(name=name, public_key=public_key, path=self._path(name))
+        content = self._read(name)
+        public_key = PublicKey(bytes.fromhex(content["public_key"]))
+        return KeyInfo(name=name, kind=content["kind"], public_key=public_key, path=self._path(name))
 
     def list(self) -> tuple[KeyInfo, ...]:
         """All keys by name; at most `limits.KEYS`."""
+        return tuple(map(self.info, self._names()))
+
+    def name_of(self, public_key: PublicKey) -> str | None:
+        """What this key is called here; None if it is not here."""
+        return next((key.name for key in self.list() if key.public_key == public_key), None)
+
+    def default(self) -> str:
+        """The name of the key that is used where none is named.
+
+        It is what `use` has named; else `tenant`, or the only key there is.
+        """
+        try:
+            name = (self.directory / DEFAULT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            names = self._names()
+            return names[0] if len(names) == 1 else USUAL
+        self._path(name)  # a name, whatever the file holds
+        return name
+
+    def use(self, name: str) -> None:
+        """Use this key where none is named. Raises `Refused` `keys.not_found`."""
+        self.info(name)
+        write_atomically(self.directory / DEFAULT, f"{name}\n".encode())
+
+    def rename(self, name: str, new: str) -> None:
+        """Call a key otherwise; what `use` said follows. A crash may leave both names, of one key.
+
+        Raises `Refused` `keys.exists`, `keys.name`, and what `info` raises.
+        """
+        path, uses = self.info(name).path, self._is_used(name)
+        try:
+            os.link(path, self._path(new))
+        except FileExistsError:
+            raise self._exists(new) from None
+        if uses:
+            self.use(new)
+        path.unlink()
+        sync_directory(self.directory)
+
+    def remove(self, name: str) -> None:
+        """Forget a key; if `use` has named it nothing is named any more. Raises what `info` raises."""
+        path = self.info(name).path
+        if self._is_used(name):
+            (self.directory / DEFAULT).unlink()
+        path.unlink()
+        sync_directory(self.directory)
+
+    def export(self, name: str) -> bytes:
+        """The key's file, encrypted as it is. Raises what `info` raises."""
+        return self.info(name).path.read_bytes()
+
+    def import_file(self, name: str, data: bytes) -> KeyInfo:
+        """Keep a key's file that `export` gave. Its passphrase shows later whether it is what it says.
+
+        Raises `Refused` `keys.exists`, `keys.name` or `keys.malformed`.
+        """
+        path = self._path(name)
+        _parse(path, data)
+        self._put(name, data)
+        return self.info(name)
+
+    def _names(self) -> Sequence[str]:
         names = sorted(path.name.removesuffix(SUFFIX) for path in self.directory.glob(f"*{SUFFIX}"))
-        return tuple(self.info(name) for name in names[: limits.KEYS] if _NAME.fullmatch(name))
+        return [name for name in names[: limits.KEYS] if _NAME.fullmatch(name)]
+
+    def _is_used(self, name: str) -> bool:
+        return (self.directory / DEFAULT).exists() and self.default() == name
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -155,16 +237,22 @@ class Keystore:
         return self.directory / f"{name}{SUFFIX}"
 
     def _add(self, name: str, passphrase: str, secret: bytes, kind: str, cost: Cost) -> Key:
-        path = self._path(name)
+        self._path(name)
         key = _key(name, kind, secret)
+        self._put(name, _to_bytes(key, kind, secret, passphrase, cost))
+        return key
+
+    def _put(self, name: str, data: bytes) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            write_atomically(path, _to_bytes(key, kind, secret, passphrase, cost), replace=False)
+            write_atomically(self._path(name), data, replace=False)
         except FileExistsError:
-            raise Refused(
-                "keys.exists", f"there is a key named {name!r} in {self.directory}", hint="choose another name"
-            ) from None
-        return key
+            raise self._exists(name) from None
+
+    def _exists(self, name: str) -> Refused:
+        return Refused(
+            "keys.exists", f"there is a key named {name!r} in {self.directory}", hint="choose another name"
+        )
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self._path(name)
@@ -173,7 +261,11 @@ class Keystore:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 data = file.read(limits.KEY_FILE_BYTES + 1)
         except FileNotFoundError:
-            raise Refused("keys.not_found", f"no key named {name!r} in {self.directory}") from None
+            raise Refused(
+                "keys.not_found",
+                f"no key named {name!r} in {self.directory}",
+                hint="see which there are: fondaco keys list",
+            ) from None
         if mode & 0o077:
             raise Refused(
                 "keys.permissions", f"{path} can be read by others (mode {mode:o})", hint=f"chmod 600 {path}"

@@ -28,6 +28,8 @@ def commands(
             command = group.get_command(context, name)
             assert command is not None, f"{name} is listed"
             if isinstance(command, click.Group):
+                if command.invoke_without_command:
+                    yield " ".join((*path, name)), command
                 yield from commands(command, (*path, name))
             else:
                 yield " ".join((*path, name)), command

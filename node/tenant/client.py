@@ -21,8 +21,8 @@ from pathlib import Path
 
 from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
-from fondaco.node.config import read_passphrase
-from fondaco.node.keys.keystore import Keystore
+from fondaco.node.keys.keystore import Key, Keystore
+from fondaco.node.keys.passphrases import read_passphrase
 from fondaco.node.tenant import auditing, governing, granting, knowledge, ordering, records, relaxing, services
 from fondaco.node.tenant.budget import Budget, Purse
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
@@ -63,9 +63,16 @@ class Tenant:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, home: Path, *, key: str = "tenant", trusted: HeaderId | None = None, budget: Budget | None = None
+        cls,
+        home: Path,
+        *,
+        key: str | Key | None = None,
+        trusted: HeaderId | None = None,
+        budget: Budget | None = None,
     ) -> AsyncIterator[Tenant]:
         """Open the network in `home` as a light node, from the newest header verified there, or from `trusted`.
+
+        `key`: one that is open, or the name of one in `home`; the one that `keys use` named unless given.
 
         Its peer identity is made for this once: the same key may be at work in several processes, and being
         known is the channel's business. `budget`: the most that goes out, besides one that is kept in the home;
@@ -74,10 +81,12 @@ class Tenant:
         Raises `Refused` for a home that is none, `Unreachable` if no node answers.
         """
         genesis = read_genesis(home / "genesis.json")
-        signer_key = Keystore(home / "keys").load(key, read_passphrase(home))
+        if not isinstance(key, Key):
+            store = Keystore(home / "keys")
+            key = store.load(key or store.default(), read_passphrase(home))
         async with open_light(home, genesis, trusted=trusted) as light:
-            signer = signer_key.signer()
-            yield cls(home, light, Wallet(light, signer, Purse(home, signer.public_key, limit=budget)))
+            purse = Purse(home, key.public_key, limit=budget)
+            yield cls(home, light, Wallet(light, key.signer(), purse))
 
     @property
     def address(self) -> str:
@@ -244,6 +253,7 @@ class Tenant:
         record = records.DeploymentFile(
             deployment=deployment,
             name=name,
+            owner=self.wallet.signer.public_key,
             leases=tuple(
                 records.LeaseFile(
                     lease=lease,
@@ -297,7 +307,8 @@ class Tenant:
     def find(self, text: str) -> LeaseHandle:
         """A lease by (the start of) its id, or by its deployment's name.
 
-        Raises `Refused` `lease.not_found`, or `lease.ambiguous`, also where it names a service of several.
+        Raises `Refused` `lease.not_found`; `lease.ambiguous`, also where it names a service of several; or
+        `keys.not_owner` where it is of another key.
         """
         service = services.load(self.home, text)
         if service is not None:
@@ -305,18 +316,19 @@ class Tenant:
             raise Refused(
                 "lease.ambiguous", f"{text} is a service; its replicas: {names}", hint="name one of them"
             )
-        record, lease = records.find(self.folder, text)
+        record, lease = records.find(self.folder, text, owner=self.wallet.signer.public_key)
         return LeaseHandle(Deployment(self, record), lease)
 
     async def used(self, choice: Choice) -> dict[PublicKey, int]:
         """How many leases of this tenant each provider serves, where the choice may ask."""
         if not choice.asks_of_providers:
             return {}
-        found = await self.deployments()
-        return Counter(lease.provider for _, _, lease in found if lease and lease.state is not LeaseState.CLOSED)
+        own = self.wallet.signer.public_key
+        leases = [lease for _, _, lease in await self.deployments() if lease is not None and lease.tenant == own]
+        return Counter(lease.provider for lease in leases if lease.state is not LeaseState.CLOSED)
 
     async def deployments(self) -> list[tuple[records.DeploymentFile, records.LeaseFile, Lease | None]]:
-        """Everything this tenant remembers, with what the ledger says of it."""
+        """Everything on file in this home, of other keys as well, with what the ledger says of it."""
         found = []
         for record in records.load_all(self.folder):
             for lease in record.leases:

@@ -11,7 +11,7 @@ import trio
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
-from fondaco.node.tenant import probing
+from fondaco.node.tenant import owning, probing
 from fondaco.node.tenant.access import Access, Place
 from fondaco.node.tenant.channel import Items
 from fondaco.node.tenant.progress import Progress, Report, quiet
@@ -118,9 +118,10 @@ def funds(deployment: DeploymentRecord) -> int:
 
 
 class Deployment:
-    """A tenant's deployment and its leases."""
+    """A tenant's deployment and its leases. Raises `Refused` `keys.not_owner` for one of another key's."""
 
     def __init__(self, tenant: Tenant, file: DeploymentFile) -> None:
+        owning.check(tenant, file)
         self.tenant = tenant
         self.file = file
         self.leases = [LeaseHandle(self, lease) for lease in file.leases]

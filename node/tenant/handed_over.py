@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fondaco.protocol import manifest
 from fondaco.protocol.channel_calls import HandedOver
@@ -20,7 +20,7 @@ class Served:
     version: int
     newest: int
     """What the ledger counts: higher while an update has not been handed over, or did not come up."""
-    manifest: bytes
+    manifest: bytes = field(repr=False)
     """Canonical JSON."""
     group: ManifestGroup
 

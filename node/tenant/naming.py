@@ -1,8 +1,9 @@
 """Deployments by name: saying `deploy` twice leaves one deployment, which is as it was said last.
 
-Names are this tenant's own; the ledger knows none. What stands under a name is the newest deployment on file some
-lease of which has not ended. A file is written before the ledger is told, so that one whose leases nobody has seen
-may be of a `deploy` that was killed: its transaction is waited for while it can come, and then it does not count.
+Names are this tenant's own, another key of its home has others; the ledger knows none. What stands under a name is
+the newest deployment on file some lease of which has not ended. A file is written before the ledger is told, so
+that one whose leases nobody has seen may be of a `deploy` that was killed: its transaction is waited for while it
+can come, and then it does not count.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Standing:
 
 async def standing(tenant: Tenant, name: str, *, report: Report = quiet) -> Standing | None:
     """What stands under this name, if anything; where a lease may still come, it is waited for."""
-    named = [record for record in records.load_all(tenant.folder) if record.name == name]
+    own = tenant.wallet.signer.public_key
+    named = [one for one in records.load_all(tenant.folder) if one.name == name and one.is_of(own)]
     for record in reversed(named[-LOOKED_AT:]):
         found = await _living(tenant, record)
         if not found and await _comes(tenant, record, report):

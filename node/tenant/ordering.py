@@ -53,7 +53,7 @@ class Draft:
     id: OrderId
     signed: SignedOrder
     manifests: tuple[manifest.ManifestGroup, ...]
-    salts: tuple[BlindingSalt, ...]
+    salts: tuple[BlindingSalt, ...] = field(repr=False)
 
     @property
     def groups(self) -> tuple[Group, ...]:

@@ -7,12 +7,12 @@ committed to, so the files are readable by their owner alone.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fondaco.node.files import write_atomically
-from fondaco.protocol import codec
+from fondaco.protocol import addresses, codec
 from fondaco.protocol.errors import Malformed, Refused
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import BlindingSalt, DeploymentId, LeaseId, PublicKey
@@ -28,8 +28,8 @@ class LeaseFile:
     provider: PublicKey
     peer: str
     addresses: tuple[str, ...]
-    salt: BlindingSalt
-    manifest: bytes
+    salt: BlindingSalt = field(repr=False)
+    manifest: bytes = field(repr=False)
     """Canonical JSON of the group's manifest."""
     group: Group | None
     """As it was ordered; None in files of before that was kept."""
@@ -41,6 +41,12 @@ class DeploymentFile:
     name: str
     """What the tenant calls it: the SDL file's name, unless given."""
     leases: tuple[LeaseFile, ...]
+    owner: PublicKey | None = None
+    """The key that made it; None in files of before that was kept."""
+
+    def is_of(self, key: PublicKey) -> bool:
+        """Whether it is this key's, as far as the file says."""
+        return self.owner in (None, key)
 
 
 def save(folder: Path, record: DeploymentFile) -> None:
@@ -49,6 +55,7 @@ def save(folder: Path, record: DeploymentFile) -> None:
     document = {
         "deployment": record.deployment.hex(),
         "name": record.name,
+        "owner": None if record.owner is None else record.owner.hex(),
         "leases": [
             {
                 "lease": one.lease.hex(),
@@ -116,16 +123,18 @@ def _signed(folder: Path, deployment: DeploymentId) -> Path:
     return folder / f"{deployment.hex()}.signed"
 
 
-def find(folder: Path, text: str) -> tuple[DeploymentFile, LeaseFile]:
+def find(folder: Path, text: str, *, owner: PublicKey | None = None) -> tuple[DeploymentFile, LeaseFile]:
     """The lease that `text` means: the start of a lease or deployment id, or a deployment's name.
 
-    Where several match the newest wins for a name, and an id must be unique.
+    Where several match the newest wins for a name, those of `owner` before others, and an id must be unique.
     Raises `Refused` `lease.not_found` or `lease.ambiguous`.
     """
     known = load_all(folder)
     named = [record for record in known if record.name == text]
     if named:
-        return named[-1], named[-1].leases[0]
+        own = [record for record in named if owner is None or record.is_of(owner)]
+        newest = (own or named)[-1]
+        return newest, newest.leases[0]
     matches = [
         (record, lease)
         for record in known
@@ -148,6 +157,7 @@ def _read(path: Path) -> DeploymentFile:
         return DeploymentFile(
             deployment=DeploymentId(bytes.fromhex(document["deployment"])),
             name=document["name"],
+            owner=_owner(document.get("owner")),
             leases=tuple(
                 LeaseFile(
                     lease=LeaseId(bytes.fromhex(one["lease"])),
@@ -167,3 +177,12 @@ def _read(path: Path) -> DeploymentFile:
 
 def _group(kept: str | None) -> Group | None:
     return None if kept is None else codec.decode(bytes.fromhex(kept), Group)
+
+
+def _owner(kept: str | None) -> PublicKey | None:
+    if kept is None:
+        return None
+    key = PublicKey(bytes.fromhex(kept))
+    if len(key) != addresses.KEY_BYTES:
+        raise ValueError(f"its owner has {len(key)} bytes")
+    return key

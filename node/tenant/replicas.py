@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from fondaco.node.tenant import bounds, services
+from fondaco.node.tenant import bounds, owning, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -69,7 +69,8 @@ async def deploy(
 ) -> Done:
     """Bring up what is lacking of `count` replicas, or only one of them; `deposit`, in ucredit, is that of each.
 
-    Raises `SdlError`, or `Refused`: `service.count`, `service.name`, `service.complete`, or what `confirm` does.
+    Raises `SdlError`, or `Refused`: `service.count`, `service.name`, `service.complete`,
+    `keys.not_owner`, or what `confirm` does.
     What one replica fails of is told in what is returned.
     """
     if not 1 <= count <= bounds.SERVICE_REPLICAS or spread not in services.SPREADS:
@@ -84,6 +85,7 @@ async def deploy(
         where="" if choice.where is None else str(choice.where),
         deposit=deposit,
     )
+    owning.check_service(tenant, service)
     over = {one for one, found in (await deployments(tenant, service)).items() if found is None}
     wanted = [only] if only else [service.replica(number) for number in range(count)]
     missing = [one for one in wanted if one in over or one not in service.replicas]

@@ -24,7 +24,7 @@ from fondaco.node.tenant import bounds, records
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.protocol import manifest
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.scalars import DeploymentId
+from fondaco.protocol.scalars import DeploymentId, PublicKey
 
 SPREADS = ("provider", "region")
 PROVIDER, REGION = SPREADS
@@ -128,15 +128,15 @@ def forget(home: Path, name: str) -> None:
     shutil.rmtree(folder(home, name), ignore_errors=True)
 
 
-def find(home: Path, deployments: Path, name: str) -> Service:
-    """A service, or the deployment of this name as one of a single replica.
+def find(home: Path, deployments: Path, name: str, *, owner: PublicKey | None = None) -> Service:
+    """A service, or the deployment of this name, `owner`'s before others, as one of a single replica.
 
     Raises `Refused` `lease.not_found`.
     """
     known = load(home, name)
     if known is not None:
         return known
-    record, _ = records.find(deployments, name)
+    record, _ = records.find(deployments, name, owner=owner)
     return Service(name=record.name, replicas={record.name: record.deployment})
 
 

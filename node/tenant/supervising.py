@@ -20,7 +20,7 @@ import trio
 
 from fondaco.node import clock
 from fondaco.node.files import DirectoryLock
-from fondaco.node.tenant import changing, records, replicas, services
+from fondaco.node.tenant import changing, owning, records, replicas, services
 from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import LeaseHandle
@@ -101,7 +101,7 @@ class Supervisor:
         self._every_s = every_s
         self._path = path
         self._report = report
-        self._service = services.find(tenant.home, tenant.folder, name)
+        self._service = owning.find_service(tenant, name)
         self._lock: DirectoryLock | None = None
         self._remembered = Remembered()
         self._saved = Remembered()

@@ -122,11 +122,11 @@ async def follow(
     """Tell of the replicas of a service, and again whenever a file of theirs changes, until cancelled.
 
     So a lease that took another one's place is found, whichever process had it do so. Raises `Refused`
-    `lease.not_found`, or as `upstream` does.
+    `lease.not_found`, `keys.not_owner`, or as `upstream` does.
     """
     before: object = None
     while True:
-        service = services.find(tenant.home, tenant.folder, name)
+        service = services.find(tenant.home, tenant.folder, name, owner=tenant.wallet.signer.public_key)
         now = {one: records.written_at(tenant.folder, what) for one, what in service.replicas.items()}
         if (service, now) != before:
             before = service, now

@@ -107,7 +107,7 @@ class Credentials:
     host: str
     email: str
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Service:
     image: str
     command: tuple[str, ...] | None
     args: tuple[str, ...] | None
-    env: tuple[str, ...] | None
+    env: tuple[str, ...] | None = field(repr=False)
     """`NAME=value`."""
     resource_id: int
     """The `ResourceUnit.id` of the leased group it runs on."""

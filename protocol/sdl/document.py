@@ -60,7 +60,7 @@ class ServiceEntry:
     image: str
     command: tuple[str, ...] | None
     args: tuple[str, ...] | None
-    env: tuple[str, ...] | None
+    env: tuple[str, ...] | None = field(repr=False)
     expose: list[ExposeEntry]
     params: Params | None
     credentials: Credentials | None

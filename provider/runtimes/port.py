@@ -10,7 +10,7 @@ import enum
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 import trio
@@ -105,7 +105,7 @@ class WorkloadSpec:
     """Replaces the image's entrypoint AND its command, as in Kubernetes; empty keeps them."""
     args: tuple[str, ...] = ()
     """Replaces the image's command; empty keeps it, unless `command` is given."""
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] = field(default=(), repr=False)
     """`NAME=value`; later ones and these win over the image's."""
     working_dir: str = ""
     """Absolute; empty takes the image's."""
@@ -234,7 +234,7 @@ class Command:
 
     argv: tuple[bytes, ...]
     """The first is looked up in the workload's PATH."""
-    env: tuple[bytes, ...] = ()
+    env: tuple[bytes, ...] = field(default=(), repr=False)
     """`NAME=value`; wins over the workload's."""
     terminal: WindowSize | None = None
     """None: pipes, and output and errors come apart."""

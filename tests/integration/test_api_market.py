@@ -25,6 +25,7 @@ from tests.support.network import until
 from fondaco.node import config, loopback
 from fondaco.node.app import Node, open_node
 from fondaco.node.config import NodeConfig
+from fondaco.node.files import write_atomically
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.market.queries import QUERIES
 from fondaco.node.market.shown import address
@@ -74,7 +75,7 @@ async def served(home: Path) -> AsyncIterator[Served]:
     node_settings = NodeConfig(home=home, name="n", listen="127.0.0.1:0", api=address_, market=True)
     (home / "node.toml").write_text(config.dump(node_settings))
     (home / "genesis.json").write_text(json.dumps(town.genesis.to_json()))
-    (home / "passphrase").write_text("words")
+    write_atomically(home / "passphrase", b"words")
     Keystore(home / "keys").create("node", "words")
     async with open_node(node_settings) as node:
         for actor in town.actors("alice", "bob"):

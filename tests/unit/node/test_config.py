@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fondaco.node import config
 from fondaco.node.config import NodeConfig, ProviderConfig
+from fondaco.node.keys import passphrases
 from fondaco.protocol.errors import Refused
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -138,16 +139,8 @@ def test_a_home_without_a_configuration_is_none(tmp_path: Path) -> None:
     assert refusal.value.code == "config.syntax"
 
 
-def test_the_passphrase_comes_from_the_environment_or_the_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(config.PASSPHRASE_VARIABLE, raising=False)
-    settings = NodeConfig(home=tmp_path, name="n", listen="")
+def test_a_home_without_a_passphrase_says_how_to_give_one(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refusal:
-        settings.passphrase()
+        NodeConfig(home=tmp_path, name="n", listen="").passphrase()
     assert refusal.value.code == "keys.no_passphrase"
-    assert config.PASSPHRASE_VARIABLE in refusal.value.hint
-    (tmp_path / "passphrase").write_text("from the file\n", encoding="utf-8")
-    assert settings.passphrase() == "from the file"
-    monkeypatch.setenv(config.PASSPHRASE_VARIABLE, "from the environment")
-    assert settings.passphrase() == "from the environment"
+    assert passphrases.FILE_VARIABLE in refusal.value.hint

@@ -101,6 +101,55 @@ def test_keys_are_listed_by_name_without_their_passphrase(store: Keystore) -> No
     assert listed[0].path == store.directory / "a.key"
 
 
+def test_the_default_is_what_was_named_else_tenant_else_the_only_one(store: Keystore) -> None:
+    assert store.default() == "tenant"
+    store.create("me", "", cost=MINIMUM)
+    assert store.default() == "me"
+    store.create("you", "", cost=MINIMUM)
+    assert store.default() == "tenant"
+    store.use("you")
+    assert store.default() == "you"
+    assert code_of(lambda: store.use("nobody")) == "keys.not_found"
+    (store.directory / "default").write_text("../me")
+    assert code_of(store.default) == "keys.name"
+
+
+def test_a_renamed_key_is_the_same_and_stays_the_default(store: Keystore) -> None:
+    made = [store.create(name, "word", cost=MINIMUM) for name in ("a", "b")]
+    store.use("a")
+    store.rename("a", "c")
+    assert store.default() == "c"
+    assert [one.name for one in store.list()] == ["b", "c"]
+    assert store.load("c", "word").seed == made[0].seed
+    assert code_of(lambda: store.rename("b", "c")) == "keys.exists"
+    assert code_of(lambda: store.rename("a", "d")) == "keys.not_found"
+    store.rename("b", "d")
+    assert store.default() == "c", "that was another one"
+
+
+def test_a_removed_key_is_gone_and_no_default_any_more(store: Keystore) -> None:
+    for name in ("a", "b", "c"):
+        store.create(name, "", cost=MINIMUM)
+    store.use("b")
+    store.remove("a")
+    assert store.default() == "b"
+    store.remove("b")
+    assert [one.name for one in store.list()] == ["c"]
+    assert not (store.directory / "default").exists()
+    assert code_of(lambda: store.remove("b")) == "keys.not_found"
+
+
+def test_an_exported_file_opens_where_it_is_imported(store: Keystore, tmp_path: Path) -> None:
+    made, other = store.create("me", "word", cost=MINIMUM), Keystore(tmp_path / "other")
+    info = other.import_file("you", store.export("me"))
+    assert (info.public_key, info.kind, info.path.stat().st_mode & 0o777) == (made.public_key, "mnemonic", 0o600)
+    assert other.load("you", "word").words() == made.words()
+    assert code_of(lambda: other.import_file("you", store.export("me"))) == "keys.exists"
+    assert code_of(lambda: other.import_file("me", b"{}")) == "keys.malformed"
+    assert other.name_of(made.public_key) == "you"
+    assert store.name_of(Signer(bytes(32)).public_key) is None
+
+
 @pytest.mark.parametrize("kind", ["mnemonic", "seed"])
 def test_changing_the_passphrase_keeps_the_key(store: Keystore, kind: str) -> None:
     made = (

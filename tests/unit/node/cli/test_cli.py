@@ -21,7 +21,6 @@ from fondaco.node.reference.commands import commands
 
 HELLO = str(demo.HELLO)
 EVERY = dict(commands())
-PASSPHRASE = {"FONDACO_PASSPHRASE": "correct horse"}
 
 
 def fondaco(*arguments: object, **options: Any) -> Result:
@@ -143,33 +142,6 @@ def test_a_node_says_why_it_cannot_be_asked(tmp_path: Path) -> None:
     assert error(result).endswith("[node.no_api]")
     result = fondaco("node", "run", "--home", tmp_path)
     assert error(result).endswith("[config.missing]")
-
-
-# Keys
-
-
-def test_keys_are_made_listed_and_restored_from_their_words(tmp_path: Path) -> None:
-    home, other = tmp_path / "home", tmp_path / "other"
-    made = json.loads(fondaco("keys", "create", "me", "--home", home, "--json", env=PASSPHRASE).output)
-    assert set(made) == {"name", "address", "words"}
-    listed = json.loads(fondaco("keys", "list", "--home", home, "--json").output)
-    assert listed == {"keys": [{"name": "me", "address": made["address"]}]}
-    arguments = ["keys", "restore", "me", "--home", other, "--words", made["words"]]
-    assert made["address"] in fondaco(*arguments, env=PASSPHRASE).output
-    result = fondaco("keys", "restore", "two", "--home", other, "--words", made["words"], "--json", env=PASSPHRASE)
-    assert json.loads(result.output) == {"name": "two", "address": made["address"]}
-    assert made["address"] in fondaco("keys", "list", "--home", other).output
-
-
-def test_keys_say_what_to_do_and_what_went_wrong(tmp_path: Path) -> None:
-    assert "fondaco keys create NAME" in fondaco("keys", "list", "--home", tmp_path).output
-    made = fondaco("keys", "create", "me", "--home", tmp_path, env=PASSPHRASE)
-    assert "the only backup" in made.output
-    again = fondaco("keys", "create", "me", "--home", tmp_path, env=PASSPHRASE)
-    assert again.exit_code == 1
-    assert error(again).endswith("[keys.exists]")
-    words = fondaco("keys", "restore", "you", "--home", tmp_path, "--words", "not words", env=PASSPHRASE)
-    assert words.exit_code == 1
 
 
 # Test networks
