@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from fondaco.consensus import merkle
+from fondaco.consensus import merkle, merkle_list
 from fondaco.consensus.ledger.genesis import Genesis
 from fondaco.consensus.proof import step_of
 from fondaco.node import clock
@@ -26,8 +26,9 @@ from fondaco.node.tenant.headers import LAG_PAUSE_S, Headers
 from fondaco.node.tenant.nodes import bytes_of
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Header
-from fondaco.protocol.errors import FondacoError, PeerFault, Unreachable
-from fondaco.protocol.light import LightBlock, ProvenRecord, TransactionOutcome
+from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.events import TransactionApplied
+from fondaco.protocol.light import LightBlock, ProvenOutcome, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
 from fondaco.protocol.proof import RecordProof
 from fondaco.protocol.scalars import BOUNDS, LeaseId, Millis, OrderId, PublicKey, TxId
@@ -171,18 +172,32 @@ class LightClient(Headers):
         await self._spread("submit_order", codec.encode(signed))
 
     async def outcome(self, identity: TxId) -> TransactionOutcome:
-        """What the first node to know says became of a transaction.
+        """What became of a transaction, as the header of its block commits to it.
 
         Nodes that go away meanwhile are asked again. Raises `Unreachable` `tx.unknown` when its time is over.
         """
 
         async def ask(peer: PeerId) -> TransactionOutcome:
-            raw = await self._call(peer, "transaction", [identity], timeout_ms=limits.TX_LIFE_MS)
-            return codec.decode(bytes_of(raw), TransactionOutcome)
+            try:
+                raw = await self._call(peer, "transaction", [identity], timeout_ms=limits.TX_LIFE_MS)
+            except Refused as error:  # what a node does not want to say is not what the ledger said
+                raise Unreachable("light.no_answer", f"{peer} does not tell of a transaction: {error}") from None
+            return await self._checked_outcome(peer, identity, raw)
 
         with trio.move_on_after(limits.TX_LIFE_MS / 1_000):
             return await self._until_answered(ask)
         raise Unreachable("tx.unknown", f"no node says what became of transaction {identity.hex()}")
+
+    async def _checked_outcome(self, peer: PeerId, identity: TxId, raw: Any) -> TransactionOutcome:
+        """Raises `PeerFault` `light.outcome` for one that is not proven."""
+        told = codec.decode(bytes_of(raw), ProvenOutcome)
+        await self._trust(peer, told.block)
+        header = told.block.signed.header
+        event = codec.decode(told.event, TransactionApplied)
+        holds = merkle_list.holds(told.event, told.index, told.count, told.path, header.events_root)
+        if event.id != identity or not holds:
+            raise PeerFault("light.outcome", "the block does not hold what is told of a transaction")
+        return TransactionOutcome(height=header.height, code=event.code, message=told.message)
 
     async def providers(self) -> list[PublicKey]:
         """Whom to expect answers from; the union over nodes, since one may hide some."""
