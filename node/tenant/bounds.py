@@ -1,8 +1,8 @@
-"""What a tenant's own services and routers may grow to."""
+"""What a tenant's own services and routers may grow to, and what it hears of nodes."""
 
 from __future__ import annotations
 
-from fondaco.protocol.limits import CHANNEL_STREAMS_PER_PEER, KIB
+from fondaco.protocol.limits import BID_SERIALS, BOOK_ANSWERS_PER_ORDER, CHANNEL_STREAMS_PER_PEER, KIB
 
 SERVICE_REPLICAS = 32
 """Deployments under one name."""
@@ -14,3 +14,12 @@ ROUTE_IDLE_PER_REPLICA = 8
 """Connections to a workload that are kept for the next request."""
 ROUTE_REPLAY_BYTES = 256 * KIB
 """The longest body of a request that is kept to be sent again."""
+
+WITHHELD_GRACE_S = 3.0
+"""So long after others told of an answer a node may still have it to come: books compare within seconds."""
+ANSWERS_PER_NODE = BOOK_ANSWERS_PER_ORDER * (BID_SERIALS + 1)
+"""That one node tells of one order: as many as a book holds, each improved as often as it may be."""
+STRANGERS_PER_NODE = 8
+"""Answers, that one node tells of one order, of who is proven to be no provider: it may be a block ahead."""
+CLAIMS_PROVEN = 4
+"""Providers that one node alone names, of which it has to prove that the ledger holds them."""

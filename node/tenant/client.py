@@ -141,7 +141,7 @@ class Tenant:
             own = MicroCredits(0)
         account = await self.wallet.ensure(own + FEE_ALLOWANCE)
         report(Progress("funds", f"{self.address} holds {show_credits(account.credits)} credits"))
-        self.light.check_fresh_head(params.heartbeat_ms)
+        await self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
         report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
         return await self._choose(text, order, choice, wanted, report)

@@ -7,8 +7,8 @@ is enough to learn the truth, and a node that lies is left out from then on.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,13 +17,14 @@ import trio
 from fondaco.consensus import merkle, merkle_list
 from fondaco.consensus.ledger.genesis import Genesis
 from fondaco.consensus.proof import step_of
-from fondaco.node import clock
 from fondaco.node.groups import unwrapped
 from fondaco.node.network.host import Host
 from fondaco.node.network.kad import Kad
 from fondaco.node.network.peers import Address, PeerId
-from fondaco.node.tenant.headers import LAG_PAUSE_S, Headers
-from fondaco.node.tenant.nodes import bytes_of
+from fondaco.node.tenant import bounds
+from fondaco.node.tenant.headers import LAG_PAUSE_S
+from fondaco.node.tenant.heads import Heads
+from fondaco.node.tenant.nodes import ALONE, SPREAD_GRACE_S, bytes_of
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Header
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
@@ -31,18 +32,19 @@ from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.light import LightBlock, ProvenOutcome, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
 from fondaco.protocol.proof import RecordProof
-from fondaco.protocol.scalars import BOUNDS, LeaseId, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.records import Provider, key_provider
+from fondaco.protocol.scalars import BOUNDS, LeaseId, OrderId, PublicKey, TxId
 
 log = logging.getLogger("fondaco.tenant")
 T = TypeVar("T")
-STALE_HEARTBEATS = 3
-"""A head older than this many heartbeats is refused: somebody may be hiding newer ones."""
 NODES = 3
 """How many nodes are asked: one honest one among them is enough."""
+CONNECT_GRACE_S = 1.5
+"""After two nodes were connected to, how long the others are waited for."""
 KEY_BYTES = BOUNDS[PublicKey][0]
 
 
-class LightClient(Headers):
+class LightClient(Heads):
     """Proven answers from nodes that are not trusted."""
 
     @classmethod
@@ -59,9 +61,11 @@ class LightClient(Headers):
             except FondacoError as error:
                 log.info("%s: %s", address, error)
             if len(connected) >= NODES:
-                nursery.cancel_scope.cancel()
+                scope.cancel()
+            elif len(connected) >= ALONE:
+                scope.deadline = min(scope.deadline, trio.current_time() + CONNECT_GRACE_S)
 
-        with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000):
+        with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000) as scope:
             async with trio.open_nursery() as nursery:
                 for address in addresses:
                     nursery.start_soon(dial, address)
@@ -74,45 +78,54 @@ class LightClient(Headers):
         """The table of peers by key, in which we only ask."""
         return Kad(self.host, self.chain)
 
-    @property
-    def trusted_time(self) -> Millis:
-        """Block time as far as it is verified."""
-        return Millis(self.trusted.time)
-
     # Proven
 
     async def record(self, key: bytes, kind: type[T], *, at_least: int = 0) -> T | None:
         """A record of the ledger, proven at a height of `at_least` or more; None if proven absent.
 
+        It is never older than the newest header that is trusted: what was seen once is not unseen.
         Raises `Unreachable` `light.no_answer` if no node gives a proof that holds.
         """
+        floor = max(at_least, self.trusted.height)
 
         async def ask(peer: PeerId) -> T | None:
-            with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000):
-                while True:
-                    raw = await self._call(peer, "record", [key])
-                    try:
-                        record, header = await self._check(peer, key, raw, kind)
-                        if header.height >= at_least and not self._is_stale(header):
-                            return record
-                    except Unreachable as error:
-                        if error.code != "light.behind":
-                            raise
-                    await trio.sleep(LAG_PAUSE_S)
-            raise Unreachable("light.behind", f"{peer} shows no block that is new enough")
+            return await self._record_of(peer, key, kind, floor)
 
         return await self._first(ask)
+
+    async def _record_of(self, peer: PeerId, key: bytes, kind: type[T], floor: int) -> T | None:
+        """One node's record at a height of `floor` or more, waited for while it lags."""
+        with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000):
+            while True:
+                raw = await self._call(peer, "record", [key])
+                try:
+                    record, header = await self._check(peer, key, raw, kind)
+                    if header.height >= floor:
+                        return record
+                except Unreachable as error:
+                    if error.code != "light.behind":
+                        raise
+                await trio.sleep(LAG_PAUSE_S)
+        raise Unreachable("light.behind", f"{peer} shows no block that is new enough")
 
     async def wait_record(self, key: bytes, kind: type[T], wanted: Callable[[T | None], bool]) -> T | None:
         """Wait until a record is proven to be as `wanted`; asks several nodes at once, and again if they go away.
 
-        Waits without end where nothing happens: the caller knows how long it may take.
+        Waits without end where nothing happens: the caller knows how long it may take. It is never older than the
+        newest header trusted when the wait began.
         """
+        floor = self.trusted.height
 
         async def watch(peer: PeerId) -> T | None:
+            height = -1
             async with self._rpc.stream(peer, "watch_record", [key]) as items:
                 async for raw in items:
-                    record, _ = await self._check(peer, key, raw, kind)
+                    record, header = await self._check(peer, key, raw, kind)
+                    if header.height <= height:
+                        raise PeerFault("light.flood", "a record is told of once a block at most")
+                    height = header.height
+                    if height < floor and wanted(record):
+                        record = await self._record_of(peer, key, kind, floor)
                     if wanted(record):
                         return record
             raise Unreachable("light.watch_ended", f"{peer} stopped telling about a record")
@@ -151,20 +164,13 @@ class LightClient(Headers):
 
         return await self._first(ask)
 
-    def _is_stale(self, header: Header) -> bool:
-        """Whether newer headers are known than a node that only lags a little would show."""
-        return self.trusted.time - header.time > STALE_HEARTBEATS * self.genesis.params.heartbeat_ms
-
-    def check_fresh_head(self, heartbeat_ms: int) -> None:
-        """Raise `Unreachable` `light.stale` if the newest header known is too old for a living chain."""
-        age = clock.now() - self.trusted.time
-        if age > STALE_HEARTBEATS * heartbeat_ms:
-            raise Unreachable("light.stale", f"the newest block these nodes show is {age // 1_000} s old")
-
-    # Said, not proven: what follows is checked by records, or harmless
+    # Said, not proven, but for what became of a transaction: the rest is checked by records, or harmless
 
     async def submit_transaction(self, raw: bytes) -> None:
-        """Hand a transaction to several nodes. Raises what the first refuses with if all do."""
+        """Hand a transaction to several nodes.
+
+        Raises what two of them, or all there are, refuse it for; `Unreachable` if it may have come somewhere.
+        """
         await self._spread("submit_transaction", raw)
 
     async def submit_order(self, signed: SignedOrder) -> None:
@@ -200,46 +206,76 @@ class LightClient(Headers):
         return TransactionOutcome(height=header.height, code=event.code, message=told.message)
 
     async def providers(self) -> list[PublicKey]:
-        """Whom to expect answers from; the union over nodes, since one may hide some."""
-        return await self._keys("providers", [], limits.PROVIDERS_LISTED)
+        """Whom to expect answers from; the union over nodes, since one may hide some.
+
+        What only one node names, it has to prove: it may have made up any number.
+        """
+        named = await self._keys("providers", [], limits.PROVIDERS_LISTED)
+        alone: dict[PeerId, list[PublicKey]] = {}
+        if len({peer for peers in named.values() for peer in peers}) >= ALONE:
+            for key, peers in sorted(named.items()):
+                if len(peers) < ALONE:
+                    alone.setdefault(next(iter(peers)), []).append(key)
+        proven: set[PeerId] = set()
+
+        async def prove(peer: PeerId) -> None:
+            with self.judging(peer):
+                for key in alone[peer][: bounds.CLAIMS_PROVEN]:
+                    raw = await self._call(peer, "record", [key_provider(key)])
+                    record, _ = await self._check(peer, key_provider(key), raw, Provider)
+                    if record is None:
+                        raise PeerFault("light.providers", "it names providers that its own ledger does not hold")
+                proven.add(peer)
+
+        with trio.move_on_after(SPREAD_GRACE_S):
+            async with trio.open_nursery() as nursery:
+                for peer in alone:
+                    nursery.start_soon(prove, peer)
+        return sorted(named.keys() - {key for peer in alone.keys() - proven for key in alone[peer]})
 
     async def auditors(self, provider: PublicKey) -> list[PublicKey]:
-        """Who is said to have attested something of a provider; likewise."""
-        return await self._keys("auditors", [provider], limits.AUDITORS_PER_PROVIDER)
+        """Who is said to have attested something of a provider; the union likewise."""
+        return sorted(await self._keys("auditors", [provider], limits.AUDITORS_PER_PROVIDER))
 
     async def live_leases(self, provider: PublicKey) -> list[LeaseId]:
         """What is said to be a provider's leases that have not ended; likewise."""
-        return [LeaseId(one) for one in await self._keys("live_leases", [provider], limits.LIVE_LEASES_LISTED)]
+        named = await self._keys("live_leases", [provider], limits.LIVE_LEASES_LISTED)
+        return [LeaseId(one) for one in sorted(named)]
 
-    async def _keys(self, method: str, params: list[Any], most: int) -> list[PublicKey]:
-        found: set[PublicKey] = set()
+    async def _keys(self, method: str, params: list[Any], most: int) -> dict[PublicKey, set[PeerId]]:
+        """Keys that nodes list, and which nodes do."""
+        found: dict[PublicKey, set[PeerId]] = {}
 
         async def ask(peer: PeerId) -> None:
-            with self._judging(peer):
-                keys = await self._call(peer, method, params)
-                if type(keys) is not list or not all(type(key) is bytes and len(key) == KEY_BYTES for key in keys):
-                    raise PeerFault("light.answer", f"{method} come as a list of keys")
-                found.update(map(PublicKey, keys[:most]))
+            keys = await self._call(peer, method, params)
+            if type(keys) is not list or not all(type(key) is bytes and len(key) == KEY_BYTES for key in keys):
+                raise PeerFault("light.answer", f"{method} come as a list of keys")
+            if len(keys) > most:
+                raise PeerFault("light.flood", f"{method}: {len(keys)} keys, a node lists {most} at most")
+            for key in keys:
+                found.setdefault(PublicKey(key), set()).add(peer)
 
-        async with trio.open_nursery() as nursery:
-            for peer in self.peers:
-                nursery.start_soon(ask, peer)
-        return sorted(found)
+        await self._hear_all(ask)
+        return found
 
     @asynccontextmanager
-    async def answers(self, order: OrderId) -> AsyncIterator[trio.MemoryReceiveChannel[Answer]]:
-        """Everything that any node passes on as an answer to an order, repeats included; ends when all have ended.
+    async def answers(
+        self, order: OrderId, judge: Callable[[PeerId, Answer], Awaitable[bool]] | None = None
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[Answer]]:
+        """What nodes pass on as answers to an order, those that `judge` lets through; ends when all have ended.
 
-        A node passes on what others signed: an answer that is none is its own fault, and it is left out.
+        Without `judge` all come, repeats included. A node passes on what others signed: an answer that is none is
+        its own fault, and it is left out. What one sends in a flood holds up nobody else.
         """
         send, receive = trio.open_memory_channel[Answer](limits.BOOK_ANSWERS_PER_ORDER)
 
         async def watch(peer: PeerId, into: trio.MemorySendChannel[Answer]) -> None:
             async with into:
-                with self._judging(peer):
-                    async with self._rpc.stream(peer, "watch_order", [order]) as items:
-                        async for raw in items:
-                            await into.send(codec.decode_union(bytes_of(raw), Answer))
+                with self.judging(peer):
+                    async with self.telling(peer, order) as answers:
+                        async for answer in answers:
+                            if judge is None or await judge(peer, answer):
+                                await into.send(answer)
 
         with unwrapped():
             async with trio.open_nursery() as nursery:
@@ -248,3 +284,17 @@ class LightClient(Headers):
                         nursery.start_soon(watch, peer, send.clone())
                 yield receive
                 nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def telling(self, peer: PeerId, order: OrderId) -> AsyncIterator[AsyncIterator[Answer]]:
+        """What one node passes on as answers to an order. Raises `PeerFault` for what is no answer."""
+
+        async def decoded(items: AsyncIterator[Any]) -> AsyncGenerator[Answer, None]:
+            async for raw in items:
+                await trio.lowlevel.checkpoint()  # what lies here already is read without a wait
+                yield codec.decode_union(bytes_of(raw), Answer, limit=limits.GOSSIP_ITEM_BYTES)
+
+        async with self._rpc.stream(peer, "watch_order", [order]) as items:
+            answers = decoded(items)
+            async with aclosing(answers):
+                yield answers
