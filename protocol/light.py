@@ -58,6 +58,8 @@ class TransactionOutcome:
     """What became of a transaction, as far as it was proven."""
 
     height: int
+    fee: int
+    """Paid either way, in ucredit."""
     code: str
     """Empty where its messages took effect."""
     message: str

@@ -159,6 +159,7 @@ def _told(progress: Progress) -> None:
 
 
 async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: bool) -> None:
+    from fondaco.node.cli.nodes import found_out
     from fondaco.node.tenant import naming
     from fondaco.node.tenant.client import read_sdl
 
@@ -171,6 +172,7 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: boo
         plan = await _plan(tenant, text, wish, as_json)
         result = _plan_json(plan)
         if dry_run:
+            result |= await found_out(tenant.light)
             _finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")
             return
         if ask:
@@ -189,6 +191,7 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, as_json: boo
             "order_to_running_ms": marks.get("running"),
             "order_to_first_byte_ms": marks.get("first_byte"),
         }
+        result |= await found_out(tenant.light)
         first = deployment.leases[0].id[:12]
         _finish(
             result,

@@ -155,7 +155,13 @@ class Tenant:
             report(Progress("answer", describe(answer)))
 
         answers = await ordering.collect(
-            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard, wanted=wanted
+            self.light,
+            order,
+            window_ms=BID_WINDOW_MS,
+            patience_ms=BID_PATIENCE_MS,
+            on_answer=heard,
+            wanted=wanted,
+            on_withheld=lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)")),
         )
         rankings = await ordering.choose(
             self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)

@@ -203,7 +203,7 @@ class LightClient(Heads):
         holds = merkle_list.holds(told.event, told.index, told.count, told.path, header.events_root)
         if event.id != identity or not holds:
             raise PeerFault("light.outcome", "the block does not hold what is told of a transaction")
-        return TransactionOutcome(height=header.height, code=event.code, message=told.message)
+        return TransactionOutcome(height=header.height, fee=event.fee, code=event.code, message=told.message)
 
     async def providers(self) -> list[PublicKey]:
         """Whom to expect answers from; the union over nodes, since one may hide some.
