@@ -30,7 +30,7 @@ async def open_light(
     """Open the network in `home` as a light client, which remembers there what it verified.
 
     With `trusted` it begins from that header instead. Its peer identity is made for this once.
-    Raises `Refused` for a home that is none, `Unreachable` if no node answers.
+    Raises `Refused` for a home that is none and for a fork, `Unreachable` if no node answers, or all lie.
     """
     store = TrustStore(home, genesis.hash())
     anchor = store.load_fresh(clock.now())

@@ -16,9 +16,9 @@ from tests.support.malice import Network
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """Two validators and two providers, as processes."""
+    """A validator and two providers, as processes: each is a whole node."""
     home = tmp_path_factory.mktemp("network") / "home"
-    command = [sys.executable, "-m", "fondaco", "testnet", "up", "--json", "--validators", "2", "--providers", "2"]
+    command = [sys.executable, "-m", "fondaco", "testnet", "up", "--json", "--validators", "1", "--providers", "2"]
     process = subprocess.Popen([*command, "--home", str(home)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     text = ""

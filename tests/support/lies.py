@@ -14,6 +14,7 @@ from fondaco.node.keys.keystore import Keystore
 from fondaco.node.network.framing import Payloads, greet
 from fondaco.node.network.stream import Stream
 from fondaco.protocol import codec, limits
+from fondaco.protocol.agreement import SignedHeader
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.frames import FrameReader, frame, hello
@@ -488,3 +489,41 @@ DAILY = {
     "frames beyond the limit",
 }
 """One of each kind, for every day; the others are for nights."""
+
+
+# A second chain
+
+
+def signed_twice(liar: Liar) -> dict[str, Method]:
+    """Every header it shows is of another chain, with another state, which all validators signed as well."""
+    return {name: showing_another_chain(liar, name) for name in ("head", "block")}
+
+
+def signed_twice_when_asked_back(liar: Liar) -> dict[str, Method]:
+    """It shows the true head, and another one when it is asked for that height again."""
+    return {"block": showing_another_chain(liar, "block")}
+
+
+def showing_another_chain(liar: Liar, method: str) -> Method:
+    signers = {
+        key.public_key: Keystore(home / "keys").load("validator", (home / "passphrase").read_text()).signer()
+        for home in sorted(liar.keys.glob("validator-*"))
+        for key in [Keystore(home / "keys").info("validator")]
+    }
+
+    def forked(block: LightBlock) -> LightBlock:
+        header = replace(block.signed.header, state_root=sha256(b"another state"))
+        certificate = replace(block.signed.certificate, value=header.hash(), signatures=())
+        votes = tuple(
+            signers[member.public_key].sign(liar.chain, certificate.vote()) for member in block.validators
+        )
+        signed = SignedHeader(header=header, certificate=replace(certificate, signatures=votes))
+        return replace(block, signed=signed)
+
+    async def shown(peer: str, params: Any) -> Any:
+        return codec.encode(forked(codec.decode(await liar.ask(method, *params), LightBlock)))
+
+    return shown
+
+
+FORKS = {"from the start": Lie(signed_twice), "before it spends": Lie(signed_twice_when_asked_back, slow=True)}

@@ -158,6 +158,8 @@ class Network:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.plan = Plan.load(home)
+        self.upstream = self.plan.members[-1].name
+        """Whom liars ask."""
 
     def address(self, name: str) -> Address:
         return Address(next(member.address for member in self.plan.members if member.name == name))
@@ -189,7 +191,7 @@ async def liars(network: Network, *lies: Lie) -> AsyncIterator[list[Liar]]:
         yield []
         return
     async with open_host(secrets.token_bytes(32)) as host:
-        upstream = await host.connect(network.address("provider-1"))
+        upstream = await host.connect(network.address(network.upstream))
         liar = Liar(host, upstream, read_genesis(network.home / "genesis.json"), network.home / "nodes")
         lie = lies[0]
         if lie.stream is not None:
@@ -203,11 +205,13 @@ async def liars(network: Network, *lies: Lie) -> AsyncIterator[list[Liar]]:
 
 @asynccontextmanager
 async def lying(
-    network: Network, home: Path, *lies: Lie, honest: tuple[str, ...] = ("validator-0", "validator-1")
+    network: Network, home: Path, *lies: Lie, honest: int = 2
 ) -> AsyncIterator[tuple[Tenant, list[Liar]]]:
-    """A tenant who talks to these liars and to two honest nodes, or those that are named."""
+    """A tenant who talks to these liars and to so many honest nodes."""
     async with liars(network, *lies) as found:
-        addresses = [address(liar.host) for liar in found] + [network.address(name) for name in honest]
+        addresses = [address(liar.host) for liar in found] + [
+            network.address(one.name) for one in network.plan.members[:honest]
+        ]
         network.make_home(home, addresses)
         with pytest.MonkeyPatch.context() as patch:
             if not lies[0].slow:
