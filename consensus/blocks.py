@@ -111,14 +111,9 @@ def follows(block: Block, place: Place, holds: Holds) -> bool:
     return True
 
 
-def events_root(hashes: Sequence[Hash]) -> Hash:
-    """`Header.events_root`, over what `event_hashes` gives."""
-    return merkle_list.root_of_hashes(hashes)
-
-
-def event_hashes(events: Sequence[Event]) -> list[Hash]:
-    """What stands for each event under `Header.events_root`."""
-    return [merkle_list.leaf_hash(event_leaf(event)) for event in events]
+def event_hashes(events: Sequence[Event]) -> bytes:
+    """What stands for each event under `Header.events_root`, one behind the other."""
+    return b"".join(merkle_list.leaf_hash(event_leaf(event)) for event in events)
 
 
 def event_leaf(event: Event) -> bytes:

@@ -65,6 +65,10 @@ class Tree:
             )
             width = (width + 1) // 2
 
+    @property
+    def root(self) -> Hash:
+        return Hash(self._levels[-1]) if self.count else EMPTY
+
     def prove(self, index: int) -> tuple[Hash, ...]:
         """The siblings on the way from leaf `index` to the root, lowest first."""
         assert 0 <= index < self.count, f"leaf {index} of {self.count}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from fondaco.consensus import blocks, merkle
+from fondaco.consensus import blocks, merkle, merkle_list
 from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.ledger import (
     accounts,
@@ -265,7 +265,7 @@ class Ledger:
             params=sha256(codec.encode(accounts.params_of(state))),
             data_root=blocks.data_root(previous_certificate, included),
             evidence_root=blocks.evidence_root(convicting),
-            events_root=blocks.events_root(event_hashes),
+            events_root=merkle_list.Tree(event_hashes).root,
             state_root=state.seal(),
             proposer=proposer,
         )
@@ -273,9 +273,7 @@ class Ledger:
         block = Block(
             header=header, previous_certificate=previous_certificate, evidence=convicting, transactions=included
         )
-        return Execution(
-            block=block, events=tuple(events), event_hashes=b"".join(event_hashes), writes=state.writes
-        )
+        return Execution(block=block, events=tuple(events), event_hashes=event_hashes, writes=state.writes)
 
     def _take_transactions(
         self,

@@ -478,15 +478,12 @@ LIES: dict[str, Lie] = {
 DAILY = {
     "a balance with the proof of another",
     "that a lease is active",
-    "that there is no lease",
     "applied, of what it dropped",
     "refused, of what was applied",
     "only the dear bids",
-    "bids of strangers",
     "nothing after the lease was ordered",
     "hangs",
     "answers without end",
-    "frames beyond the limit",
 }
 """One of each kind, for every day; the others are for nights."""
 
