@@ -111,9 +111,9 @@ def follows(block: Block, place: Place, holds: Holds) -> bool:
     return True
 
 
-def events_root(events: Sequence[Event]) -> Hash:
-    """`Header.events_root`."""
-    return merkle_list.root([event_leaf(event) for event in events])
+def event_hashes(events: Sequence[Event]) -> bytes:
+    """What stands for each event under `Header.events_root`, one behind the other."""
+    return b"".join(merkle_list.leaf_hash(event_leaf(event)) for event in events)
 
 
 def event_leaf(event: Event) -> bytes:

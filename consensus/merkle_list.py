@@ -13,6 +13,7 @@ from hashlib import sha256
 from fondaco.protocol.scalars import Hash
 
 EMPTY = Hash(sha256(b"").digest())
+HASH_BYTES = 32
 
 
 def leaf_hash(leaf: bytes) -> Hash:
@@ -45,20 +46,44 @@ def root_of_hashes(hashes: Sequence[Hash]) -> Hash:
     return level[0]
 
 
+class Tree:
+    """Every hash over one list, level by level, for many proofs of it."""
+
+    def __init__(self, hashes: bytes) -> None:
+        """Over leaves whose `leaf_hash`es these are, one behind the other."""
+        self.count = len(hashes) // HASH_BYTES
+        self._levels = [hashes]
+        width = self.count
+        while width > 1:
+            below = self._levels[-1]
+            pairs = (below[at : at + 2 * HASH_BYTES] for at in range(0, len(below), 2 * HASH_BYTES))
+            self._levels.append(
+                b"".join(
+                    pair if len(pair) == HASH_BYTES else node_hash(pair[:HASH_BYTES], pair[HASH_BYTES:])
+                    for pair in pairs
+                )
+            )
+            width = (width + 1) // 2
+
+    @property
+    def root(self) -> Hash:
+        return Hash(self._levels[-1]) if self.count else EMPTY
+
+    def prove(self, index: int) -> tuple[Hash, ...]:
+        """The siblings on the way from leaf `index` to the root, lowest first."""
+        assert 0 <= index < self.count, f"leaf {index} of {self.count}"
+        path: list[Hash] = []
+        for level in self._levels[:-1]:
+            sibling = (index ^ 1) * HASH_BYTES
+            if sibling < len(level):
+                path.append(Hash(level[sibling : sibling + HASH_BYTES]))
+            index //= 2
+        return tuple(path)
+
+
 def prove(leaves: Sequence[bytes], index: int) -> tuple[Hash, ...]:
-    """The siblings on the way from leaf `index` to the root, lowest first."""
-    assert 0 <= index < len(leaves), f"leaf {index} of {len(leaves)}"
-    level = [leaf_hash(leaf) for leaf in leaves]
-    path: list[Hash] = []
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        joined = [node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            joined.append(level[-1])
-        level, index = joined, index // 2
-    return tuple(path)
+    """Likewise, of one leaf and no more."""
+    return Tree(b"".join(map(leaf_hash, leaves))).prove(index)
 
 
 def holds(leaf: bytes, index: int, count: int, path: Sequence[Hash], expected: Hash) -> bool:

@@ -34,12 +34,24 @@ OnCommit = Callable[[Execution], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inclusion:
-    """What became of a transaction."""
+    """What became of a transaction, and where its block's header commits to that."""
 
     height: Height
-    code: str
-    """Empty where its messages took effect."""
-    message: str
+    applied: TransactionApplied
+    """As this node's ledger told of it, words included."""
+    event_hashes: bytes
+    """Of its block, as `Execution` has them."""
+    index: int
+    """Of this event among them."""
+
+    @property
+    def code(self) -> str:
+        """Empty where its messages took effect."""
+        return self.applied.code
+
+    @property
+    def message(self) -> str:
+        return self.applied.message
 
 
 class Chain:
@@ -137,11 +149,13 @@ class Chain:
         return self.ledger.next_due_moment()
 
     def _index(self, execution: Execution) -> None:
-        for event in execution.events:
-            if isinstance(event, TransactionApplied):
-                self._inclusions[event.id] = Inclusion(
-                    height=execution.block.header.height, code=event.code, message=event.message
-                )
+        if execution.block.transactions:
+            height, hashes = execution.block.header.height, execution.event_hashes
+            for index, event in enumerate(execution.events):
+                if isinstance(event, TransactionApplied):
+                    self._inclusions[event.id] = Inclusion(
+                        height=height, applied=event, event_hashes=hashes, index=index
+                    )
         while len(self._inclusions) > limits.INCLUSIONS:
             self._inclusions.popitem(last=False)
 

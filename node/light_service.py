@@ -10,7 +10,7 @@ block               [height]                                `LightBlock` at `hei
 record              [key]                                   `ProvenRecord` at the newest block
 watch_record        [key]                                   `ProvenRecord` now, and whenever it changes
 submit_transaction  [bytes of a `SignedTransaction`]        its id
-transaction         [id]                                    `TransactionOutcome`, once it is in a block
+transaction         [id]                                    `ProvenOutcome`, once it is in a block
 submit_order        [bytes of a `SignedOrder`]              its id
 watch_order         [order id]                              each answer as it comes
 providers           []                                      the keys of registered providers
@@ -25,16 +25,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
+from fondaco.consensus import merkle_list
+from fondaco.consensus.blocks import event_leaf
 from fondaco.consensus.ledger.retiring import live_leases
 from fondaco.consensus.ledger.trust import KEY_BYTES, attestations_of
 from fondaco.node.book import Book
-from fondaco.node.chain import Chain
+from fondaco.node.chain import Chain, Inclusion
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import SignedHeader, Validator
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.light import Fork, LightBlock, ProvenRecord, TransactionOutcome
+from fondaco.protocol.light import Fork, LightBlock, ProvenOutcome, ProvenRecord
 from fondaco.protocol.market import SignedOrder
 from fondaco.protocol.scalars import Hash, Height, OrderId, PublicKey, TxId
 
@@ -43,6 +46,8 @@ SubmitOrder = Callable[[SignedOrder, str], Awaitable[OrderId]]
 """(order, the peer that hands it in) -> its id."""
 OFFERS_PAGE_BYTES = 256 * limits.KIB
 ReportFork = Callable[[Fork], Awaitable[Hash]]
+TREES_KEPT = 8
+"""Over the events of the blocks asked for last: as many full ones as outcomes are remembered of, and some."""
 
 
 class LightService:
@@ -116,9 +121,7 @@ class LightService:
             waiting = self._chain.news.next
             found = self._chain.inclusion(TxId(identity))
             if found is not None:
-                return codec.encode(
-                    TransactionOutcome(height=found.height, code=found.code, message=found.message)
-                )
+                return codec.encode(self._outcome(found))
             await waiting.wait()
 
     async def submit_order(self, peer: str, params: Any) -> bytes:
@@ -184,11 +187,28 @@ class LightService:
             )
         return Refused("block.unknown", f"this node does not hold block {height}")
 
+    def _outcome(self, found: Inclusion) -> ProvenOutcome:
+        tree = _tree(found.event_hashes)
+        return ProvenOutcome(
+            block=self._light_block(found.height),
+            event=event_leaf(found.applied),
+            index=found.index,
+            count=tree.count,
+            path=tree.prove(found.index),
+            message=found.message,
+        )
+
     def _proven(self, key: bytes) -> ProvenRecord:
         value, proof = self._chain.ledger.prove(key)
         return ProvenRecord(
             block=self._light_block(self._chain.head.height), value=value, proof=codec.encode(proof)
         )
+
+
+@lru_cache(maxsize=TREES_KEPT)
+def _tree(event_hashes: bytes) -> merkle_list.Tree:
+    """Made once for the many that wait for one block."""
+    return merkle_list.Tree(event_hashes)
 
 
 def _arguments(params: Any, *kinds: type) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fondaco.protocol.agreement import SignedHeader, Validator
+from fondaco.protocol.scalars import Hash
 
 PROTOCOL = "/fondaco/light/1"
 
@@ -36,13 +37,33 @@ class ProvenRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionOutcome:
-    """What one node says became of a transaction; only a record proves what it did."""
+class ProvenOutcome:
+    """What became of a transaction: an event that the header of its block commits to, and the proof of it."""
 
     TAG: ClassVar[int] = 142
-    height: int
-    code: str
+    block: LightBlock
+    event: bytes
+    """Canonical bytes of a `TransactionApplied`, without the words of a refusal."""
+    index: int
+    count: int
+    """Which of how many events of its block."""
+    path: tuple[Hash, ...]
+    """The siblings on the way from the event to the header's events root, lowest first."""
     message: str
+    """Why it was refused, in words: these are only said, not proven."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionOutcome:
+    """What became of a transaction, as far as it was proven."""
+
+    height: int
+    fee: int
+    """Paid either way, in ucredit."""
+    code: str
+    """Empty where its messages took effect."""
+    message: str
+    """In the words of whoever proved it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

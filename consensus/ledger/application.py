@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from fondaco.consensus import blocks, merkle
+from fondaco.consensus import blocks, merkle, merkle_list
 from fondaco.consensus.certificates import SignatureCache, verify_commit
 from fondaco.consensus.ledger import (
     accounts,
@@ -54,6 +54,8 @@ class Execution:
 
     block: Block
     events: tuple[Event, ...]
+    event_hashes: bytes
+    """What stands for each event under the header's events root, one behind the other."""
     writes: Writes
 
 
@@ -251,6 +253,7 @@ class Ledger:
         elections.note_absences(state, params, previous_certificate, events, now=time)
         elections.rotate(state, params, events, height=height)
         accounts.check_supply(state)
+        event_hashes = blocks.event_hashes(events)
         header = Header(
             version=PROTOCOL_VERSION,
             chain=self.chain,
@@ -262,7 +265,7 @@ class Ledger:
             params=sha256(codec.encode(accounts.params_of(state))),
             data_root=blocks.data_root(previous_certificate, included),
             evidence_root=blocks.evidence_root(convicting),
-            events_root=blocks.events_root(events),
+            events_root=merkle_list.Tree(event_hashes).root,
             state_root=state.seal(),
             proposer=proposer,
         )
@@ -270,7 +273,7 @@ class Ledger:
         block = Block(
             header=header, previous_certificate=previous_certificate, evidence=convicting, transactions=included
         )
-        return Execution(block=block, events=tuple(events), writes=state.writes)
+        return Execution(block=block, events=tuple(events), event_hashes=event_hashes, writes=state.writes)
 
     def _take_transactions(
         self,

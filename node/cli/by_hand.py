@@ -147,7 +147,7 @@ async def _bids(placed: OpenOrder, home: Path, strategy: str, where: str, explai
 async def _heard(tenant: Tenant, placed: OpenOrder, strategy: str, where: str, as_json: bool) -> Plan:
     """The answers to an order, ranked.
 
-    Raises `Refused` `keys.not_owner` for another key's order, and `TooFewBids`, once it was said what would draw bids.
+    Raises `Refused` `keys.not_owner` for another key's order; `TooFewBids`, once it was said what would draw bids.
     """
     from fondaco.node.cli import relaxations
     from fondaco.node.tenant import owning
@@ -189,6 +189,7 @@ async def _accept(
     placed: OpenOrder, wanted: tuple[str, ...], home: Path, strategy: str, where: str, ask: bool, as_json: bool
 ) -> None:
     from fondaco.node.cli import plan as plans
+    from fondaco.node.cli.nodes import found_out
     from fondaco.node.tenant import naming, open_orders
     from fondaco.protocol.errors import Refused
     from fondaco.protocol.market import deployment_id
@@ -218,4 +219,5 @@ async def _accept(
         open_orders.forget(home, placed.draft.id)
         await deployment.hand_over(told_progress)
         result, text = running(tenant, deployment, plan)
+        result |= await found_out(tenant.light)
     finish(plans.plain(plan) | result, as_json, text)

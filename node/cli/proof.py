@@ -142,8 +142,9 @@ def verify(file: Path, trusted: str, as_json: bool) -> None:
 @click.command()
 @click.argument("header", metavar="[HEIGHT:HASH]", default="")
 @home_option
+@click.option("--nodes", is_flag=True, help="Show also how far each node is that was asked, and who was left out.")
 @json_option
-def trust(header: str, home: Path, as_json: bool) -> None:
+def trust(header: str, home: Path, nodes: bool, as_json: bool) -> None:
     """Show the newest header verified, or begin anew from one that you vouch for.
 
     That is needed where genesis is older than the trusting period. A header that contradicts what was trusted
@@ -152,20 +153,24 @@ def trust(header: str, home: Path, as_json: bool) -> None:
     from fondaco.consensus.proof import parse_header_id
     from fondaco.node.cli.tenant import run
 
-    run(_trust, parse_header_id(header) if header else None, home, as_json)
+    run(_trust, parse_header_id(header) if header else None, home, as_json, nodes)
 
 
-async def _trust(header: HeaderId | None, home: Path, as_json: bool) -> None:
+async def _trust(header: HeaderId | None, home: Path, as_json: bool, nodes: bool = False) -> None:
     from fondaco.consensus.ledger.params import Params
     from fondaco.node.chain import read_genesis
+    from fondaco.node.cli.nodes import line, plain
     from fondaco.node.tenant.connection import open_light
     from fondaco.protocol.records import PARAMS
 
     async with open_light(home, read_genesis(home / "genesis.json"), trusted=header) as light:
         await light.record(PARAMS, Params)
         await light.cross_check()
-        newest = light.trusted
+        if nodes:
+            await light.look_around()
+        newest, standings = light.trusted, light.standings() if nodes else []
     if as_json:
-        print_json({"height": newest.height, "hash": newest.hash.hex(), "time_ms": newest.time})
+        shown = {"height": newest.height, "hash": newest.hash.hex(), "time_ms": newest.time}
+        print_json(shown | ({"nodes": [plain(one) for one in standings]} if nodes else {}))
     else:
-        click.echo(f"{newest.height}:{newest.hash.hex()}")
+        click.echo("\n".join([f"{newest.height}:{newest.hash.hex()}", *map(line, standings)]))

@@ -167,6 +167,7 @@ def told_progress(progress: Progress) -> None:
 
 async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, explain: bool, as_json: bool) -> None:
     from fondaco.node.cli import plan as plans
+    from fondaco.node.cli.nodes import found_out
     from fondaco.node.tenant import naming
     from fondaco.node.tenant.client import read_sdl
 
@@ -181,6 +182,7 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, explain: boo
         for line in plans.table(plan, explain=explain):
             say(line)
         if dry_run:
+            result |= await found_out(tenant.light)
             finish(result, as_json, f"would cost {credits(plan.price_per_hour)}/h; nothing was leased")
             return
         if ask:
@@ -190,7 +192,7 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, explain: boo
             )
         deployment = await tenant.accept(plan, name=wish.name, report=told_progress)
         ran, told = running(tenant, deployment, plan)
-        finish(result | ran, as_json, told)
+        finish(result | ran | await found_out(tenant.light), as_json, told)
 
 
 def running(tenant: Tenant, deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], str]:

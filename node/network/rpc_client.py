@@ -173,6 +173,8 @@ class _ClientLink:
 
     def __init__(self, host: Host, stream: Stream, payloads: Payloads) -> None:
         self.closed = False
+        self.fault: PeerFault | None = None
+        """What the server did to be hung up on."""
         self.slots = trio.Semaphore(limits.REQUESTS_IN_FLIGHT)
         self._host = host
         self._stream = stream
@@ -226,6 +228,8 @@ class _ClientLink:
             raise self._gone()
 
     def _gone(self) -> Unreachable:
+        if self.fault is not None:
+            return Unreachable("rpc.fault", f"{self._stream.peer} broke the protocol: {self.fault}")
         return Unreachable("rpc.disconnected", f"the stream to {self._stream.peer} is gone")
 
     def say(self, message: FromClient) -> None:
@@ -242,6 +246,7 @@ class _ClientLink:
                         for payload in batch:
                             self._take(codec.decode_union(payload, FromServer))
                 except PeerFault as fault:
+                    self.fault = fault
                     self._host.blame(self._stream.peer, fault)
                 except Unreachable:
                     pass

@@ -103,6 +103,7 @@ async def reassign(
         patience_ms=BID_PATIENCE_MS,
         on_answer=heard,
         without=[lease.file.provider],
+        on_withheld=lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)")),
     )
     for bids in answers.bids.values():
         bids.pop(lease.file.provider, None)

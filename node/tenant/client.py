@@ -170,7 +170,7 @@ class Tenant:
             own = MicroCredits(0)
         account = await self.wallet.ensure(own + FEE_ALLOWANCE)
         report(Progress("funds", f"{self.address} holds {show_credits(account.credits)} credits"))
-        self.light.check_fresh_head(params.heartbeat_ms)
+        await self.light.check_fresh_head(params.heartbeat_ms)
         self.timeline.start()
         report(Progress("order", f"{len(order.groups)} group(s), order {order.id.hex()[:12]}"))
         return order
@@ -197,7 +197,13 @@ class Tenant:
             report(Progress("answer", describe(answer)))
 
         answers = await ordering.collect(
-            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard, wanted=wanted
+            self.light,
+            order,
+            window_ms=BID_WINDOW_MS,
+            patience_ms=BID_PATIENCE_MS,
+            on_answer=heard,
+            wanted=wanted,
+            on_withheld=lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)")),
         )
         rankings = await ordering.choose(
             self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)
@@ -224,7 +230,7 @@ class Tenant:
                 "offers.sort", f"there is no field {sort!r}", hint=f"did you mean {near}?" if near else ""
             )
         params = await self.wallet.params()
-        self.light.check_fresh_head(params.heartbeat_ms)
+        await self.light.check_fresh_head(params.heartbeat_ms)
         said = {signed.offer.provider: signed.offer for signed in await self.light.offers()}
         known = await knowledge.gather(self.light, said, names=self.aliases())
         found = (

@@ -17,6 +17,7 @@ from fondaco.node.groups import unwrapped
 from fondaco.node.network.host import open_host
 from fondaco.node.tenant.light import LightClient
 from fondaco.node.tenant.trust import TrustStore, write_evidence
+from fondaco.protocol import limits
 from fondaco.protocol.light import Fork
 
 log = logging.getLogger("fondaco.tenant")
@@ -29,7 +30,7 @@ async def open_light(
     """Open the network in `home` as a light client, which remembers there what it verified.
 
     With `trusted` it begins from that header instead. Its peer identity is made for this once.
-    Raises `Refused` for a home that is none, `Unreachable` if no node answers.
+    Raises `Refused` for a home that is none and for a fork, `Unreachable` if no node answers, or all lie.
     """
     store = TrustStore(home, genesis.hash())
     anchor = store.load_fresh(clock.now())
@@ -45,6 +46,9 @@ async def open_light(
                 await light.anchor_at(trusted)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(light.watch_witnesses)
+                with trio.move_on_after(limits.WITNESS_MS / 1_000):
+                    await light.look_around()
+                nursery.start_soon(light.watch_heads)
                 try:
                     yield light
                 finally:

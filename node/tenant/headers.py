@@ -180,7 +180,7 @@ class Headers(Nodes):
         shown: list[LightBlock] = []
 
         async def ask(peer: PeerId) -> None:
-            with self._judging(peer):
+            with self.judging(peer):
                 block = await self.block(peer, height)
                 if block.signed.header.height != height:
                     raise PeerFault("light.height", f"asked for height {height}, it shows another")
@@ -299,7 +299,7 @@ class Headers(Nodes):
         confirmed = trio.Event()
 
         async def ask(peer: PeerId) -> None:
-            with self._judging(peer):
+            with self.judging(peer):
                 await self._trust(peer, await self._shown_in_time(peer, newest.height))
                 confirmed.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -24,7 +25,11 @@ RETRY_PAUSE_S = 0.2
 """Before nodes of which none answered are asked again."""
 
 SPREAD_GRACE_S = 0.5
-"""After one node took something, how long the others are waited for."""
+"""After two nodes spoke, how long the others are waited for."""
+ALONE = 2
+"""Fewer nodes than these that say the same may be one that lies."""
+BROKEN = frozenset({"rpc.fault", "rpc.garbled", "hello.chain", "hello.version"})
+"""What a node is left out for though it sent no answer at all: it cannot be talked to."""
 
 
 class Nodes:
@@ -32,6 +37,10 @@ class Nodes:
 
     def __init__(self, chain: ChainId, host: Host, peers: Sequence[PeerId]) -> None:
         self.host = host
+        self.known = tuple(peers)
+        """Those that were connected to in the beginning."""
+        self.faults: dict[PeerId, str] = {}
+        """Why nodes were left out."""
         self.peers = list(peers)
         """The nodes asked, those that lied left out."""
         self.fork: Refused | None = None
@@ -40,25 +49,50 @@ class Nodes:
         self._last_fault = ""
 
     async def _spread(self, method: str, raw: bytes) -> None:
-        """Give the same to all nodes; content once one took it. Raises the first refusal if none did."""
-        errors: list[FondacoError] = []
-        asked = self._ask_whom()
+        """Give the same to all nodes; content once one took it, though the others get a while.
+
+        Raises what two of them, or all there are, refuse it for; `Unreachable` if it may have come somewhere.
+        """
+        taken: list[PeerId] = []
 
         async def give(peer: PeerId) -> None:
-            try:
-                await self._call(peer, method, [raw])
-            except FondacoError as error:
-                errors.append(error)
-            else:  # the others get a moment, but one that hangs holds nobody up
-                nursery.cancel_scope.deadline = min(
-                    nursery.cancel_scope.deadline, trio.current_time() + SPREAD_GRACE_S
-                )
+            await self._call(peer, method, [raw])
+            taken.append(peer)
 
-        async with trio.open_nursery() as nursery:
-            for peer in asked:
-                nursery.start_soon(give, peer)
-        if len(errors) == len(asked):
-            raise next((error for error in errors if isinstance(error, Refused)), errors[0])
+        errors = await self._hear_all(give)
+        if taken:
+            return
+        refusals = [error for error in errors if isinstance(error, Refused)]
+        counts = Counter(error.code for error in refusals)
+        believed = [error for error in refusals if counts[error.code] >= min(ALONE, len(self._ask_whom()))]
+        raise believed[0] if believed else _no_answer(errors)
+
+    async def _hear_all(self, ask: Callable[[PeerId], Awaitable[None]]) -> list[FondacoError]:
+        """Ask every node at once, and wait for most of them; what went wrong with some.
+
+        One that spoke is not enough to let the others go, since it may lie; one that hangs does not hold up two.
+        """
+        errors: list[FondacoError] = []
+        spoken = answered = 0
+
+        async def one(peer: PeerId) -> None:
+            nonlocal spoken, answered
+            wrong: list[FondacoError] = []
+            with self.judging(peer, wrong):
+                await ask(peer)
+                answered += 1
+            errors.extend(wrong)
+            if not wrong or isinstance(wrong[0], Refused):
+                spoken += 1
+                grace_s = SPREAD_GRACE_S if answered and spoken >= ALONE else limits.WITNESS_MS / 1_000
+                scope.deadline = min(scope.deadline, trio.current_time() + grace_s)
+
+        asked = self._ask_whom()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                for peer in asked:
+                    nursery.start_soon(one, peer)
+        return errors
 
     async def _call(
         self, peer: PeerId, method: str, params: list[Any], *, timeout_ms: int = limits.REQUEST_TIMEOUT_MS
@@ -83,7 +117,7 @@ class Nodes:
         asked = self._ask_whom()
 
         async def one(peer: PeerId) -> None:
-            with self._judging(peer, errors):
+            with self.judging(peer, errors):
                 results.append(await ask(peer))
                 nursery.cancel_scope.cancel()
 
@@ -94,7 +128,7 @@ class Nodes:
             return results[0]
         self._ask_whom()  # says so if it was the last one's fault
         refused = next((error for error in errors if isinstance(error, Refused)), None)
-        raise refused or Unreachable("light.no_answer", f"no node answered: {'; '.join(map(str, errors[:3]))}")
+        raise refused or _no_answer(errors)
 
     async def _tell_everybody(self, fork: Fork) -> None:
         """Give a fork to every node, which makes evidence of it; a word to whoever lied is lost, and no matter."""
@@ -121,19 +155,24 @@ class Nodes:
         return list(self.peers)
 
     @contextlib.contextmanager
-    def _judging(self, peer: PeerId, errors: list[FondacoError] | None = None) -> Iterator[None]:
+    def judging(self, peer: PeerId, errors: list[FondacoError] | None = None) -> Iterator[None]:
         """What goes wrong with one node is no reason to give up on the others; one at fault is asked no more."""
         try:
             yield
         except FondacoError as error:
-            if isinstance(error, PeerFault):
+            if isinstance(error, PeerFault) or error.code in BROKEN:
                 log.warning("%s is left out: %s", peer, error)
                 self._last_fault = str(error)
+                self.faults.setdefault(peer, str(error))
                 self.peers = [other for other in self.peers if other != peer]
             else:
                 log.info("%s: %s", peer, error)
             if errors is not None:
                 errors.append(error)
+
+
+def _no_answer(errors: Sequence[FondacoError]) -> Unreachable:
+    return Unreachable("light.no_answer", f"no node answered: {'; '.join(map(str, errors[:3]))}")
 
 
 def bytes_of(raw: Any) -> bytes:

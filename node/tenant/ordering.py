@@ -15,19 +15,17 @@ from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
 from fondaco.node.tenant import knowledge
 from fondaco.node.tenant.choosing import Choice
+from fondaco.node.tenant.hearing import Hearing, OnWithheld
 from fondaco.node.tenant.light import LightClient
-from fondaco.protocol import addresses, limits, manifest, sdl, selection
-from fondaco.protocol.errors import FondacoError, Refused, Unreachable
+from fondaco.protocol import addresses, manifest, sdl, selection
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.market import (
     Order,
     SignedBid,
     SignedDecline,
     SignedOrder,
-    check_bid,
-    check_decline,
     order_id,
 )
-from fondaco.protocol.records import Provider, key_provider
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import (
     BlindingSalt,
@@ -133,21 +131,21 @@ async def collect(
     on_answer: Callable[[SignedBid | SignedDecline], None],
     wanted: int = 1,
     without: Collection[PublicKey] = (),
+    on_withheld: OnWithheld = lambda peer, count: None,
 ) -> Answers:
     """Publish the order and gather answers; those of `without` are not waited for.
 
     Stops when every registered provider has answered; or, from `window_ms` on, as soon as every group has
-    `wanted` bids; or after `patience_ms`. Answers that are not for this order, not signed rightly or not of a
-    provider that the ledger is proven to hold are passed over. Raises `Unreachable` `order.unwatched` if all nodes
+    `wanted` bids; or after `patience_ms`. `hearing` says which answers count, and which nodes are told of to
+    `on_withheld`, maybe only after the answers are returned. Raises `Unreachable` `order.unwatched` if all nodes
     go away before that.
     """
     answers = Answers()
     expected = set(await light.providers()) - set(without)
-    registered: dict[PublicKey, bool] = {}
     groups = len(order.groups)
     await light.submit_order(order.signed)
     started = trio.current_time()
-    async with light.answers(order.id) as incoming:
+    async with Hearing(light, order.id, groups, on_withheld).answers() as incoming:
         while not answers.complete(groups, expected) or not expected:
             waited_ms = (trio.current_time() - started) * 1_000
             enough = answers.enough(groups, wanted)
@@ -161,58 +159,19 @@ async def collect(
                     raise Unreachable(
                         "order.unwatched", "every node stopped telling about the order", hint="try again"
                     ) from None
-                if await _take(light, order, answers, answer, registered):
-                    on_answer(answer)
+                _take(answers, answer)
+                on_answer(answer)
             if scope.cancelled_caught:
                 break
     return answers
 
 
-async def _take(
-    light: LightClient,
-    order: Draft,
-    answers: Answers,
-    answer: SignedBid | SignedDecline,
-    registered: dict[PublicKey, bool],
-) -> bool:
-    """Check an answer and keep it if it says something new."""
-    said = answer.bid if isinstance(answer, SignedBid) else answer.decline
-    if said.order != order.id or said.group >= len(order.groups):
-        return False
-    try:
-        if isinstance(answer, SignedBid):
-            check_bid(light.chain, answer)
-        else:
-            check_decline(light.chain, answer)
-        if not await _is_registered(light, said.provider, registered):
-            raise Refused("provider.unknown", f"{said.provider.hex()} is no provider")
-    except FondacoError as error:
-        log.info("an answer is passed over: %s", error)
-        return False
+def _take(answers: Answers, answer: SignedBid | SignedDecline) -> None:
+    """Keep an answer, which says something new."""
     if isinstance(answer, SignedBid):
-        bids = answers.bids.setdefault(said.group, {})
-        before = bids.get(said.provider)
-        if before is not None and before.bid.serial >= answer.bid.serial:
-            return False
-        bids[said.provider] = answer
-        return True
-    declines = answers.declines.setdefault(said.group, {})
-    if said.provider in declines:
-        return False
-    declines[said.provider] = answer
-    return True
-
-
-async def _is_registered(light: LightClient, key: PublicKey, known: dict[PublicKey, bool]) -> bool:
-    """Whether the ledger is proven to hold this provider: keys are free, and a node could make up any number.
-
-    `known` remembers, and bounds how many are ever asked for.
-    """
-    if key not in known:
-        if len(known) >= limits.PROVIDERS_LISTED:
-            return False
-        known[key] = await light.record(key_provider(key), Provider) is not None
-    return known[key]
+        answers.bids.setdefault(answer.bid.group, {})[answer.bid.provider] = answer
+    else:
+        answers.declines.setdefault(answer.decline.group, {})[answer.decline.provider] = answer
 
 
 async def choose(

@@ -51,7 +51,7 @@ class Wallet:
     async def transact(self, *messages: Message, keep: Keep | None = None) -> int:
         """Have messages applied, all or none; their block's height. `keep` gets what is signed, before it goes.
 
-        That they were applied is what a node says: read the record they change to have it proven.
+        What became of them is proven by their block's header; the words of a refusal are its node's.
         Raises `Refused` with the ledger's reason, or `budget.exceeded` before it is signed; or `Unreachable`.
         """
         spent = outgoing(self.light.chain, messages)

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from tests.support.chains import Town, decline_by, offer_by, order_by
 from tests.support.honest import Scene, behind, refused
-from tests.support.light import Full, asking
+from tests.support.light import Full, Method, asking
 from tests.support.network import address
 
 from fondaco.consensus.ledger.genesis import genesis_from
@@ -26,10 +26,11 @@ from fondaco.protocol import codec, limits
 from fondaco.protocol.book import bounds
 from fondaco.protocol.book.digests import item_id
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.light import LightBlock, TransactionOutcome
+from fondaco.protocol.events import TransactionApplied
+from fondaco.protocol.light import LightBlock, ProvenOutcome, TransactionOutcome
 from fondaco.protocol.market import SignedBid, SignedDecline
 from fondaco.protocol.records import PARAMS, Account
-from fondaco.protocol.scalars import INT_MAX, Millis, OrderId, PublicKey, TxId
+from fondaco.protocol.scalars import INT_MAX, Millis, OrderId, TxId
 from fondaco.protocol.transactions import SignedTransaction, transaction_id
 
 
@@ -81,6 +82,93 @@ async def test_one_node_that_takes_a_transaction_is_enough_and_a_refusal_by_all_
             await asked.client.submit_transaction(raw)
 
 
+async def test_a_refusal_is_believed_of_two_nodes_and_not_of_one_while_others_may_have_taken_it(
+    scene: Scene,
+) -> None:
+    async def refuse(peer: str, params: Any) -> Any:
+        raise Refused("tx.nonsense", "never")
+
+    async def drop(peer: str, params: Any) -> Any:
+        raise Unreachable("node.stopping", "it restarts")
+
+    _, raw = transfer(scene)
+    refusing, dropping = (scene.full.methods(submit_transaction=way) for way in (refuse, drop))
+    async with asking(scene.chain, refusing, dropping, dropping) as asked:
+        with refused("light.no_answer"):
+            await asked.client.submit_transaction(raw)
+    async with asking(scene.chain, refusing, dropping, refusing) as asked:
+        with refused("tx.nonsense"):
+            await asked.client.submit_transaction(raw)
+
+
+def dropped(told: ProvenOutcome, other: ProvenOutcome) -> ProvenOutcome:
+    """Of another transaction, that was applied."""
+    return other
+
+
+def renamed(told: ProvenOutcome, other: ProvenOutcome) -> ProvenOutcome:
+    """The event of another transaction, under this one's id."""
+    event = codec.decode(told.event, TransactionApplied)
+    return replace(other, event=codec.encode(replace(codec.decode(other.event, TransactionApplied), id=event.id)))
+
+
+def refused_after_all(told: ProvenOutcome, other: ProvenOutcome) -> ProvenOutcome:
+    event = codec.decode(told.event, TransactionApplied)
+    return replace(told, event=codec.encode(replace(event, code="funds.credits")))
+
+
+def applied_after_all(told: ProvenOutcome, other: ProvenOutcome) -> ProvenOutcome:
+    event = codec.decode(told.event, TransactionApplied)
+    return replace(told, event=codec.encode(replace(event, code="")))
+
+
+def elsewhere(told: ProvenOutcome, other: ProvenOutcome) -> ProvenOutcome:
+    return replace(told, block=other.block)
+
+
+@pytest.mark.parametrize("lie", [dropped, renamed, refused_after_all, applied_after_all, elsewhere])
+async def test_an_outcome_that_its_block_does_not_hold_is_a_lie(scene: Scene, lie: Any) -> None:
+    """One transaction takes effect and another one is refused; a node swaps what became of them, and worse."""
+    good = scene.town.sign(scene.alice.pays(scene.bob, 1), at=clock.now())
+    bad = scene.town.sign(scene.bob.pays(scene.alice, 10**12), at=clock.now())
+    names = [transaction_id(codec.decode(raw, SignedTransaction).transaction) for raw in (good, bad)]
+    for raw in (good, bad):
+        scene.town.grow(scene.chain, raw, at=max(clock.now(), scene.chain.head.time + 1))
+    service = scene.full.service
+    told = {name: codec.decode(await service.transaction("peer", [name]), ProvenOutcome) for name in names}
+    mine, other = (names[1], names[0]) if lie is applied_after_all else (names[0], names[1])
+
+    async def transaction(peer: str, params: Any) -> Any:
+        return codec.encode(lie(told[mine], told[other]))
+
+    liar = scene.full.methods(transaction=transaction)
+    async with asking(scene.chain, liar, scene.full.methods()) as asked:
+        asked.client.peers = [asked.peer(0)]
+        with refused("light.all_lied", "light.outcome"), trio.fail_after(5):
+            await asked.client.outcome(mine)
+        asked.client.peers = [asked.peer(0), asked.peer(1)]
+        with trio.fail_after(5):
+            outcome = await asked.client.outcome(mine)
+        assert outcome.code == ("" if mine == names[0] else "funds.credits")
+
+
+async def test_that_a_node_refuses_to_tell_of_a_transaction_says_nothing_of_it(scene: Scene) -> None:
+    tries = 0
+
+    async def transaction(peer: str, params: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise Refused("funds.credits", "so it says")
+        return await scene.full.service.transaction(peer, params)
+
+    async with asking(scene.chain, scene.full.methods(transaction=transaction)) as asked:
+        identity, raw = transfer(scene)
+        scene.town.grow(scene.chain, raw, at=clock.now())
+        with trio.fail_after(5):
+            assert (await asked.client.outcome(identity)).code == ""
+
+
 async def test_an_outcome_is_still_learnt_when_nodes_go_away_in_between(scene: Scene) -> None:
     tries = 0
 
@@ -118,17 +206,43 @@ async def test_the_connection_to_a_node_that_restarts_is_made_again(scene: Scene
         assert found is not None
 
 
+def listing(*keys: bytes) -> Method:
+    async def providers(peer: str, params: Any) -> Any:
+        return list(keys)
+
+    return providers
+
+
 async def test_providers_are_the_union_of_what_nodes_say(scene: Scene) -> None:
-    async def others(peer: str, params: Any) -> Any:
-        return [bytes([7]) * 32]
-
-    async def short(peer: str, params: Any) -> Any:
-        return [b"short"]
-
-    nodes = (scene.full.methods(providers=others), scene.full.methods(providers=short), scene.honest)
-    async with asking(scene.chain, *nodes) as asked:
-        assert await asked.client.providers() == sorted([scene.paul.key, PublicKey(bytes([7]) * 32)])
+    nodes = [scene.full.methods(providers=listing(*keys)) for keys in ((), (b"short",))]
+    async with asking(scene.chain, *nodes, scene.honest) as asked:
+        assert await asked.client.providers() == [scene.paul.key]
         assert asked.left_out() == [1]
+
+
+async def test_who_alone_names_a_provider_has_to_prove_it(scene: Scene) -> None:
+    made_up = [bytes([number]) * 32 for number in range(1, 100)]
+
+    async def hang(peer: str, params: Any) -> Any:
+        await trio.sleep_forever()
+
+    liar = scene.full.methods(providers=listing(scene.paul.key, *made_up))
+    async with asking(scene.chain, liar, scene.honest, scene.honest) as asked:
+        assert await asked.client.providers() == [scene.paul.key]
+        assert asked.left_out() == [0]
+    mute = {**liar, "record": hang}
+    async with asking(scene.chain, mute, scene.honest) as asked:
+        assert await asked.client.providers() == [scene.paul.key], "what is not proven is not waited for"
+        assert asked.left_out() == []
+    async with asking(scene.chain, liar) as asked:
+        assert len(await asked.client.providers()) == 100, "there is nobody to compare with"
+
+
+async def test_who_lists_more_than_nodes_list_is_left_out(scene: Scene) -> None:
+    keys = [number.to_bytes(32, "big") for number in range(limits.PROVIDERS_LISTED + 1)]
+    async with asking(scene.chain, scene.full.methods(providers=listing(*keys)), scene.honest) as asked:
+        assert await asked.client.providers() == [scene.paul.key]
+        assert asked.left_out() == [0]
 
 
 async def test_answers_come_from_every_node_and_end_when_the_order_leaves_all_books(scene: Scene) -> None:

@@ -316,5 +316,5 @@ async def test_a_server_that_breaks_the_protocol_is_at_fault(misdeed: list[bytes
         client = RpcClient(one, PROTOCOL, hello=HELLO)
         async with client.stream(two.peer_id, "anything", None) as items:
             await until(lambda: one.counters.peer_faults == 1)
-            with pytest.raises(Unreachable, match=r"rpc\.disconnected"):
+            with pytest.raises(Unreachable, match=r"rpc\.fault"):
                 [item async for item in items]

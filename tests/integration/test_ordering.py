@@ -13,11 +13,12 @@ import trio
 from tests.support.chains import Town, decline_by, stranger
 from tests.support.ledger import Actor
 from tests.support.light import Asked, Full, asking
+from tests.support.network import until
 
 from fondaco.consensus.ledger.escrow import HOUR_MS
 from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
-from fondaco.node.tenant import ordering, relaxing, wallet
+from fondaco.node.tenant import bounds, ordering, relaxing, wallet
 from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.ordering import Answers, Draft
 from fondaco.node.tenant.plans import describe
@@ -26,7 +27,7 @@ from fondaco.protocol import codec, manifest, sdl
 from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.market import Change, CounterOffer, SignedBid, SignedDecline, check_order
 from fondaco.protocol.messages import Transfer
-from fondaco.protocol.scalars import GroupIndex, MicroCredits, Millis, OrderId, PublicKey, Signature
+from fondaco.protocol.scalars import GroupIndex, MicroCredits, OrderId, Signature
 
 HELLO = demo.HELLO.read_bytes()
 PATIENCE_MS, WINDOW_MS = 5_000, 0
@@ -109,11 +110,13 @@ def grown(town: Town, path: Path) -> Chain:
 
 @asynccontextmanager
 async def market(path: Path, **changed: Any) -> AsyncIterator[Market]:
-    """One honest node, or one some of whose methods are replaced."""
+    """One honest node, or one some of whose methods are replaced; and such as tell only what they are given."""
+    tell = [one for one in (changed.pop("honest", None), changed.pop("liar", None)) if one is not None]
     town = Town("tenant", "paul", "petra", faucet_credits=50_000_000)
     chain = grown(town, path / "chain.db")
     node = Full(chain)
-    async with asking(chain, node.methods(**changed)) as asked:
+    nodes = [node.methods(watch_order=one.watch_order) for one in tell] or [node.methods(**changed)]
+    async with asking(chain, *nodes) as asked:
         yield Market(town, asked, [node])
     chain.close()
 
@@ -272,64 +275,89 @@ async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) ->
         assert "above the maximum" in refusal.value.message
 
 
-async def test_what_a_lying_node_passes_on_is_passed_over(tmp_path: Path) -> None:
-    """Foreign answers, forged signatures, old serials, and bids of keys that are no providers."""
-    told: list[Answer] = []
+class Told:
+    """A node that passes on what it is given, whether or not any book would."""
 
-    async def watch_order(peer: str, params: Any) -> Any:
-        for one in told:
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.ends = False
+
+    async def watch_order(self, peer: str, params: Any) -> Any:
+        for one in self.answers:
             yield codec.encode(one)
-        await trio.sleep_forever()
+        if not self.ends:
+            await trio.sleep_forever()
 
-    async with market(tmp_path, watch_order=watch_order) as here:
-        order, other = here.draft(), here.draft()
-        good = here.bid(here.paul, order, 900, serial=2)
-        unregistered = stranger(here.town)
-        told += [
-            here.bid(here.paul, other, 1),
-            replace(good, signature=Signature(bytes(64))),
-            replace(decline_by(here.petra, order.id), signature=Signature(bytes(64))),
-            decline_by(here.petra, order.id, group=1),
-            here.bid(unregistered, order, 1),
-            decline_by(unregistered, order.id),
-            good,
-            good,
-            here.bid(here.paul, order, 800, serial=1),
-            decline_by(here.petra, order.id),
-            decline_by(here.petra, order.id, expires_at=Millis(5)),
-        ]
+
+LIES: dict[str, Callable[[Market, Draft], Answer]] = {
+    "of another order": lambda here, order: here.bid(here.paul, here.draft(), 1),
+    "a forged bid": lambda here, order: replace(here.bid(here.paul, order, 1), signature=Signature(bytes(64))),
+    "a forged decline": lambda here, order: replace(
+        decline_by(here.petra, order.id), signature=Signature(bytes(64))
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_node_that_passes_on_what_no_book_admits_is_left_out_and_others_are_heard(
+    tmp_path: Path, lie: str
+) -> None:
+    liar, honest = Told(), Told()
+    async with market(tmp_path, liar=liar, honest=honest) as here:
+        order = here.draft()
+        good, decline = here.bid(here.paul, order, 900, serial=2), decline_by(here.petra, order.id)
+        liar.answers = [LIES[lie](here, order)]
+        honest.answers = [good, good, here.bid(here.paul, order, 950, serial=1), decline]
         answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
         assert answers.bids == {0: {here.paul.key: good}}
         assert list(answers.declines[GroupIndex(0)]) == [here.petra.key]
-        assert here.heard == [good, decline_by(here.petra, order.id)]
+        assert here.heard == [good, decline]
+        assert here.asked.left_out() == [1]
 
 
-async def test_made_up_bidders_are_asked_for_a_bounded_number_of_times(
+async def test_answers_of_strangers_are_passed_over_and_many_of_them_are_the_nodes_fault(tmp_path: Path) -> None:
+    liar, honest = Told(), Told()
+    async with market(tmp_path, liar=liar, honest=honest) as here:
+        order = here.draft()
+        good, decline = here.bid(here.paul, order, 900), decline_by(here.petra, order.id)
+        made_up = [here.bid(stranger(here.town, str(number)), order, 1) for number in range(30)]
+        liar.answers = [*made_up[:7], decline_by(here.petra, order.id, group=1), good, decline]
+        answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
+        assert answers.bids == {0: {here.paul.key: good}}
+        assert here.asked.left_out() == [], "it may be a block ahead"
+        honest.answers = [good, decline]
+        liar.answers = [*made_up, good, decline]
+        assert (await here.collect(order, window_ms=60_000, patience_ms=60_000)).bids == answers.bids
+        await until(lambda: here.asked.left_out() == [1])
+        assert "light.strangers" in here.light.faults[here.asked.peer(1)]
+
+
+async def test_who_tells_more_than_a_book_holds_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with market(tmp_path) as here:
-        monkeypatch.setattr("fondaco.protocol.limits.PROVIDERS_LISTED", 1)
-        known: dict[PublicKey, bool] = {}
-        assert await ordering._is_registered(here.light, here.paul.key, known)
-        assert not await ordering._is_registered(here.light, here.petra.key, known)
-        assert known == {here.paul.key: True}
+    monkeypatch.setattr(bounds, "ANSWERS_PER_NODE", 20)
+    liar, honest = Told(), Told()
+    async with market(tmp_path, liar=liar, honest=honest) as here:
+        order = here.draft()
+        liar.answers = [here.bid(here.paul, order, 900)] * 21
+        honest.answers = [here.bid(here.petra, order, 800)]
+        answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
+        assert answers.count_bids() == 2
+        await until(lambda: here.asked.left_out() == [1])
+        assert "light.flood" in here.light.faults[here.asked.peer(1)]
 
 
 async def test_when_every_node_stops_telling_it_is_said_at_once(tmp_path: Path) -> None:
-    told: list[Answer] = []
-
-    async def watch_order(peer: str, params: Any) -> Any:
-        for one in told:
-            yield codec.encode(one)
-
-    async with market(tmp_path, watch_order=watch_order) as here:
+    told = Told()
+    told.ends = True
+    async with market(tmp_path, watch_order=told.watch_order) as here:
         with pytest.raises(Unreachable) as error:
             await ordering.collect(
                 here.light, here.draft(), window_ms=0, patience_ms=60_000, on_answer=here.heard.append
             )
         assert error.value.code == "order.unwatched"
         order = here.draft()
-        told.append(here.bid(here.paul, order, 900))
+        told.answers.append(here.bid(here.paul, order, 900))
         answers = await here.collect(order, window_ms=60_000, patience_ms=60_000)
         assert answers.count_bids() == 1, "what there is will do"
 

@@ -24,7 +24,9 @@ def _by_the_book(leaves: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("count", range(12))
 def test_roots_are_rfc_6962s(count: int) -> None:
-    assert merkle_list.root(LEAVES[:count]) == _by_the_book(LEAVES[:count])
+    leaves = LEAVES[:count]
+    assert merkle_list.root(leaves) == _by_the_book(leaves)
+    assert merkle_list.Tree(b"".join(map(merkle_list.leaf_hash, leaves))).root == _by_the_book(leaves)
 
 
 @pytest.mark.parametrize("count", range(1, 12))
