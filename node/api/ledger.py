@@ -10,7 +10,6 @@ from pydantic import Field
 from fondaco.node.api.models import HEX, Strict, Submitted, model_of, plain
 from fondaco.node.api.problems import not_found
 from fondaco.node.app import Node
-from fondaco.node.chain import Inclusion
 from fondaco.node.measures import measures
 from fondaco.node.projections import Projection, project
 from fondaco.protocol import addresses, limits
@@ -39,6 +38,14 @@ class Status(Strict):
     provider: bool
     finality_p50_ms: float | None = Field(description="median time from proposal to commit; none yet at the start")
     market_height: int | None = Field(description="newest block in the market database; none where there is none")
+
+
+class Outcome(Strict):
+    """What became of a transaction."""
+
+    height: int
+    code: str = Field(description="empty where its messages took effect")
+    message: str
 
 
 class Measures(Strict):
@@ -81,10 +88,13 @@ def _serve_chain(app: FastAPI, node: Node) -> None:
         """A block that is kept here."""
         return _found(chain.store.block(Height(height)), "block")
 
-    @app.get("/transactions/{identity}", response_model=model_of(Inclusion))
+    @app.get("/transactions/{identity}", response_model=Outcome)
     async def transaction(identity: Hex32) -> Any:
         """What became of a recent transaction."""
-        return _found(chain.inclusion(TxId(bytes.fromhex(identity))), "recent transaction")
+        found = chain.inclusion(TxId(bytes.fromhex(identity)))
+        if found is None:
+            raise not_found("recent transaction")
+        return Outcome(height=found.height, code=found.code, message=found.message)
 
     @app.post("/transactions", response_model=Submitted)
     async def submit(

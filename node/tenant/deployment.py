@@ -11,7 +11,7 @@ import trio
 
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.sealing import seal
-from fondaco.node.tenant import owning, probing
+from fondaco.node.tenant import owning, serving
 from fondaco.node.tenant.access import Access, Place
 from fondaco.node.tenant.channel import Items
 from fondaco.node.tenant.progress import Progress, Report, quiet
@@ -194,7 +194,7 @@ class Deployment:
                     for lease in self.leases:
                         nursery.start_soon(self.hand_over_one, lease, report)
         except FondacoError as error:
-            if error.code == probing.NOT_SERVING:
+            if error.code == serving.NOT_SERVING:
                 await self._give_up(error, report)
             raise Refused(
                 error.code,
@@ -209,7 +209,7 @@ class Deployment:
         settled = await self.close(reason=NOT_SERVING)
         others = " and ".join(f"not provider = {addresses.encode(lease.file.provider)}" for lease in self.leases)
         raise Refused(
-            probing.NOT_SERVING,
+            serving.NOT_SERVING,
             f"{error.message}; it was closed: {show_credits(settled.paid)} credits paid, "
             f"{show_credits(settled.refunded)} back",
             hint=f"order from others: fondaco deploy FILE --where '{others}'",
@@ -229,7 +229,7 @@ class Deployment:
             await self._put_manifest(lease, report)
             await self._active(lease)
             report(Progress("activated", f"lease {lease.id[:12]} is active on the ledger"))
-            seen = await probing.probe(lease)
+            seen = await serving.probe(lease)
             if seen.answered:
                 self.tenant.timeline.mark("first_byte")
             self.tenant.timeline.mark("running")
