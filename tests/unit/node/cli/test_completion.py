@@ -53,3 +53,12 @@ def test_commands_options_and_deployments_are_completed(tmp_path: Path) -> None:
     assert completed(["status", "h"], tmp_path) == ["hallo", "hello"]
     (tmp_path / "deployments" / "broken.json").write_text("{")
     assert completed(["status", "h"], tmp_path) == []
+
+
+def test_keys_are_completed_wherever_one_is_named(tmp_path: Path) -> None:
+    assert completed(["keys", "use", ""], tmp_path) == []
+    (tmp_path / "keys").mkdir()
+    for name in ("work", "home", "default"):
+        (tmp_path / "keys" / (name if name == "default" else f"{name}.key")).write_bytes(b"")
+    for words in (["keys", "use", "w"], ["status", "--key", "w"], ["wallet", "send", "--key", "w"]):
+        assert completed(words, tmp_path) == ["work"]

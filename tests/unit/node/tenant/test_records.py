@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,33 @@ def test_what_is_saved_is_loaded_oldest_first_and_is_its_owners_alone(tmp_path: 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, "the salt is a secret"
+
+
+def test_a_name_means_ones_own_deployment_before_anothers(tmp_path: Path) -> None:
+    own, other = PublicKey(b"o" * 32), PublicKey(b"x" * 32)
+    mine, theirs = replace(record("web", 1), owner=own), replace(record("web", 2), owner=other)
+    alone = replace(record("app", 3), owner=other)
+    kept(tmp_path, mine, theirs, alone)
+    assert load_all(tmp_path) == [mine, theirs, alone]
+    assert find(tmp_path, "web", owner=own)[0] == mine
+    assert find(tmp_path, "web", owner=other)[0] == theirs
+    assert find(tmp_path, "web")[0] == theirs, "the newest"
+    assert find(tmp_path, "app", owner=own)[0] == alone, "whose it is, is for others to judge"
+
+
+def test_a_file_of_before_owners_were_kept_is_anybodys(tmp_path: Path) -> None:
+    kept(tmp_path, record("web", 1))
+    (path,) = tmp_path.iterdir()
+    document = json.loads(path.read_text())
+    del document["owner"]
+    path.write_text(json.dumps(document))
+    (old,) = load_all(tmp_path)
+    assert old == record("web", 1)
+    assert old.is_of(PublicKey(b"o" * 32))
+    path.write_text(json.dumps(document | {"owner": "00"}))
+    with pytest.raises(Refused) as refusal:
+        load_all(tmp_path)
+    assert refusal.value.code == "deployments.malformed"
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
