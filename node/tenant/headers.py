@@ -343,8 +343,8 @@ class Headers(Nodes):
                 await self.cross_check()
             except FondacoError as error:
                 log.info("cross-check: %s", error)
-            await waiting.wait()
             await trio.sleep(WATCH_PAUSE_S)
+            await waiting.wait()
 
     def _checkable(self, block: LightBlock) -> FondacoBlock:
         return FondacoBlock(

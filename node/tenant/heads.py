@@ -18,7 +18,7 @@ from fondaco.node import clock
 from fondaco.node.network.peers import PeerId
 from fondaco.node.news import News
 from fondaco.node.tenant.headers import Headers
-from fondaco.node.tenant.nodes import bytes_of
+from fondaco.node.tenant.nodes import ALONE, bytes_of
 from fondaco.protocol import codec
 from fondaco.protocol.agreement import Header
 from fondaco.protocol.errors import FondacoError, Unreachable
@@ -86,16 +86,21 @@ class Heads(Headers):
     async def look_around(self) -> None:
         """Have every node show its newest header; the newest that holds is trusted from then on.
 
-        Raises `Unreachable` `light.all_lied`, or `Refused` `light.fork`.
+        Where all that answer show the same one, that is as good as `cross_check`. Raises `Unreachable`
+        `light.all_lied`, or `Refused` `light.fork`.
         """
 
         async def ask(peer: PeerId) -> None:
             block = codec.decode(bytes_of(await self._call(peer, "head", [])), LightBlock)
             await self._trust(peer, block)
             self.heads[peer] = block.signed.header
+            shown.append(block.signed.header.height)
 
+        shown: list[int] = []
         await self._hear_all(ask)
         self._ask_whom()
+        if len(shown) >= ALONE and set(shown) == {self.trusted.height}:
+            self._checked_height = max(self._checked_height, self.trusted.height)
 
     async def watch_heads(self) -> None:
         """Look around whenever no newer header came for a heartbeat, in the background; ends with a fork."""

@@ -146,6 +146,17 @@ async def test_what_one_node_shows_is_measured_by_the_newest_of_all(scene: Scene
     hidden.close()
 
 
+async def test_where_all_show_the_same_head_it_is_cross_checked(scene: Scene) -> None:
+    async def fail(peer: str, params: Any) -> Any:
+        raise Refused("block.unknown", "asked again")
+
+    nodes = [scene.full.methods(block=fail)] * 2
+    async with asking(scene.chain, *nodes) as asked:
+        await asked.client.look_around()
+        with trio.fail_after(1):
+            await asked.client.cross_check()
+
+
 async def test_a_head_that_grows_old_has_all_nodes_asked_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
