@@ -10,7 +10,8 @@ being first on the wire wins nothing.
 """
 
 from fondaco.protocol.selection.candidates import Candidate, Offered, candidate, show_credits
-from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, Latency, ProviderFacts
+from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, ProviderFacts
+from fondaco.protocol.selection.latency import Latency, Sample, summarise, worst
 from fondaco.protocol.selection.ranking import Ranked, Ranking, SetAside, rank
 from fondaco.protocol.selection.rules import Rules, read_rules
 from fondaco.protocol.selection.strategies import STRATEGIES, Score, Strategy, Weights, balanced
@@ -26,6 +27,7 @@ __all__ = [
     "Ranked",
     "Ranking",
     "Rules",
+    "Sample",
     "Score",
     "SetAside",
     "Strategy",
@@ -35,4 +37,6 @@ __all__ = [
     "rank",
     "read_rules",
     "show_credits",
+    "summarise",
+    "worst",
 ]

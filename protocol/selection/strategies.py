@@ -18,6 +18,8 @@ WORST = 1_000
 OUTAGE = 100
 """What each known outage costs of reliability."""
 UPTIME_DAYS = 7
+ALL = 1_000
+"""Probes lost, in thousandths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +40,19 @@ def cheapest(group: Group, candidates: Sequence[Candidate], known: Knowledge) ->
 
 
 def fastest(group: Group, candidates: Sequence[Candidate], known: Knowledge) -> list[Score]:
-    """The lowest measured latency, 95 of 100; those never measured come last, the cheapest of them first."""
+    """The lowest measured latency, 95 of 100; then those that lost too many probes to have one, the fewest first.
+
+    Those never measured, and those that answered nothing, come last, the cheapest of them first.
+    """
     scores = []
     for one in candidates:
         latency = known.of(one.provider).latency
-        key = (1, 0) if latency is None else (0, latency.p95)
-        told = "never measured" if latency is None else f"{latency.p95} ms for 95 of 100"
+        if latency is None:
+            key, told = (1, ALL), "never measured"
+        elif latency.p95 is None:
+            key, told = (1, latency.lost * ALL // latency.samples), latency.told
+        else:
+            key, told = (0, latency.p95), latency.told
         scores.append(Score(key=(*key, one.price_per_hour), reason=f"{told}, {_price(group, one)}"))
     return scores
 
@@ -102,8 +111,10 @@ def balanced(
             + weights.audits * audits
         )
         mean = whole // max(1, weights.total)
+        measured = "" if about.latency is None else f" ({about.latency.told})"
         told = (
-            f"score {mean} of 1,000: price {price}, latency {latency}, reliability {reliability}, audits {audits}"
+            f"score {mean} of 1,000: price {price}, latency {latency}{measured}, "
+            f"reliability {reliability}, audits {audits}"
         )
         scores.append(Score(key=(mean, one.price_per_hour), reason=f"{told}; {_price(group, one)}"))
     return scores
