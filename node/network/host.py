@@ -25,6 +25,7 @@ from fondaco.node.network.contacts import Contacts
 from fondaco.node.network.guard import Guard
 from fondaco.node.network.host_counters import HostCounters
 from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
+from fondaco.node.network.ping import PingServer
 from fondaco.node.network.slots import Slots, connections_that_fit
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
@@ -61,6 +62,7 @@ class Host:
         self._changed = trio.Event()
         self._announcer = Announcer(basic)
         nursery.start_soon(self._announcer.run)
+        self.pings = PingServer(self)
 
     # Who and where
 
