@@ -60,7 +60,7 @@ class PingServer:
         """Of connected peers that pinged; who comes again pays for a handshake, which costs more than a burst."""
         self.answered = 0
         host.handle(PROTOCOL, self._serve)
-        host.on_disconnected(lambda peer: self._paces.pop(peer, None))
+        host.on_disconnected(self._forget)
 
     @property
     def served(self) -> int:
@@ -85,7 +85,10 @@ class PingServer:
             self._streams -= Counter([peer])  # what is at nothing is forgotten
             self._networks -= Counter([network])
             if not self._host.is_connected(peer):  # it went before we began, and nobody will tell of it
-                self._paces.pop(peer, None)
+                self._forget(peer)
+
+    def _forget(self, peer: PeerId) -> None:
+        self._paces.pop(peer, None)
 
     async def _answer(self, stream: Stream, pace: Throttle) -> None:
         while (ping := await _read_ping(stream)) is not None:

@@ -1,8 +1,8 @@
-"""What a tenant's own services and routers may grow to."""
+"""What a tenant's own services, routers and measurements may grow to."""
 
 from __future__ import annotations
 
-from fondaco.protocol.limits import CHANNEL_STREAMS_PER_PEER, KIB
+from fondaco.protocol.limits import BOOK_ANSWERS_PER_ORDER, CHANNEL_STREAMS_PER_PEER, KIB, MIB, PROVIDERS_LISTED
 
 SERVICE_REPLICAS = 32
 """Deployments under one name."""
@@ -14,3 +14,28 @@ ROUTE_IDLE_PER_REPLICA = 8
 """Connections to a workload that are kept for the next request."""
 ROUTE_REPLAY_BYTES = 256 * KIB
 """The longest body of a request that is kept to be sent again."""
+
+DAY_MS = 86_400_000
+LATENCY_PROBES = 20
+"""Of one measurement, unless more are asked for; fewer are not enough to go by."""
+LATENCY_SAMPLES = 100
+"""Of one provider from one vantage: those of one measurement, and the newest kept."""
+LATENCY_PROVIDERS = PROVIDERS_LISTED
+"""Of one vantage; those measured last are kept."""
+LATENCY_VANTAGES = 16
+"""Kept in one home, and looked from at a time."""
+LATENCY_FILE_BYTES = 2 * MIB
+LATENCY_KEPT_MS = 7 * DAY_MS
+"""What is older is forgotten, and not taken from a file either."""
+LATENCY_FRESH_MS = 3_600_000
+"""Who was measured so lately is not measured again for an order."""
+LATENCY_AHEAD_MS = 600_000
+"""So far another machine's clock may be before ours."""
+LATENCY_AT_ONCE = 16
+"""Providers measured at a time; more would wait for our own processor, and seem slow."""
+LATENCY_BIDDERS = BOOK_ANSWERS_PER_ORDER
+"""Measured for one order."""
+LATENCY_PATIENCE_MS = 4_000
+"""For what is still being measured when the bids are in; who is not done by then is not known."""
+LATENCY_DIALS = 3
+"""Addresses of one provider that are tried."""

@@ -21,7 +21,7 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.config import read_passphrase
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant import auditing, governing, granting, ordering, records, relaxing, services
+from fondaco.node.tenant import auditing, governing, granting, measuring, ordering, records, relaxing, services
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
@@ -153,12 +153,17 @@ class Tenant:
             if isinstance(answer, SignedBid):
                 self.timeline.mark("first_bid")
             report(Progress("answer", describe(answer)))
+            meter.heard(answer)
 
-        answers = await ordering.collect(
-            self.light, order, window_ms=BID_WINDOW_MS, patience_ms=BID_PATIENCE_MS, on_answer=heard, wanted=wanted
-        )
+        window, patience = BID_WINDOW_MS, BID_PATIENCE_MS
+        async with measuring.meter(self.home, self.light, choice, report) as meter:
+            answers = await ordering.collect(
+                self.light, order, window_ms=window, patience_ms=patience, on_answer=heard, wanted=wanted
+            )
+            latencies = await meter.latencies(answers)
+        names, used = self.aliases(), await self.used(choice)
         rankings = await ordering.choose(
-            self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)
+            self.light, order, answers, choice=choice, names=names, used=used, latencies=latencies
         )
         refusal = ordering.lacking(order, answers, rankings, wanted=wanted)
         if refusal is not None:
