@@ -54,8 +54,8 @@ def choice(name: str, where: str = "", files: Sequence[Path] = ()) -> Choice:
     `name` is a strategy, the path of a rules file (it ends in `.toml`), or `module:function`, a strategy of one's
     own, which is looked for in the current folder too; providers are measured for it if it has an attribute
     `by_latency` that is true. `files` are vantage files (`vantages`): a provider is as fast as from the worst of
-    them. Raises `Refused` `select.unknown`, `select.function`, `rules.file`, `latency.*`, or what is wrong with the
-    rules or the query.
+    them. Raises `Refused` `select.unknown`, `select.function`, `rules.file`, `latency.*`, or what is wrong with
+    the rules or the query.
     """
     query = parse(where, BIDS) if where else None
     found = _choice(name, query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import trio
 
@@ -26,8 +27,8 @@ async def slow_link(to: Address, delay_ms: int) -> AsyncIterator[Address]:
             nursery.start_soon(_carry, far, near, delay_ms / 1_000)
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, serve, 0)
-        own = listeners[0].socket.getsockname()[1]
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        own = listener.socket.getsockname()[1]
         yield Address(f"/ip4/127.0.0.1/tcp/{own}/p2p/{peer}")
         nursery.cancel_scope.cancel()
 
