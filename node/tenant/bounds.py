@@ -24,7 +24,7 @@ LATENCY_PROVIDERS = PROVIDERS_LISTED
 """Of one vantage; those measured last are kept."""
 LATENCY_VANTAGES = 16
 """Kept in one home, and looked from at a time."""
-LATENCY_FILE_BYTES = 2 * MIB
+LATENCY_FILE_BYTES = 6 * MIB
 LATENCY_KEPT_MS = 7 * DAY_MS
 """What is older is forgotten, and not taken from a file either."""
 LATENCY_FRESH_MS = 3_600_000

@@ -141,19 +141,14 @@ def check_name(name: str) -> str:
 
 
 def to_bytes(vantage: Vantage) -> bytes:
-    """As a file."""
-    document = {
-        "vantage": vantage.name,
-        "chain": vantage.chain,
-        "providers": {
-            addresses.encode(key): {
-                "peer": one.peer,
-                "runs": [{"at": run.at, "samples": list(run.samples)} for run in one.runs],
-            }
-            for key, one in vantage.providers.items()
-        },
-    }
-    return json.dumps(document, indent=1).encode() + b"\n"
+    """As a file, with a line for each provider."""
+    lines = []
+    for key, one in vantage.providers.items():
+        runs = [{"at": run.at, "samples": list(run.samples)} for run in one.runs]
+        told = json.dumps({"peer": one.peer, "runs": runs}, separators=(",", ":"))
+        lines.append(f'"{addresses.encode(key)}": {told}')
+    head = f'{{"vantage": {json.dumps(vantage.name)}, "chain": {json.dumps(vantage.chain)}, "providers": {{'
+    return "\n".join([head, ",\n".join(lines), "}}", ""]).encode()
 
 
 def read(path: Path, *, now: Millis) -> Vantage:
