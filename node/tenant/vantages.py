@@ -222,6 +222,8 @@ def _vantage(document: Any, now: Millis) -> Vantage:
             key = addresses.decode(address)
         except Refused as refusal:
             raise _wrong(where, refusal.message) from None
+        if key in found:
+            raise _wrong(where, "it is there twice")
         found[key] = _measured(one, where, now)
     return Vantage(name=name, chain=ChainId(chain), providers=found)
 

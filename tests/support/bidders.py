@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 from tests.support.chains import Town
@@ -48,8 +49,8 @@ class Bidders:
         (found,) = self.town.actors(name)
         return found
 
-    def bid(self, name: str, order: Draft, **other: object) -> SignedBid:
-        where = {"peer": self.hosts[name].peer_id, "addresses": (self.reached_at[name],)}
+    def bid(self, name: str, order: Draft, **other: Any) -> SignedBid:
+        where: dict[str, Any] = {"peer": self.hosts[name].peer_id, "addresses": (self.reached_at[name],)}
         return self.actor(name).bid(order.signed, PRICES[name], **(where | other))
 
     def names(self, ranking: Ranking) -> list[str]:

@@ -38,15 +38,16 @@ def run(*found: int | None, at: int = NOW) -> Run:
     return Run(at=Millis(at), samples=tuple(None if one is None else Millis(one) for one in found))
 
 
-def vantage(name: str = "paris", **providers: Measured) -> Vantage:
-    return Vantage(
-        name=name, chain=CHAIN, providers={key(int(number[1:])): one for number, one in providers.items()}
-    )
+def vantage(name: str = "paris", providers: dict[int, Measured] | None = None) -> Vantage:
+    known = {key(number): one for number, one in (providers or {}).items()}
+    return Vantage(name=name, chain=CHAIN, providers=known)
+
+
+ONE = {"peer": "peer", "runs": [{"at": NOW - 1_000, "samples": [12, None, 13]}]}
 
 
 def document(**changed: Any) -> dict[str, Any]:
-    one = {"peer": "peer", "runs": [{"at": NOW - 1_000, "samples": [12, None, 13]}]}
-    return {"vantage": "paris", "chain": CHAIN, "providers": {PAUL: one}} | changed
+    return {"vantage": "paris", "chain": CHAIN, "providers": {PAUL: ONE}} | changed
 
 
 def written(path: Path, what: Any) -> Path:
@@ -58,7 +59,7 @@ def written(path: Path, what: Any) -> Path:
 @given(measured=several)
 def test_what_is_written_is_read_again(measured: Measured, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("files") / "paris.json"
-    found = vantage(p1=measured)
+    found = vantage(providers={1: measured})
     path.write_bytes(vantages.to_bytes(found))
     assert vantages.read_all(path, now=NOW) == found
 
@@ -89,12 +90,12 @@ def test_measured_again_by_the_same_peer_is_added_and_by_another_peer_takes_its_
 
 def test_the_providers_kept_are_those_measured_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "LATENCY_PROVIDERS", 2)
-    found = vantage(**{f"p{n}": Measured(peer="x", runs=(run(5, at=NOW - n),)) for n in range(1, 5)})
+    found = vantage(providers={n: Measured(peer="x", runs=(run(5, at=NOW - n),)) for n in range(1, 5)})
     assert set(found.kept(NOW).providers) == {key(1), key(2)}
 
 
 def test_what_is_known_of_a_provider_is_known_of_one_peer() -> None:
-    found = vantage(p1=Measured(peer="a", runs=(run(5),)))
+    found = vantage(providers={1: Measured(peer="a", runs=(run(5),))})
     assert found.of(key(1), "a") is not None
     assert found.of(key(1), "b") is None
     assert found.of(key(2), "a") is None
@@ -118,6 +119,7 @@ def test_what_is_known_of_a_provider_is_known_of_one_peer() -> None:
         (document(providers=[]), "providers: a table of at most 1000 is wanted"),
         (document(providers={"fond1x": {}}), "providers.fond1x: "),
         (document(more=1), "more: it means nothing"),
+        (document(providers=document()["providers"] | {PAUL.upper(): ONE}), f"providers.{PAUL.upper()}: "),
     ],
 )
 def test_a_file_that_is_none_is_refused_with_the_place(tmp_path: Path, what: Any, told: str) -> None:
@@ -201,7 +203,7 @@ def test_files_of_another_chain_are_refused() -> None:
 def file_of(path: Path, name: str) -> Path:
     file = path / f"{name}-file.json"
     fresh = Measured(peer="x", runs=(run(5, at=clock.now()),))
-    file.write_bytes(vantages.to_bytes(vantage(name, p1=fresh)))
+    file.write_bytes(vantages.to_bytes(vantage(name, {1: fresh})))
     return file
 
 
