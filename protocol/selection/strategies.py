@@ -18,6 +18,8 @@ WORST = 1_000
 OUTAGE = 100
 """What each known outage costs of reliability."""
 UPTIME_DAYS = 7
+LATENCY_MS = 20
+"""Differences below that are noise in part, and count in part."""
 ALL = 1_000
 """Probes lost, in thousandths."""
 
@@ -100,7 +102,7 @@ def balanced(
     weights = weights or Weights()
     facts = [known.of(one.provider) for one in candidates]
     prices = _spanned([one.price_per_hour for one in candidates])
-    latencies = _spanned([None if one.latency is None else one.latency.p95 for one in facts])
+    latencies = _spanned([None if one.latency is None else one.latency.p95 for one in facts], LATENCY_MS)
     scores = []
     for one, price, latency, about in zip(candidates, prices, latencies, facts, strict=True):
         reliability, audits = _unreliability(about), WORST // (1 + about.attestations)
@@ -120,11 +122,14 @@ def balanced(
     return scores
 
 
-def _spanned(values: Sequence[int | None]) -> list[int]:
-    """Each between the least (0) and the greatest (1,000); what is not known is like the greatest."""
+def _spanned(values: Sequence[int | None], least: int = 1) -> list[int]:
+    """Each between the least (0) and the greatest (1,000), as if they were `least` apart if they are less.
+
+    What is not known is as bad as can be.
+    """
     found = [one for one in values if one is not None]
     low, high = min(found, default=0), max(found, default=0)
-    width = max(1, high - low)
+    width = max(least, high - low)
     return [WORST if one is None else (one - low) * WORST // width for one in values]
 
 

@@ -137,3 +137,15 @@ def test_balanced_tells_the_figure_it_weighed() -> None:
     )
     assert "latency 0 (30 ms for 95 of 100), reliability" in ranking.ranked[0].reason
     assert "latency 1000, reliability" in ranking.ranked[1].reason
+
+
+def test_a_millisecond_more_is_not_all_the_difference_there_can_be() -> None:
+    def weighed(*took: int) -> list[str]:
+        known = knowing(*(summarise(millis(one)) for one in took))
+        bids = [bid(number, 500_000) for number in range(1, len(took) + 1)]
+        ranking = rank(group(), bids, now=NOW, strategy=STRATEGIES["balanced"], known=known)
+        return [one.reason.partition("latency ")[2].partition(" (")[0] for one in ranking.ranked]
+
+    assert weighed(2, 3) == ["0", "50"]
+    assert weighed(2, 22, 12) == ["0", "500", "1000"]
+    assert weighed(2, 202, 22) == ["0", "100", "1000"]
