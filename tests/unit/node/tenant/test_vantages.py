@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.workloads import key
 
 from fondaco.node import clock
-from fondaco.node.tenant import bounds, vantages
+from fondaco.node.tenant import bounds, replicas, vantages
 from fondaco.node.tenant.choosing import choice
 from fondaco.node.tenant.vantages import Measured, Run, Vantage
 from fondaco.protocol import addresses
@@ -230,6 +230,13 @@ def test_a_place_is_looked_from_once_and_not_from_too_many(
     monkeypatch.setattr(bounds, "LATENCY_VANTAGES", 1)
     with pytest.raises(Refused, match="2 vantages, 1 are looked from"):
         choice("fastest", "", [file, file])
+
+
+def test_replicas_and_supervisors_narrow_a_choice_and_still_ask_for_latency(tmp_path: Path) -> None:
+    wanted = choice("fastest", "", [file_of(tmp_path, "paris")])
+    for narrowed in (replicas.apart(wanted, [key(1)]), replicas.rather(wanted, regions={"eu"}, shunned=set())):
+        assert narrowed.asks_latency
+        assert narrowed.vantages == wanted.vantages
 
 
 RULES = {
