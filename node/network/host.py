@@ -109,6 +109,12 @@ class Host:
 
         return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
 
+    def is_idle(self, peer: PeerId) -> bool:
+        """Whether no stream is open with `peer`, in either direction."""
+        from fondaco.node.network.dial import identity
+
+        return not any(c.streams for c in self._swarm.get_connections(identity(peer)))
+
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
         self._on_connected.append(callback)

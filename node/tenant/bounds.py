@@ -39,3 +39,5 @@ LATENCY_PATIENCE_MS = 4_000
 """For what is still being measured when the bids are in; who is not done by then is not known."""
 LATENCY_DIALS = 3
 """Addresses of one provider that are tried."""
+LATENCY_LINGER_MS = 60_000
+"""So long a connection that was made to measure a bidder is left, since whoever is chosen is called next."""

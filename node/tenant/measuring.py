@@ -20,6 +20,7 @@ import trio
 
 from fondaco.node import clock
 from fondaco.node.groups import unwrapped
+from fondaco.node.network.peers import PeerId
 from fondaco.node.tenant import bounds, probing, vantages
 from fondaco.node.tenant.choosing import Choice
 from fondaco.node.tenant.latency_memory import LatencyMemory
@@ -49,6 +50,8 @@ class Meter:
         self._limiter = trio.CapacityLimiter(bounds.LATENCY_AT_ONCE)
         self._begun: dict[Measurable, trio.Event] = {}
         self._measured: dict[Measurable, Measured] = {}
+        self.connected: list[PeerId] = []
+        """Peers that were not, before they were measured."""
         self.places: list[Vantage] = list(choice.vantages)
         """What is known already, from each place that counts."""
 
@@ -70,6 +73,9 @@ class Meter:
 
     async def _measure(self, what: Measurable, target: Target) -> None:
         async with self._limiter:
+            peer = PeerId(target.peer)
+            if not self._light.host.is_connected(peer):
+                self.connected.append(peer)
             self._measured[what] = (await probing.probe(self._light, target)).measured
         self._begun[what].set()
 
@@ -146,8 +152,12 @@ async def meter(home: Path, light: LightClient, choice: Choice, report: Report) 
                     report(Progress("latency", f"{one.name}: {_age(one)}, {len(one.providers)} providers"))
             elif choice.asks_latency:
                 found.places.append(_remembered(memory, report))
-            yield found
-            nursery.cancel_scope.cancel()
+            try:
+                yield found
+            finally:
+                nursery.cancel_scope.cancel()
+                if found.connected:
+                    light.host.start_soon(probing.leave, light.host, found.connected)
     measured = found.measured()
     if measured:
         try:

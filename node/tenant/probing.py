@@ -8,12 +8,13 @@ lost every probe.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
 
 from fondaco.node import clock
+from fondaco.node.network.host import Host
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.network.ping import round_trips
 from fondaco.node.tenant import bounds
@@ -73,6 +74,14 @@ async def probe_all(
     async with trio.open_nursery() as nursery:
         for target in targets:
             nursery.start_soon(one, target)
+
+
+async def leave(host: Host, peers: Collection[PeerId]) -> None:
+    """Close connections that were made to measure bidders, after a while, if nobody uses them then."""
+    await trio.sleep(bounds.LATENCY_LINGER_MS / 1_000)
+    for peer in peers:
+        if host.is_connected(peer) and host.is_idle(peer) and not host.keeps(peer):
+            await host.drop(peer, "it was measured")
 
 
 async def registered(light: LightClient, provider: PublicKey) -> Target:

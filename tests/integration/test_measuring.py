@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 from tests.support.bidders import Bidders, bidders
-from tests.support.network import address
+from tests.support.network import address, echo, until
 from tests.support.slow_link import slow_link
 
 from fondaco.node import clock
@@ -185,6 +185,26 @@ async def test_a_provider_that_improves_its_bid_by_another_peer_is_measured_ther
         ranking = await here.order(choice("cheapest", f"latency.p95 < {BOUND_MS}"), two_bids, patience_ms=500)
         assert here.names(ranking) == ["petra"]
         assert measured(here.aside(ranking)["paul"]) >= SLOW_MS
+
+
+async def test_connections_made_to_measure_are_closed_after_a_while_unless_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "LATENCY_LINGER_MS", 500)
+    async with bidders(tmp_path, paul=0, petra=0, pia=0) as here:
+        host = here.light.host
+        paul, petra, pia = (here.hosts[name].peer_id for name in ("paul", "petra", "pia"))
+        here.hosts["petra"].handle("/echo/1", echo)
+        await host.connect(address(here.hosts["pia"]))
+        await here.order(choice("fastest"))
+        assert set(host.peers()) >= {paul, petra, pia}
+        stream = await host.open_stream(petra, "/echo/1")
+        await stream.write(b"still here")
+        await until(lambda: not host.is_connected(paul))
+        await trio.sleep(0.2)
+        assert host.is_connected(petra), "it is in use"
+        assert host.is_connected(pia), "it was connected before"
+        assert await stream.read() == b"still here"
 
 
 async def test_a_memory_that_is_damaged_is_told_of_and_put_aside(tmp_path: Path) -> None:
