@@ -118,10 +118,8 @@ class Meter:
     def _of(self, what: Measurable) -> list[Latency]:
         """From each place that counts; nothing if it was not measured from one of them."""
         if self._choice.vantages:
-            seen = [(place.name, place.of(*what)) for place in self.places]
-            return (
-                [one.latency(name) for name, one in seen if one is not None] if all(one for _, one in seen) else []
-            )
+            seen = [found.latency(place.name) for place in self.places if (found := place.of(*what)) is not None]
+            return seen if len(seen) == len(self.places) else []
         now = self._measured.get(what)
         if now is None:
             known = self.places[0].of(*what) if self._is_fresh(what) else None

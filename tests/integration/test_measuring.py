@@ -230,11 +230,14 @@ async def test_a_memory_that_cannot_be_written_keeps_nobody_from_ordering(tmp_pa
 # From elsewhere
 
 
-def vantage_file(here: Bidders, name: str, *, chain: str | None = None, peer: str = "", **took: int) -> Path:
+def vantage_file(
+    here: Bidders, name: str, *, chain: str | None = None, peer: str = "", age_ms: int = 0, **took: int
+) -> Path:
     """What a place measured of these providers."""
     providers = {
         here.actor(provider).key: Measured(
-            peer=peer or here.hosts[provider].peer_id, runs=(Run(at=clock.now(), samples=(Millis(ms),) * 20),)
+            peer=peer or here.hosts[provider].peer_id,
+            runs=(Run(at=Millis(clock.now() - age_ms), samples=(Millis(ms),) * 20),),
         )
         for provider, ms in took.items()
     }
@@ -252,6 +255,23 @@ async def test_users_elsewhere_are_served_by_whoever_is_near_to_them(tmp_path: P
         assert here.reasons(ranking)["paul"] == "9 ms for 95 of 100 from paris"
         assert here.pinged() == {"paul": 0, "petra": 0}
         assert here.told() == ["paris: measured 0 min ago, 2 providers", "known of 2 of 2 that bid"]
+
+
+async def test_it_is_said_how_old_a_file_is(tmp_path: Path) -> None:
+    hour_ms = 3_600_000
+    async with bidders(tmp_path, paul=0) as here:
+        files = [
+            vantage_file(here, "paris", age_ms=5 * hour_ms + 1, paul=9),
+            vantage_file(here, "tokyo", age_ms=50 * hour_ms, paul=9),
+            vantage_file(here, "oslo"),
+        ]
+        await here.order(choice("fastest", "", files))
+        assert here.told() == [
+            "paris: measured 5 h ago, 1 providers",
+            "tokyo: measured 2 days ago, 1 providers",
+            "oslo: nothing measured, 0 providers",
+            "known of 0 of 1 that bid",
+        ]
 
 
 async def test_a_bound_must_hold_from_every_vantage(tmp_path: Path) -> None:
