@@ -181,11 +181,12 @@ class Host:
 
     # Streams
 
-    def handle(self, protocol: str, handler: StreamHandler) -> None:
+    def handle(self, protocol: str, handler: StreamHandler, *, announce: bool = True) -> None:
         """Serve inbound streams of `protocol`: `handler(stream)` in a task of its own.
 
         When it returns the stream is closed; when it raises the stream is reset. A `PeerFault` scores the peer
-        down, and any other error is logged and counted: whatever a handler does, the node lives on.
+        down, and any other error is logged and counted: whatever a handler does, the node lives on. Those
+        connected are told of the protocol, unless they know already.
         """
         from fondaco.node.network.stream import Stream
 
@@ -198,7 +199,8 @@ class Host:
                 await stream.reset()
 
         self._basic.set_stream_handler(protocol, serve)
-        self._announcer.changed()
+        if announce:
+            self._announcer.changed()
 
     async def _serve_any(self, raw: Any) -> None:
         """Every inbound stream, the library's own protocols included: negotiate, serve, survive."""

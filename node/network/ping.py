@@ -59,7 +59,8 @@ class PingServer:
         self._paces: dict[PeerId, Throttle] = {}
         """Of connected peers that pinged; who comes again pays for a handshake, which costs more than a burst."""
         self.answered = 0
-        host.handle(PROTOCOL, self._serve)
+        # Every host of the library serves it, from before anybody could connect: there is nothing to announce.
+        host.handle(PROTOCOL, self._serve, announce=False)
         host.on_disconnected(self._forget)
 
     @property

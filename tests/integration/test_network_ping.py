@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.support.network import address, hosts, pair, until
+from tests.support.network import address, hosts, known_protocols, pair, until
 from tests.support.slow_link import slow_link
 
 from fondaco.node.network import ping
@@ -154,6 +154,15 @@ async def test_a_peer_that_is_not_connected_has_lost_all() -> None:
 
 
 # Being pinged
+
+
+async def test_a_host_that_serves_nothing_of_its_own_opens_no_stream_to_tell_of_pings() -> None:
+    """A push to whoever is connected costs both sides a stream; every tenant would make one at its start."""
+    async with pair() as (one, two):
+        await until(lambda: PROTOCOL in known_protocols(two, one.peer_id))
+        before = one.counters.streams_in, two.counters.streams_in
+        pushes = [host._announcer._changed.is_set() for host in (one, two)]
+        assert (pushes, before) == ([False, False], (0, 0))
 
 
 async def opened(host: Host, to: Host) -> Stream:
