@@ -48,6 +48,7 @@ COMMANDS = {
     "verify": ("proof", "verify"),
     "trust": ("proof", "trust"),
     "stake": ("stake", "stake"),
+    "latency": ("latency", "latency"),
     "provider": ("provider", "provider"),
     "image": ("image", "image"),
     "params": ("params", "params"),

@@ -71,6 +71,14 @@ async def connected(home: Path, key: str | None = None) -> AsyncIterator[Tenant]
 )
 @click.option("--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'.")
 @click.option(
+    "--vantage",
+    "vantages",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    multiple=True,
+    help="Latency counts from where FILE was measured, not from here; the worst of several. May be repeated.",
+)
+@click.option(
     "--want",
     type=click.IntRange(1, bounds.BIDS_WANTED),
     metavar="BIDS",
@@ -103,6 +111,7 @@ def deploy(
     deposit: int | None,
     strategy: str,
     where: str,
+    vantages: tuple[Path, ...],
     want: int,
     template: str,
     payer: str,
@@ -125,11 +134,11 @@ def deploy(
     from fondaco.node.tenant.choosing import choice
     from fondaco.protocol import addresses
 
-    select = choice(strategy, where)
+    select = choice(strategy, where, vantages)
     name = name or file.stem
     if replicas is not None:
-        if template or payer or dry_run or want != 1:
-            raise click.UsageError("--replicas goes without --want, --template, --payer and --dry-run")
+        if template or payer or dry_run or vantages or want != 1:
+            raise click.UsageError("--replicas goes without --want, --vantage, --template, --payer and --dry-run")
         from fondaco.node.cli.replicas import deploy_replicas
 
         run(deploy_replicas, file, home, name, replicas, spread, select, deposit, ask, as_json)

@@ -9,6 +9,7 @@ a host does. Nothing of libp2p's own types leaves it.
     yamux       the multiplexer, bounded
     announcing  peers are told when we serve more
     keepalive   silent connections are dropped
+    ping        round trips, measured and answered
     bans        who is not let in
     outbox      the bounded queue in front of one stream
     links       one framed stream to every peer, kept alive

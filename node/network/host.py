@@ -25,6 +25,7 @@ from fondaco.node.network.contacts import Contacts
 from fondaco.node.network.guard import Guard
 from fondaco.node.network.host_counters import HostCounters
 from fondaco.node.network.peers import Address, Endpoint, PeerId, circuit_of, endpoint, peer_id_of, peer_of
+from fondaco.node.network.ping import PingServer
 from fondaco.node.network.slots import Slots, connections_that_fit
 from fondaco.protocol import limits
 from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
@@ -61,6 +62,7 @@ class Host:
         self._changed = trio.Event()
         self._announcer = Announcer(basic)
         nursery.start_soon(self._announcer.run)
+        self.pings = PingServer(self)
 
     # Who and where
 
@@ -106,6 +108,12 @@ class Host:
         from fondaco.node.network.dial import identity
 
         return any(c.muxed_conn.is_initiator for c in self._swarm.get_connections(identity(peer)))
+
+    def is_idle(self, peer: PeerId) -> bool:
+        """Whether no stream is open with `peer`, in either direction."""
+        from fondaco.node.network.dial import identity
+
+        return not any(c.streams for c in self._swarm.get_connections(identity(peer)))
 
     def on_connected(self, callback: PeerCallback) -> None:
         """Call `callback` when a peer's first connection is up. It must not block."""
@@ -173,11 +181,12 @@ class Host:
 
     # Streams
 
-    def handle(self, protocol: str, handler: StreamHandler) -> None:
+    def handle(self, protocol: str, handler: StreamHandler, *, announce: bool = True) -> None:
         """Serve inbound streams of `protocol`: `handler(stream)` in a task of its own.
 
         When it returns the stream is closed; when it raises the stream is reset. A `PeerFault` scores the peer
-        down, and any other error is logged and counted: whatever a handler does, the node lives on.
+        down, and any other error is logged and counted: whatever a handler does, the node lives on. Those
+        connected are told of the protocol, unless they know already.
         """
         from fondaco.node.network.stream import Stream
 
@@ -190,7 +199,8 @@ class Host:
                 await stream.reset()
 
         self._basic.set_stream_handler(protocol, serve)
-        self._announcer.changed()
+        if announce:
+            self._announcer.changed()
 
     async def _serve_any(self, raw: Any) -> None:
         """Every inbound stream, the library's own protocols included: negotiate, serve, survive."""

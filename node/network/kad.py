@@ -80,10 +80,10 @@ class Kad:
     async def find(self, peer: PeerId) -> list[Address]:
         """Where `peer` is said to be, by most of those who were asked first; nothing where nobody knows.
 
-        Unproven until one is dialled.
+        Unproven until one is dialled. Raises `Refused` `network.peer_id` for what names no peer.
         """
         said: Counter[Address] = Counter()
-        key = unbase58(peer)
+        key = _key_of(peer)
 
         def hear(answer: KadMessage, source: PeerId) -> bool:
             named = {
@@ -345,3 +345,14 @@ class Kad:
     def _left(self, peer: PeerId) -> None:
         self._requests.pop(peer, None)
         self._opened.discard(peer)
+
+
+def _key_of(peer: PeerId) -> bytes:
+    """What a peer is looked for by; its name may be anything that somebody signed."""
+    try:
+        key = unbase58(peer)
+    except ValueError:
+        key = b""
+    if not 0 < len(key) <= bounds.KAD_KEY_BYTES:
+        raise Refused("network.peer_id", f"{peer[:80]!r} is not the id of a peer")
+    return key

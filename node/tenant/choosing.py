@@ -5,18 +5,23 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fondaco.node import clock
+from fondaco.node.tenant import bounds, vantages
+from fondaco.node.tenant.vantages import Vantage
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.query import BIDS, And, Query, parse
+from fondaco.protocol.query import BIDS, And, Query, fields_of, parse
 from fondaco.protocol.scalars import Millis
 from fondaco.protocol.selection import STRATEGIES, Strategy, read_rules
+from fondaco.protocol.selection.facts import LATENCY
 from fondaco.protocol.spelling import nearest
 
 RULES_BYTES = 65_536
 CHEAPEST = "cheapest"
+BY_LATENCY = ("fastest", "balanced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,15 @@ class Choice:
     """At this block time."""
     where: Query | None = None
     """What every bid must be."""
+    by_latency: bool = False
+    """Whether the strategy goes by how fast providers answer."""
+    vantages: tuple[Vantage, ...] = ()
+    """From where that counts; from this machine if there are none."""
+
+    @property
+    def asks_latency(self) -> bool:
+        """Whether it matters how fast providers answer; if not, nobody is measured."""
+        return self.by_latency or (self.where is not None and _is_about_latency(self.where))
 
     @property
     def asks_of_providers(self) -> bool:
@@ -34,26 +48,39 @@ class Choice:
         return self.name != CHEAPEST or self.where is not None
 
 
-def choice(name: str, where: str = "") -> Choice:
-    """Read what `--select` and `--where` say.
+def choice(name: str, where: str = "", files: Sequence[Path] = ()) -> Choice:
+    """Read what `--select`, `--where` and `--vantage` say.
 
     `name` is a strategy, the path of a rules file (it ends in `.toml`), or `module:function`, a strategy of one's
-    own, which is looked for in the current folder too. Raises `Refused` `select.unknown`, `select.function`,
-    `rules.file`, or what is wrong with the rules or the query.
+    own, which is looked for in the current folder too; providers are measured for it if it has an attribute
+    `by_latency` that is true. `files` are vantage files (`vantages`): a provider is as fast as from the worst of
+    them. Raises `Refused` `select.unknown`, `select.function`, `rules.file`, `latency.*`, or what is wrong with
+    the rules or the query.
     """
     query = parse(where, BIDS) if where else None
+    found = _choice(name, query)
+    if not files:
+        return found
+    if not found.asks_latency:
+        hint = "add --select fastest, or --where 'latency.p95 < 50'"
+        raise Refused("latency.unused", "nothing here asks how fast providers answer", hint=hint)
+    return replace(found, vantages=_vantages(files))
+
+
+def _choice(name: str, query: Query | None) -> Choice:
     if name.endswith(".toml"):
         return _ruled(name, query)
     if ":" in name:
         function = _function(name)
-        return Choice(name=name, strategy=lambda now: function, where=query)
+        by_latency = bool(getattr(function, "by_latency", False))
+        return Choice(name=name, strategy=lambda now: function, where=query, by_latency=by_latency)
     if name not in STRATEGIES:
         meant = nearest(name, STRATEGIES)
         known = f"{', '.join(sorted(STRATEGIES))}, a rules file (.toml), or module:function"
         hint = f"did you mean {meant}?" if meant else f"choose one of: {known}"
         raise Refused("select.unknown", f"there is no strategy {name!r}", hint=hint)
     strategy = STRATEGIES[name]
-    return Choice(name=name, strategy=lambda now: strategy, where=query)
+    return Choice(name=name, strategy=lambda now: strategy, where=query, by_latency=name in BY_LATENCY)
 
 
 def as_choice(select: str | Choice) -> Choice:
@@ -71,7 +98,28 @@ def _ruled(name: str, query: Query | None) -> Choice:
         raise Refused("rules.file", f"{name}: longer than {RULES_BYTES} bytes")
     rules = read_rules(document)
     wanted = [one for one in (rules.require, query) if one is not None]
-    return Choice(name=name, strategy=rules.strategy, where=And(tuple(wanted)) if wanted else None)
+    return Choice(
+        name=name,
+        strategy=rules.strategy,
+        where=And(tuple(wanted)) if wanted else None,
+        by_latency=rules.weights.latency > 0 or any(_is_about_latency(one.when) for one in rules.prefer),
+    )
+
+
+def _is_about_latency(query: Query) -> bool:
+    return any(name.startswith(LATENCY) for name in fields_of(query))
+
+
+def _vantages(files: Sequence[Path]) -> tuple[Vantage, ...]:
+    if len(files) > bounds.LATENCY_VANTAGES:
+        raise Refused("latency.vantage", f"{len(files)} vantages, {bounds.LATENCY_VANTAGES} are looked from")
+    found: dict[str, Vantage] = {}
+    for path in files:
+        one = vantages.read(path, now=clock.now())
+        if one.name in found:
+            raise Refused("latency.vantage", f"{path}: there is a file of vantage {one.name} already")
+        found[one.name] = one
+    return tuple(found.values())
 
 
 def _function(name: str) -> Strategy:

@@ -23,14 +23,24 @@ from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
 from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.keys.passphrases import read_passphrase
-from fondaco.node.tenant import auditing, governing, granting, knowledge, ordering, records, relaxing, services
+from fondaco.node.tenant import (
+    auditing,
+    governing,
+    granting,
+    knowledge,
+    measuring,
+    ordering,
+    records,
+    relaxing,
+    services,
+)
 from fondaco.node.tenant.budget import Budget, Purse
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
 from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
 from fondaco.node.tenant.ordering import Draft
-from fondaco.node.tenant.plans import Plan, describe
+from fondaco.node.tenant.plans import Plan, describe, tell_withheld
 from fondaco.node.tenant.progress import Progress, Report, Timeline, quiet
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import addresses, manifest, sdl
@@ -195,18 +205,22 @@ class Tenant:
             if isinstance(answer, SignedBid):
                 self.timeline.mark("first_bid")
             report(Progress("answer", describe(answer)))
+            meter.heard(answer)
 
-        answers = await ordering.collect(
-            self.light,
-            order,
-            window_ms=BID_WINDOW_MS,
-            patience_ms=BID_PATIENCE_MS,
-            on_answer=heard,
-            wanted=wanted,
-            on_withheld=lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)")),
-        )
+        async with measuring.meter(self.home, self.light, choice, report) as meter:
+            answers = await ordering.collect(
+                self.light,
+                order,
+                window_ms=BID_WINDOW_MS,
+                patience_ms=BID_PATIENCE_MS,
+                on_answer=heard,
+                wanted=wanted,
+                on_withheld=tell_withheld(report),
+            )
+            latencies = await meter.latencies(answers)
+        names, used = self.aliases(), await self.used(choice)
         rankings = await ordering.choose(
-            self.light, order, answers, choice=choice, names=self.aliases(), used=await self.used(choice)
+            self.light, order, answers, choice=choice, names=names, used=used, latencies=latencies
         )
         refusal = ordering.lacking(order, answers, rankings, wanted=wanted)
         if refusal is not None:
@@ -221,6 +235,7 @@ class Tenant:
     ) -> list[Stock]:
         """What registered providers offer now, of which the query `where` holds; see `stock.rows` for `wanted`.
 
+        Latency is known of those that were measured before, from here.
         Raises `Refused` for a query that means nothing, or `offers.sort`.
         """
         query = parse(where, OFFERS) if where else None
@@ -232,7 +247,8 @@ class Tenant:
         params = await self.wallet.params()
         await self.light.check_fresh_head(params.heartbeat_ms)
         said = {signed.offer.provider: signed.offer for signed in await self.light.offers()}
-        known = await knowledge.gather(self.light, said, names=self.aliases())
+        here = await measuring.remembered(self.home, self.light.chain)
+        known = await knowledge.gather(self.light, said, names=self.aliases(), latencies=here)
         found = (
             row
             for key, offer in said.items()

@@ -182,15 +182,17 @@ async def choose(
     choice: Choice,
     names: Mapping[str, PublicKey] | None = None,
     used: Mapping[PublicKey, int] | None = None,
+    latencies: Mapping[PublicKey, selection.Latency] | None = None,
 ) -> tuple[selection.Ranking, ...]:
     """Rank the bids of each group, with what can be proven of the bidders where the choice asks for it.
 
-    `names`: of auditors; `used`: where the tenant's replicas are. A group may be left without a bid to take.
+    `names`: of auditors; `used`: where the tenant's replicas are; `latencies`: as measured (`measuring.meter`). A
+    group may be left without a bid to take.
     """
     known = selection.NOTHING_KNOWN
     if choice.asks_of_providers:
         bidders = {provider for bids in answers.bids.values() for provider in bids}
-        known = await knowledge.gather(light, bidders, names=names or {}, used=used)
+        known = await knowledge.gather(light, bidders, names=names or {}, used=used, latencies=latencies)
     return tuple(
         selection.rank(
             group,
@@ -224,9 +226,10 @@ async def take(
     choice: Choice,
     names: Mapping[str, PublicKey] | None = None,
     used: Mapping[PublicKey, int] | None = None,
+    latencies: Mapping[PublicKey, selection.Latency] | None = None,
 ) -> tuple[selection.Ranking, ...]:
     """As `choose`, for groups that must have a bid each. Raises `Refused` `bids.none`."""
-    rankings = await choose(light, order, answers, choice=choice, names=names, used=used)
+    rankings = await choose(light, order, answers, choice=choice, names=names, used=used, latencies=latencies)
     refusal = lacking(order, answers, rankings)
     if refusal is not None:
         raise refusal

@@ -213,7 +213,7 @@ def rather(choice: Choice, *, regions: Set[str], shunned: Set[PublicKey]) -> Cho
     def strategy(now: Millis) -> Strategy:
         return _preferring(choice.strategy(now), regions, shunned)
 
-    return Choice(name=f"{choice.name}, elsewhere", strategy=strategy, where=choice.where)
+    return replace(choice, name=f"{choice.name}, elsewhere", strategy=strategy)
 
 
 def _preferring(inner: Strategy, regions: Set[str], shunned: Set[PublicKey]) -> Strategy:

@@ -24,7 +24,7 @@ subject is neither true nor false: it matches no comparison and no comparison's 
 from fondaco.protocol.query.evaluate import Subject, failures, matches
 from fondaco.protocol.query.fields import BIDS, OFFERS, PROVIDERS, Field, Kind, Schema
 from fondaco.protocol.query.parser import parse
-from fondaco.protocol.query.syntax import And, Comparison, Not, Or, Query
+from fondaco.protocol.query.syntax import And, Comparison, Not, Or, Query, fields_of
 
 __all__ = [
     "BIDS",
@@ -40,6 +40,7 @@ __all__ = [
     "Schema",
     "Subject",
     "failures",
+    "fields_of",
     "matches",
     "parse",
 ]

@@ -111,9 +111,9 @@ _PROVIDER = (
     Field(name="uptime.1d", kind=Kind.SHARE, meaning="of the last day, how much it was alive"),
     Field(name="uptime.7d", kind=Kind.SHARE, meaning="of the last week"),
     Field(name="uptime.30d", kind=Kind.SHARE, meaning="of the last 30 days"),
-    Field(name="latency.p50", kind=Kind.TIME, meaning="half of the probes answered within"),
-    Field(name="latency.p95", kind=Kind.TIME, meaning="95 of 100 probes answered within"),
-    Field(name="latency.p99", kind=Kind.TIME, meaning="99 of 100 probes answered within"),
+    Field(name="latency.p50", kind=Kind.TIME, meaning="half of the probes were answered within"),
+    Field(name="latency.p95", kind=Kind.TIME, meaning="95 of 100 probes were answered within"),
+    Field(name="latency.p99", kind=Kind.TIME, meaning="99 of 100 probes were answered within"),
     Field(name="tee", kind=Kind.TEXT, meaning="confidential computing it offers: tdx, sev-snp, sgx"),
     Field(name="retiring", kind=Kind.FLAG, meaning="whether it takes no new leases"),
 )

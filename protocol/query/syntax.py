@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import assert_never
 
 from fondaco.protocol.query.fields import Field
 
@@ -103,6 +104,19 @@ class Or:
 
 
 Query = Comparison | Not | And | Or
+
+
+def fields_of(query: Query) -> frozenset[str]:
+    """The names of all fields that a query asks about."""
+    match query:
+        case Comparison():
+            return frozenset({query.field.name})
+        case Not():
+            return fields_of(query.part)
+        case And() | Or():
+            return frozenset[str]().union(*map(fields_of, query.parts))
+        case _:
+            assert_never(query)
 
 
 def _inside(part: Query) -> str:

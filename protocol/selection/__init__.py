@@ -10,7 +10,8 @@ being first on the wire wins nothing.
 """
 
 from fondaco.protocol.selection.candidates import Candidate, Offered, candidate, show_credits
-from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, Latency, ProviderFacts
+from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, ProviderFacts
+from fondaco.protocol.selection.latency import Latency, Sample, summarise, worst
 from fondaco.protocol.selection.ranking import Ranked, Ranking, SetAside, rank
 from fondaco.protocol.selection.rules import Rules, read_rules
 from fondaco.protocol.selection.stock import Stock
@@ -27,6 +28,7 @@ __all__ = [
     "Ranked",
     "Ranking",
     "Rules",
+    "Sample",
     "Score",
     "SetAside",
     "Stock",
@@ -37,4 +39,6 @@ __all__ = [
     "rank",
     "read_rules",
     "show_credits",
+    "summarise",
+    "worst",
 ]

@@ -9,25 +9,13 @@ from fractions import Fraction
 from fondaco.protocol import addresses
 from fondaco.protocol.query.evaluate import Known
 from fondaco.protocol.resources import Attribute
-from fondaco.protocol.scalars import Millis, PublicKey
+from fondaco.protocol.scalars import PublicKey
+from fondaco.protocol.selection.latency import Latency
 
 REGION, NAME = "region", "organization"
 """Attributes of a provider that queries know by a name of their own; so is `tee`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Round trips to one provider, measured."""
-
-    p50: Millis
-    p95: Millis
-    p99: Millis
-    samples: int
-
-    def percentile(self, name: str) -> Millis:
-        """By what queries call it: `p50`, `p95`, `p99`."""
-        found: Millis = getattr(self, name)
-        return found
+LATENCY = "latency."
+"""What the names of fields begin with that somebody must measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

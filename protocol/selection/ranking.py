@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fondaco.protocol import addresses, matching
-from fondaco.protocol.query import Query, failures
+from fondaco.protocol.query import Query, failures, fields_of
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import Millis, PublicKey
 from fondaco.protocol.selection.candidates import Candidate, show_credits
-from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge
+from fondaco.protocol.selection.facts import LATENCY, NOTHING_KNOWN, Knowledge
 from fondaco.protocol.selection.strategies import Strategy, cheapest
 
 
@@ -107,7 +107,11 @@ def _why_not(group: Group, one: Candidate, now: Millis, tenant: PublicKey | None
 def _unwanted(one: Candidate, now: Millis, known: Knowledge, where: Query | None) -> str:
     if where is None:
         return ""
-    return "; ".join(failures(where, one.subject(known.of(one.provider), now)))
+    facts = known.of(one.provider)
+    lines = failures(where, one.subject(facts, now))
+    if lines and facts.latency is not None and any(name.startswith(LATENCY) for name in fields_of(where)):
+        lines.append(f"measured: {facts.latency}")
+    return "; ".join(lines)
 
 
 def _name(one: Candidate) -> str:

@@ -18,6 +18,10 @@ WORST = 1_000
 OUTAGE = 100
 """What each known outage costs of reliability."""
 UPTIME_DAYS = 7
+LATENCY_MS = 20
+"""Differences below that are noise in part, and count in part."""
+ALL = 1_000
+"""Probes lost, in thousandths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +42,19 @@ def cheapest(group: Group, candidates: Sequence[Candidate], known: Knowledge) ->
 
 
 def fastest(group: Group, candidates: Sequence[Candidate], known: Knowledge) -> list[Score]:
-    """The lowest measured latency, 95 of 100; those never measured come last, the cheapest of them first."""
+    """The lowest measured latency, 95 of 100; then those that lost too many probes to have one, the fewest first.
+
+    Those never measured, and those that answered nothing, come last, the cheapest of them first.
+    """
     scores = []
     for one in candidates:
         latency = known.of(one.provider).latency
-        key = (1, 0) if latency is None else (0, latency.p95)
-        told = "never measured" if latency is None else f"{latency.p95} ms for 95 of 100"
+        if latency is None:
+            key, told = (1, ALL), "never measured"
+        elif latency.p95 is None:
+            key, told = (1, latency.lost * ALL // latency.samples), latency.told
+        else:
+            key, told = (0, latency.p95), latency.told
         scores.append(Score(key=(*key, one.price_per_hour), reason=f"{told}, {_price(group, one)}"))
     return scores
 
@@ -91,7 +102,7 @@ def balanced(
     weights = weights or Weights()
     facts = [known.of(one.provider) for one in candidates]
     prices = _spanned([one.price_per_hour for one in candidates])
-    latencies = _spanned([None if one.latency is None else one.latency.p95 for one in facts])
+    latencies = _spanned([None if one.latency is None else one.latency.p95 for one in facts], LATENCY_MS)
     scores = []
     for one, price, latency, about in zip(candidates, prices, latencies, facts, strict=True):
         reliability, audits = _unreliability(about), WORST // (1 + about.attestations)
@@ -102,18 +113,23 @@ def balanced(
             + weights.audits * audits
         )
         mean = whole // max(1, weights.total)
+        measured = "" if about.latency is None else f" ({about.latency.told})"
         told = (
-            f"score {mean} of 1,000: price {price}, latency {latency}, reliability {reliability}, audits {audits}"
+            f"score {mean} of 1,000: price {price}, latency {latency}{measured}, "
+            f"reliability {reliability}, audits {audits}"
         )
         scores.append(Score(key=(mean, one.price_per_hour), reason=f"{told}; {_price(group, one)}"))
     return scores
 
 
-def _spanned(values: Sequence[int | None]) -> list[int]:
-    """Each between the least (0) and the greatest (1,000); what is not known is like the greatest."""
+def _spanned(values: Sequence[int | None], least: int = 1) -> list[int]:
+    """Each between the least (0) and the greatest (1,000), as if they were `least` apart if they are less.
+
+    What is not known is as bad as can be.
+    """
     found = [one for one in values if one is not None]
     low, high = min(found, default=0), max(found, default=0)
-    width = max(1, high - low)
+    width = max(least, high - low)
     return [WORST if one is None else (one - low) * WORST // width for one in values]
 
 

@@ -1,7 +1,7 @@
 """What a hostile peer can do on a connection, below our own protocols: each kind is one function.
 
 These are the kinds that brought a host of the bare library down, without the ones for its pubsub, which is not
-used. They run against any node: what answers is the library's own ping.
+used. They run against any node: every one answers pings.
 """
 
 from __future__ import annotations

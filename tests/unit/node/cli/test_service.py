@@ -26,6 +26,9 @@ HELLO = str(demo.HELLO)
         (["supervise", "app", "--runway", "1h", "--budget", "1"], "write it as 1h..6h"),
         (["deploy", HELLO, "--replicas", "2", "--dry-run"], "--replicas goes without"),
         (["deploy", HELLO, "--replicas", "33"], "1<=x<=32"),
+        (["deploy", HELLO, "--vantage", "no-such-file.json"], "does not exist"),
+        (["latency", "measure", "--out", "x.json"], "--out needs --vantage NAME"),
+        (["latency", "measure", "--samples", "101"], "1<=x<=100"),
     ],
 )
 def test_a_wrong_option_is_said_and_nothing_is_done(words: list[str], said: str, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_balanced_weighs_price_against_latency_reliability_and_audits() -> None:
     ranking = ranked("balanced", known)
     assert order(ranking) == [2, 1, 3]
     assert ranking.ranked[0].reason.startswith(
-        "score 300 of 1,000: price 500, latency 0, reliability 1, audits 500; 1.20/h"
+        "score 300 of 1,000: price 500, latency 0 (30 ms for 95 of 100), reliability 1, audits 500; 1.20/h"
     )
     assert "reliability 400" in ranking.ranked[1].reason
     assert "latency 1000, reliability 500, audits 1000" in ranking.ranked[2].reason
