@@ -48,7 +48,7 @@ LAG_PAUSE_S = 0.02
 """Before a node that is a block behind is asked again."""
 WITNESS_GRACE_S = 1.0
 """How long the others are still waited for once one node has confirmed a header."""
-WATCH_PAUSE_S = 0.25
+WATCH_PAUSE_S = 0.05
 """Headers that come closer together than this are cross-checked as one, the newest."""
 
 
