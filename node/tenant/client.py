@@ -228,6 +228,7 @@ class Tenant:
         for ranking in rankings:
             for line in ranking.explain():
                 report(Progress("choice", line))
+        await self.light.cross_check()  # what the choice rests on is confirmed while everybody is there
         return Plan(draft=order, answers=answers, rankings=rankings)
 
     async def offers(

@@ -196,7 +196,7 @@ def test_where_nobody_knows_what_became_of_it_a_person_decides(
         expires_at=Millis(clock.now() - 60_000),
         salt=Salt(bytes(16)),
     )
-    begun = sending.Pending(to=message.to, amount=message.amount, raw=codec.encode(signed), held=rich, received=0)
+    begun = sending.Pending(to=message.to, amount=message.amount, raw=codec.encode(signed))
     sending.save(home, key.public_key, begun)
     assert refusal(shell, "wallet", "send", to, "7ucredit", "--yes").endswith("[wallet.unsure]")
     before = received(shell)
