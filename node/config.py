@@ -23,6 +23,8 @@ from fondaco.node.provider_config import MachineConfig, ProviderConfig
 from fondaco.protocol import limits
 from fondaco.protocol.errors import Refused
 
+NO_HOME = "start a network here with `fondaco testnet up`, or name the folder of one: --home, $FONDACO_HOME"
+"""What to try where a home is none."""
 __all__ = ["MachineConfig", "NodeConfig", "ProviderConfig", "dump", "load", "read_passphrase"]
 
 
@@ -102,7 +104,7 @@ def load(home: Path) -> NodeConfig:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Refused("config.missing", f"there is no {path}", hint="is --home right?") from None
+        raise Refused("config.missing", f"there is no {path}", hint=NO_HOME) from None
     except (OSError, ValueError) as error:
         raise Refused("config.syntax", f"{path}: {error}") from None
     lists = {name: _addresses(document, name, path) for name in ("peers", "relays", "announce")}

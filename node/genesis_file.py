@@ -23,6 +23,7 @@ from fondaco.consensus.ledger.genesis import Auditors, Genesis, GenesisState, ge
 from fondaco.consensus.ledger.recount import count_again
 from fondaco.consensus.ledger.start import genesis_writes
 from fondaco.consensus.ledger.state import NODE, RECORD, Store, Writes
+from fondaco.node.config import NO_HOME
 from fondaco.node.files import write_atomically
 from fondaco.protocol import codec, limits
 from fondaco.protocol.errors import Refused
@@ -43,7 +44,7 @@ def read_genesis(path: Path) -> Genesis:
             raise Refused("genesis.malformed", f"{path} is larger than {limits.GENESIS_BYTES} bytes")
         document = json.loads(raw)
     except FileNotFoundError:
-        raise Refused("genesis.missing", f"there is no genesis file at {path}") from None
+        raise Refused("genesis.missing", f"there is no genesis file at {path}", hint=NO_HOME) from None
     except (OSError, ValueError, RecursionError) as error:
         raise Refused("genesis.malformed", f"{path}: {error}") from None
     return genesis_from(document)

@@ -15,6 +15,7 @@ import click
 from fondaco import __version__
 from fondaco.node.groups import unwrapped
 from fondaco.protocol.errors import FondacoError
+from fondaco.protocol.spelling import nearest
 
 COMMANDS = {
     "demo": ("demo", "demo"),
@@ -86,6 +87,15 @@ class Lazy(click.Group):
         command = getattr(importlib.import_module(f"fondaco.node.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Says which command was meant, where it was misspelt."""
+        meant = nearest(args[0], COMMANDS) if args[0] not in COMMANDS else None
+        if meant is not None and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant!r}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Turn what is raised on purpose into one line and an exit code."""

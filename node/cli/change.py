@@ -78,7 +78,7 @@ async def _top_up(text: str, ucredit: int, payer: str, home: Path, as_json: bool
     if as_json:
         print_json(told)
     else:
-        click.echo(f"{told['name']} is {told['state']}, {credits(funds(found))} credits in escrow")
+        click.echo(f"{told['name']} is {told['state']}, {credits(funds(found))} in escrow")
 
 
 async def _update(text: str, file: Path, home: Path, as_json: bool) -> None:

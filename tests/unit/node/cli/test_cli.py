@@ -84,10 +84,17 @@ def test_a_refusal_is_one_line_with_its_code_and_a_hint(tmp_path: Path) -> None:
     result = fondaco("wallet", "--home", tmp_path)
     assert result.exit_code == 1
     assert error(result) == f"fondaco: there is no genesis file at {tmp_path / 'genesis.json'} [genesis.missing]"
+    assert "try: start a network here with `fondaco testnet up`" in result.stderr
     result = fondaco("testnet", "reset", "--yes", "--home", tmp_path)
     assert result.exit_code == 1
     assert error(result).endswith("[testnet.missing]")
     assert "try: start one with `fondaco testnet up`" in result.stderr
+
+
+def test_a_misspelt_command_is_told_which_one_was_meant() -> None:
+    result = fondaco("depoly", HELLO)
+    assert result.exit_code == 2
+    assert "No such command 'depoly'. Did you mean 'deploy'?" in result.stderr
 
 
 @pytest.mark.parametrize(
