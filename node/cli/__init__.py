@@ -74,6 +74,9 @@ COMMANDS = {
 """Command -> the module under `node.cli` that holds it, and its name there."""
 
 
+PROBLEMS_SHOWN = 8
+
+
 class Lazy(click.Group):
     """Imports a command's module when the command is asked for."""
 
@@ -108,8 +111,14 @@ class Lazy(click.Group):
 
 
 def _report(error: FondacoError) -> None:
+    """One line; where an SDL file has several problems, the others below it."""
     line = f"fondaco: {error.message} [{error.code}]"
     click.echo(line + (f"\n  try: {error.hint}" if error.hint else ""), err=True)
+    _, *others = getattr(error, "problems", ()) or (None,)
+    for other in others[:PROBLEMS_SHOWN]:
+        click.echo(f"  also {other}", err=True)
+    if len(others) > PROBLEMS_SHOWN:
+        click.echo(f"  and {len(others) - PROBLEMS_SHOWN} more: fondaco sdl check FILE", err=True)
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -216,10 +216,11 @@ def running(tenant: Tenant, deployment: Deployment, plan: Plan) -> tuple[dict[st
         "order_to_running_ms": marks.get("running"),
         "order_to_first_byte_ms": marks.get("first_byte"),
     }
-    first = deployment.leases[0].id[:12]
+    name, first = deployment.file.name, deployment.leases[0].id[:12]
+    one = name if len(deployment.leases) == 1 else first
     told = (
-        f"{deployment.file.name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
-        f"  fondaco request {first} /     fondaco logs {first}     fondaco close {first}"
+        f"{name} runs: lease {first}, {credits(plan.price_per_hour)}/h\n"
+        f"  fondaco request {one} /     fondaco logs {one}     fondaco close {one}"
     )
     return result, told
 

@@ -72,7 +72,11 @@ class LightClient(Heads):
                 for address in addresses:
                     nursery.start_soon(dial, address)
         if not connected:
-            raise Unreachable("light.no_nodes", "none of the network's nodes answers", hint="is it running?")
+            raise Unreachable(
+                "light.no_nodes",
+                "none of the network's nodes answers",
+                hint="is it running? One on this machine starts with `fondaco testnet up`",
+            )
         return cls(genesis, host, connected, anchor=anchor)
 
     @cached_property

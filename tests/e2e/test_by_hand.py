@@ -71,6 +71,15 @@ def test_an_order_is_placed_looked_at_and_accepted_by_hand(shell: Shell) -> None
     shell.text("close", "by-hand")
 
 
+def test_every_problem_of_a_file_is_told_at_once(shell: Shell, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text('version: "2.0"\nservices:\n  web:\n    imag: x\n', encoding="utf-8")
+    for command in ("deploy", "order"):
+        result = shell.run(command, broken)
+        assert (result.exit_code, "[sdl.deployment.empty]" in result.stderr) == (1, True)
+        assert "  also 4:5: services.web.imag: unknown key 'imag' (did you mean 'image'?)" in result.stderr
+
+
 def test_an_order_whose_name_stands_already_takes_no_second_lease(shell: Shell) -> None:
     shell.json("deploy", HELLO, "--name", "stands", "--yes")
     shell.json("order", HELLO, "--name", "stands")
