@@ -98,7 +98,7 @@ def begin(old: Plan, home: Path, genesis: Path) -> Plan:
     for member in old.members:
         node, before = home / "nodes" / member.name, old.home / "nodes" / member.name
         shutil.copytree(before / "keys", node / "keys")
-        shutil.copyfile(before / "passphrase", node / "passphrase")
+        shutil.copy(before / "passphrase", node / "passphrase")
         listen = "127.0.0.1:" + member.address.split("/")[4]
         peers = [word for other in old.members if other is not member for word in ("--peer", other.address)]
         made = fondaco(
@@ -107,7 +107,7 @@ def begin(old: Plan, home: Path, genesis: Path) -> Plan:
         )
         assert made["address"] == member.address
     shutil.copytree(old.home / "keys", home / "keys")
-    shutil.copyfile(old.home / "passphrase", home / "passphrase")
+    shutil.copy(old.home / "passphrase", home / "passphrase")
     shutil.copyfile(genesis, home / "genesis.json")
     listing = json.loads((old.home / "testnet.json").read_text()) | {"chain": read_genesis(genesis).chain}
     (home / "testnet.json").write_text(json.dumps(listing))
