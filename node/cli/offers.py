@@ -39,7 +39,7 @@ def offers(
     from fondaco.protocol.resources import Totals
 
     wanted = Totals(
-        cpu_milli=_amount(Kind.CPU, "--cpu", cpu, 1_000),
+        cpu_milli=_amount(Kind.CPU, "--cpu", cpu),
         memory_bytes=_amount(Kind.BYTES, "--memory", memory),
         storage_bytes=_amount(Kind.BYTES, "--storage", storage),
         gpu_units=gpu,
@@ -47,13 +47,13 @@ def offers(
     run(_offers, home, query, sort, wanted, as_json)
 
 
-def _amount(kind: Kind, option: str, text: str, scale: int = 1) -> int:
+def _amount(kind: Kind, option: str, text: str) -> int:
     from fondaco.protocol.query.fields import read_amount
 
     found = read_amount(kind, text)
     if found is None:
         raise click.BadParameter(f"{text!r} is not {kind.value}", param_hint=option)
-    return int(found * scale)
+    return int(found)
 
 
 async def _offers(home: Path, query: str, sort: str, wanted: Any, as_json: bool) -> None:

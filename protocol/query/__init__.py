@@ -21,7 +21,7 @@ A field that holds several values, such as the models of GPUs, matches if one of
 subject is neither true nor false: it matches no comparison and no comparison's contrary.
 """
 
-from fondaco.protocol.query.evaluate import Subject, failures, matches
+from fondaco.protocol.query.evaluate import Subject, compiled, failing, failures, matches
 from fondaco.protocol.query.fields import BIDS, OFFERS, PROVIDERS, Field, Kind, Schema
 from fondaco.protocol.query.parser import parse
 from fondaco.protocol.query.syntax import And, Comparison, Not, Or, Query, fields_of
@@ -39,6 +39,8 @@ __all__ = [
     "Query",
     "Schema",
     "Subject",
+    "compiled",
+    "failing",
     "failures",
     "fields_of",
     "matches",

@@ -11,9 +11,11 @@ from fractions import Fraction
 from fondaco.protocol.query import bounds
 from fondaco.protocol.spelling import nearest
 
+Number = int | Fraction
+
 
 class Kind(enum.Enum):
-    """What a field holds. Numbers are compared exactly, in the unit named."""
+    """What a field holds. Numbers are compared exactly, in their smallest unit: see `scale`."""
 
     TEXT = "text"
     NUMBER = "a number"
@@ -29,6 +31,11 @@ class Kind(enum.Enum):
     @property
     def ordered(self) -> bool:
         return self not in (Kind.TEXT, Kind.FLAG)
+
+    @property
+    def scale(self) -> int:
+        """How many of the smallest unit make one as it is written: ucredits a credit, thousandths of a CPU."""
+        return _SCALES.get(self, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,7 @@ class Schema:
 
 
 ATTRIBUTE = "attribute."
+_SCALES: Mapping[Kind, int] = {Kind.PRICE: 1_000_000, Kind.CPU: 1_000, Kind.SHARE: 1_000}
 _UNITS: Mapping[Kind, Mapping[str, Fraction]] = {
     Kind.NUMBER: {"": Fraction(1), "k": Fraction(1_000)},
     Kind.CPU: {"": Fraction(1), "m": Fraction(1, 1_000)},
@@ -92,13 +100,16 @@ _UNITS: Mapping[Kind, Mapping[str, Fraction]] = {
 _NUMBER = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)([a-z/%]*)", re.IGNORECASE | re.ASCII)
 
 
-def read_amount(kind: Kind, text: str) -> Fraction | None:
-    """`text` as a number in the unit of `kind`; None if it is none."""
+def read_amount(kind: Kind, text: str) -> Number | None:
+    """`text` as a number in the smallest unit of `kind`; None if it is none."""
     match = _NUMBER.fullmatch(text)
     if match is None or len(text) > bounds.QUERY_NUMBER_CHARACTERS:
         return None
     unit = _UNITS[kind].get(match[2].lower())
-    return None if unit is None else Fraction(match[1].replace("_", "")) * unit
+    if unit is None:
+        return None
+    found = Fraction(match[1].replace("_", "")) * unit * kind.scale
+    return found.numerator if found.denominator == 1 else found  # whole numbers are compared fastest
 
 
 _PROVIDER = (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import assert_never
 
-from fondaco.protocol.query.fields import Field
+from fondaco.protocol.query.fields import Field, Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +24,9 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """A number in its field's own unit, and how it was written."""
+    """A number in its field's smallest unit, and how it was written."""
 
-    value: Fraction
+    value: Number
     written: str
 
     def __str__(self) -> str:

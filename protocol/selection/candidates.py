@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from fondaco.protocol import matching
 from fondaco.protocol.market import SignedBid
@@ -70,10 +69,10 @@ class BidSubject:
 
 
 _OWN: Mapping[str, Callable[[BidSubject], Known]] = {
-    "price": lambda one: Fraction(one.bid.price_per_hour, MICRO),
+    "price": lambda one: one.bid.price_per_hour,
     "notice": lambda one: one.bid.reclamation_window_ms,
     "expires": lambda one: one.bid.expires_at - one.now,
-    "cpu": lambda one: Fraction(one.totals.cpu_milli, 1_000),
+    "cpu": lambda one: one.totals.cpu_milli,
     "memory": lambda one: one.totals.memory_bytes,
     "storage": lambda one: one.totals.storage_bytes,
     "gpu.units": lambda one: one.totals.gpu_units,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from fondaco.protocol import addresses
 from fondaco.protocol.query.evaluate import Known
@@ -44,6 +43,8 @@ class ProviderFacts:
 
     def known(self, provider: PublicKey, field: str) -> Known | None:
         """What a query sees of this provider under this name."""
+        if field == REGION:  # what is asked for most
+            return self.attribute(REGION)
         span, _, part = field.partition(".")
         match span:
             case "attribute":
@@ -51,14 +52,13 @@ class ProviderFacts:
             case "latency":
                 return None if self.latency is None else self.latency.percentile(part)
             case "uptime":
-                permille = self.uptime_permille.get(int(part.removesuffix("d")))
-                return None if permille is None else Fraction(permille, 1_000)
+                return self.uptime_permille.get(int(part.removesuffix("d")))
             case "provider":
                 name = self.attribute(NAME)
                 return (addresses.encode(provider),) if name is None else (addresses.encode(provider), name)
             case "audited":
                 return sorted(self.audited_by)
-            case "region" | "tee":
+            case "tee":
                 return self.attribute(span)
             case _:
                 found: int | bool | None = getattr(self, span)

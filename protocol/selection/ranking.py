@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fondaco.protocol import addresses, matching
-from fondaco.protocol.query import Query, failures, fields_of
+from fondaco.protocol.query import Query, failing, fields_of
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import Millis, PublicKey
 from fondaco.protocol.selection.candidates import Candidate, show_credits
@@ -64,6 +64,7 @@ def rank(
 
     `now` is block time, `tenant` may not be served by itself, and `where` is asked of each bid.
     """
+    unwanted = _wanted(where, now, known)
     possible: list[Candidate] = []
     aside: list[SetAside] = []
     latest: dict[PublicKey, Candidate] = {}
@@ -77,7 +78,7 @@ def rank(
         if latest[one.provider] is not one:
             reason = "the same provider bid again"
         else:
-            reason = _why_not(group, one, now, tenant) or _unwanted(one, now, known, where)
+            reason = _why_not(group, one, now, tenant) or unwanted(one)
         if reason:
             aside.append(SetAside(candidate=one, reason=reason))
         else:
@@ -104,14 +105,20 @@ def _why_not(group: Group, one: Candidate, now: Millis, tenant: PublicKey | None
     return "; ".join(str(reason) for reason in matching.check_bid_units(group.units, one.units))
 
 
-def _unwanted(one: Candidate, now: Millis, known: Knowledge, where: Query | None) -> str:
+def _wanted(where: Query | None, now: Millis, known: Knowledge) -> Callable[[Candidate], str]:
+    """What is asked of each bid: why it is not wanted, empty if it is."""
     if where is None:
-        return ""
-    facts = known.of(one.provider)
-    lines = failures(where, one.subject(facts, now))
-    if lines and facts.latency is not None and any(name.startswith(LATENCY) for name in fields_of(where)):
-        lines.append(f"measured: {facts.latency}")
-    return "; ".join(lines)
+        return lambda one: ""
+    fails, measured = failing(where), any(name.startswith(LATENCY) for name in fields_of(where))
+
+    def why(one: Candidate) -> str:
+        facts = known.of(one.provider)
+        lines = fails(one.subject(facts, now))
+        if lines and measured and facts.latency is not None:
+            lines.append(f"measured: {facts.latency}")
+        return "; ".join(lines)
+
+    return why
 
 
 def _name(one: Candidate) -> str:

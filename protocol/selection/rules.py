@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fondaco.protocol.errors import Refused
-from fondaco.protocol.query import BIDS, Query, matches, parse
+from fondaco.protocol.query import BIDS, Query, compiled, parse
 from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import Millis
 from fondaco.protocol.selection.candidates import Candidate
@@ -61,14 +61,19 @@ class _Ruled:
 
     def __call__(self, group: Group, candidates: Sequence[Candidate], known: Knowledge) -> list[Score]:
         scores = balanced(group, candidates, known, weights=self.rules.weights)
-        return [self._adjusted(one, score, known) for one, score in zip(candidates, scores, strict=True)]
+        asked = [(rule, compiled(rule.when)) for rule in self.rules.prefer]
 
-    def _adjusted(self, one: Candidate, score: Score, known: Knowledge) -> Score:
-        subject = one.subject(known.of(one.provider), self.now)
-        hits = [rule for rule in self.rules.prefer if matches(rule.when, subject)]
-        mean = score.key[0] - sum(rule.points for rule in hits)
-        told = "".join(f", {-rule.points:+d} as {rule.when}" for rule in hits)
-        return Score(key=(mean, *score.key[1:]), reason=f"{mean}{told}; {score.reason}")
+        def adjusted(one: Candidate, score: Score) -> Score:
+            subject = one.subject(known.of(one.provider), self.now)
+            return _adjusted(score, [rule for rule, holds in asked if holds(subject)])
+
+        return [adjusted(one, score) for one, score in zip(candidates, scores, strict=True)]
+
+
+def _adjusted(score: Score, hits: Sequence[Preference]) -> Score:
+    mean = score.key[0] - sum(rule.points for rule in hits)
+    told = "".join(f", {-rule.points:+d} as {rule.when}" for rule in hits)
+    return Score(key=(mean, *score.key[1:]), reason=f"{mean}{told}; {score.reason}")
 
 
 def read_rules(document: Mapping[str, Any]) -> Rules:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fondaco.protocol.offers import Offer, Offered, OfferLine
-from fondaco.protocol.query import Query, matches
+from fondaco.protocol.query import Query, compiled
 from fondaco.protocol.query.evaluate import Known
 from fondaco.protocol.query.fields import Kind, read_amount
 from fondaco.protocol.resources import Totals
 from fondaco.protocol.scalars import MicroCredits, PublicKey
-from fondaco.protocol.selection.candidates import MICRO
 from fondaco.protocol.selection.facts import ProviderFacts
 
 GIB = 1 << 30
@@ -51,10 +50,6 @@ class Stock:
         )
 
 
-def _price(one: Stock) -> Known | None:
-    return None if one.price_per_hour is None else Fraction(one.price_per_hour, MICRO)
-
-
 def _ram(one: Stock) -> Known | None:
     return next((ram for part in one.gpu.split()[1:] if (ram := read_amount(Kind.BYTES, part)) is not None), None)
 
@@ -64,8 +59,8 @@ def _interface(one: Stock) -> Known | None:
 
 
 _OWN: Mapping[str, Callable[[Stock], Known | None]] = {
-    "price": _price,
-    "cpu": lambda one: Fraction(one.free.cpu_milli, 1_000),
+    "price": lambda one: one.price_per_hour,
+    "cpu": lambda one: one.free.cpu_milli,
     "memory": lambda one: one.free.memory_bytes,
     "storage": lambda one: one.free.storage_bytes,
     "gpu.units": lambda one: one.free.gpu_units,
@@ -123,7 +118,8 @@ def _cost(lines: Iterable[OfferLine], gpu: OfferLine | None, wanted: Totals) -> 
 
 def look(stocks: Iterable[Stock], query: Query | None, *, by: str, descending: bool = False) -> list[Stock]:
     """The rows that a query is known to hold of, by the field `by`; where that is not known they come last."""
-    found = [one for one in stocks if query is None or matches(query, one)]
+    holds = None if query is None else compiled(query)
+    found = [one for one in stocks if holds is None or holds(one)]
     known = [(value, one) for one in found if (value := one.get(by)) is not None and not _empty(value)]
     unknown = [one for one in found if (value := one.get(by)) is None or _empty(value)]
     known.sort(key=lambda pair: (_sortable(pair[0]), pair[1].provider, pair[1].gpu), reverse=descending)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 from tests.support.bids import NOW, about, bid
 from tests.support.workloads import gpu, group, key, unit, volume
@@ -99,6 +97,6 @@ def test_a_bid_is_a_subject_of_queries_with_all_that_is_known() -> None:
     ):
         assert matches(parse(text, BIDS), subject), text
     assert not matches(parse("uptime.1d > 0", BIDS), subject)
-    assert subject.get("cpu") == Fraction(3 * gpus.resources.cpu_milli, 1_000)
+    assert subject.get("cpu") == 3 * gpus.resources.cpu_milli
     assert subject.get("memory") == 3 * gpus.resources.memory_bytes
     assert subject.get("storage") == 15
