@@ -222,7 +222,7 @@ def _preferring(inner: Strategy, regions: Set[str], shunned: Set[PublicKey]) -> 
         for one, score in zip(candidates, inner(group, candidates, known), strict=True):
             near, failed = known.of(one.provider).region in regions, one.provider in shunned
             told = "another replica is in its region, " * near + "it failed not long ago, " * failed
-            scores.append(Score(key=(int(failed), int(near), *score.key), reason=told + score.reason))
+            scores.append(Score(key=(int(failed), int(near), *score.key), reason=told + score.why()))
         return scores
 
     return strategy

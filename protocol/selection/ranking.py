@@ -11,14 +11,22 @@ from fondaco.protocol.resources import Group
 from fondaco.protocol.scalars import Millis, PublicKey
 from fondaco.protocol.selection.candidates import Candidate, show_credits
 from fondaco.protocol.selection.facts import LATENCY, NOTHING_KNOWN, Knowledge
-from fondaco.protocol.selection.strategies import Strategy, cheapest
+from fondaco.protocol.selection.strategies import Score, Strategy, cheapest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
     candidate: Candidate
-    key: tuple[int, ...]
-    reason: str
+    score: Score
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        return self.score.key
+
+    @property
+    def reason(self) -> str:
+        """Why it stands where it stands."""
+        return self.score.why()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +92,8 @@ def rank(
         else:
             possible.append(one)
     scores = strategy(group, possible, known)
-    ranked = [
-        Ranked(candidate=one, key=score.key, reason=score.reason)
-        for one, score in zip(possible, scores, strict=True)
-    ]
-    ranked.sort(key=lambda one: (one.key, one.candidate.id))
+    ranked = [Ranked(candidate=one, score=score) for one, score in zip(possible, scores, strict=True)]
+    ranked.sort(key=lambda one: (one.score.key, one.candidate.id))
     return Ranking(ranked=tuple(ranked), set_aside=tuple(aside))
 
 

@@ -73,7 +73,7 @@ class _Ruled:
 def _adjusted(score: Score, hits: Sequence[Preference]) -> Score:
     mean = score.key[0] - sum(rule.points for rule in hits)
     told = "".join(f", {-rule.points:+d} as {rule.when}" for rule in hits)
-    return Score(key=(mean, *score.key[1:]), reason=f"{mean}{told}; {score.reason}")
+    return Score(key=(mean, *score.key[1:]), reason=lambda: f"{mean}{told}; {score.why()}")
 
 
 def read_rules(document: Mapping[str, Any]) -> Rules:

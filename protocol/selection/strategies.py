@@ -29,7 +29,11 @@ class Score:
     """A strategy's judgement of one bid; compared as a tuple, lower is better."""
 
     key: tuple[int, ...]
-    reason: str
+    reason: str | Callable[[], str]
+    """Or what tells it when it is asked for: of a market decided again, most reasons never are."""
+
+    def why(self) -> str:
+        return self.reason if isinstance(self.reason, str) else self.reason()
 
 
 Strategy = Callable[[Group, Sequence[Candidate], Knowledge], Sequence[Score]]
@@ -38,7 +42,7 @@ Strategy = Callable[[Group, Sequence[Candidate], Knowledge], Sequence[Score]]
 
 def cheapest(group: Group, candidates: Sequence[Candidate], known: Knowledge) -> list[Score]:
     """The lowest price for the whole group."""
-    return [Score(key=(one.price_per_hour,), reason=_price(group, one)) for one in candidates]
+    return [Score(key=(one.price_per_hour,), reason=partial(_price, group, one)) for one in candidates]
 
 
 def fastest(group: Group, candidates: Sequence[Candidate], known: Knowledge) -> list[Score]:
@@ -113,13 +117,24 @@ def balanced(
             + weights.audits * audits
         )
         mean = whole // max(1, weights.total)
-        measured = "" if about.latency is None else f" ({about.latency.told})"
-        told = (
-            f"score {mean} of 1,000: price {price}, latency {latency}{measured}, "
-            f"reliability {reliability}, audits {audits}"
-        )
-        scores.append(Score(key=(mean, one.price_per_hour), reason=f"{told}; {_price(group, one)}"))
+        told = partial(_balance, group, one, about, mean, price, latency, reliability, audits)
+        scores.append(Score(key=(mean, one.price_per_hour), reason=told))
     return scores
+
+
+def _balance(
+    group: Group,
+    one: Candidate,
+    about: ProviderFacts,
+    mean: int,
+    price: int,
+    latency: int,
+    reliability: int,
+    audits: int,
+) -> str:
+    measured = "" if about.latency is None else f" ({about.latency.told})"
+    parts = f"price {price}, latency {latency}{measured}, reliability {reliability}, audits {audits}"
+    return f"score {mean} of 1,000: {parts}; {_price(group, one)}"
 
 
 def _spanned(values: Sequence[int | None], least: int = 1) -> list[int]:

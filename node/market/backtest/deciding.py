@@ -55,7 +55,7 @@ def replay(
     progress: Callable[[int], None] = lambda groups: None,
 ) -> Report:
     """Let `strategy(now)` decide each group, `window_ms` after its order, or with its first bid if later."""
-    report = Report()
+    report, facts = Report(), _Facts(recording)
     used: dict[PublicKey, Counter[PublicKey]] = {}
     for asked in recording.asked(since):
         report.groups += 1
@@ -67,7 +67,7 @@ def replay(
         now = Millis(max(asked.at + window_ms, asked.bids[0].at))
         bids = [seen.candidate for seen in asked.bids if seen.at <= now]
         known = Knowledge(
-            providers={one.provider: _facts(recording, one.provider, now) for one in bids},
+            providers={one.provider: facts.of(one.provider, now) for one in bids},
             used=used.get(asked.tenant, {}),
         )
         ranking = rank(
@@ -97,11 +97,23 @@ def _count(report: Report, recording: Recording, asked: Asked, chosen: Candidate
     report.outages_within_a_day += recording.outages(chosen.provider, Millis(now + DAY_MS)) > before
 
 
-def _facts(recording: Recording, provider: PublicKey, now: Millis) -> ProviderFacts:
-    auditors = recording.auditors(provider, now)
-    return ProviderFacts(
-        attributes=recording.attributes.get(provider, ()),
-        audited_by=auditors,
-        attestations=len(auditors),
-        outages=recording.outages(provider, now),
-    )
+class _Facts:
+    """What was known of each provider at a time: made anew only where something changed."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._newest: dict[PublicKey, ProviderFacts] = {}
+
+    def of(self, provider: PublicKey, now: Millis) -> ProviderFacts:
+        auditors, outages = self._recording.auditors(provider, now), self._recording.outages(provider, now)
+        before = self._newest.get(provider)
+        if before is not None and before.outages == outages and before.audited_by == auditors:
+            return before
+        found = ProviderFacts(
+            attributes=self._recording.attributes.get(provider, ()),
+            audited_by=auditors,
+            attestations=len(auditors),
+            outages=outages,
+        )
+        self._newest[provider] = found
+        return found

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from fondaco.protocol import addresses, reasons
 from fondaco.protocol.matching import GpuModel
@@ -73,7 +74,9 @@ class Recording:
 
     def auditors(self, provider: PublicKey, at: Millis) -> frozenset[str]:
         """Who attested something of it that held then. An attestation that was renewed counts from then on."""
-        said = self._attested.get(provider, ())
+        said = self._attested.get(provider)
+        if said is None:
+            return NOBODY
         return frozenset(who for who, since, until in said if since <= at and (until is None or at < until))
 
     def newest(self) -> Millis:
@@ -114,6 +117,7 @@ class Recording:
                 )
 
 
+NOBODY: frozenset[str] = frozenset()
 _BIDS = """
 SELECT group_index, seen_at, id, provider, price_per_hour, serial, reclamation_window_ms, expires_at,
   cpu_milli, memory_bytes, gpu_units, storage_bytes, gpu_model
@@ -122,18 +126,18 @@ FROM bids WHERE order_id = ? ORDER BY seen_at, id
 _TAKEN = "SELECT order_group, provider FROM leases WHERE order_id = ?"
 
 
-def _seen(row: list[object]) -> Seen:
+def _seen(row: list[Any]) -> Seen:
     at, identity, provider, price, serial, notice, expires_at, cpu, memory, gpus, storage, models = row
     candidate = Candidate(
-        id=Hash(bytes.fromhex(str(identity))),
-        provider=_key(str(provider)),
-        price_per_hour=MicroCredits(int(price)),  # type: ignore[call-overload]
-        serial=int(serial),  # type: ignore[call-overload]
-        reclamation_window_ms=Millis(int(notice)),  # type: ignore[call-overload]
-        expires_at=Millis(int(expires_at)),  # type: ignore[call-overload]
-        offered=_offered(int(cpu or 0), int(memory or 0), int(gpus or 0), int(storage or 0), str(models)),  # type: ignore[call-overload]
+        id=Hash(bytes.fromhex(identity)),
+        provider=_key(provider),
+        price_per_hour=price,
+        serial=serial,
+        reclamation_window_ms=notice,
+        expires_at=expires_at,
+        offered=_offered(cpu or 0, memory or 0, gpus or 0, storage or 0, models),
     )
-    return Seen(at=Millis(int(at)), candidate=candidate)  # type: ignore[call-overload]
+    return Seen(at=at, candidate=candidate)
 
 
 @lru_cache(maxsize=4_096)
