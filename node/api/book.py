@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -20,14 +19,13 @@ from fondaco.protocol import addresses, codec, limits
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import Bid, Decline, Order
 from fondaco.protocol.offers import Offer
-from fondaco.protocol.query import OFFERS, matches, parse
+from fondaco.protocol.query import OFFERS, compiled, parse
 from fondaco.protocol.query import PROVIDERS as PROVIDER_FIELDS
-from fondaco.protocol.query import Query as Asked
 from fondaco.protocol.query.bounds import QUERY_CHARACTERS
-from fondaco.protocol.query.evaluate import Known
+from fondaco.protocol.query.evaluate import Test
 from fondaco.protocol.records import Provider, key_provider
-from fondaco.protocol.scalars import OrderId, PublicKey
-from fondaco.protocol.selection import ProviderFacts
+from fondaco.protocol.scalars import OrderId
+from fondaco.protocol.selection import ProviderFacts, ProviderSubject
 from fondaco.protocol.selection.stock import rows
 
 Limit = Annotated[int, Query(ge=1, le=limits.PROVIDERS_LISTED)]
@@ -53,8 +51,10 @@ def serve_book(app: FastAPI, node: Node) -> None:
         start = PROVIDERS if cursor is None else RECORD + key_provider(addresses.decode(cursor)) + b"\0"
         most = limit + 1 if query is None else limits.PROVIDERS_LISTED
         records = (codec.decode(raw, Provider) for _, raw in node.chain.store.scan(start, AFTER_PROVIDERS, most))
-        wanted = (one for one in records if query is None or matches(query, _Subject(one.key, _facts(node, one))))
-        found = [_provider(one) for one in islice(wanted, limit + 1)]
+        if query is not None:
+            holds = compiled(query)
+            records = (one for one in records if holds(ProviderSubject(one.key, _facts(node, one))))
+        found = [_provider(one) for one in islice(records, limit + 1)]
         return {"items": found[:limit], "next": found[limit - 1]["address"] if len(found) > limit else None}
 
     @app.get("/providers/{address}", response_model=ProviderModel)
@@ -71,7 +71,9 @@ def serve_book(app: FastAPI, node: Node) -> None:
         query = parse(where, OFFERS) if where else None
         after = b"" if cursor is None else addresses.decode(cursor)
         found = [signed.offer for signed in node.book.offers.all() if signed.offer.provider > after]
-        found = [one for one in found if query is None or _offers(node, one, query)]
+        if query is not None:
+            holds = compiled(query)
+            found = [one for one in found if _offers(node, one, holds)]
         items = [{"address": addresses.encode(one.provider), **plain(one)} for one in found[:limit]]
         return {"items": items, "next": items[-1]["address"] if len(found) > limit else None}
 
@@ -95,26 +97,15 @@ def serve_book(app: FastAPI, node: Node) -> None:
         return [{"kind": type(one).__name__.lower(), **plain(one)} for one in found]
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A provider as a query sees it."""
-
-    key: PublicKey
-    facts: ProviderFacts
-
-    def get(self, field: str, /) -> Known | None:
-        return self.facts.known(self.key, field)
-
-
 def _facts(node: Node, record: Provider) -> ProviderFacts:
     said = attestations_of(node.chain.ledger.state(), record.key)
     return facts_of(record, said, names=dict(node.chain.genesis.auditors), now=node.chain.head.time)
 
 
-def _offers(node: Node, offer: Offer, wanted: Asked) -> bool:
+def _offers(node: Node, offer: Offer, holds: Test) -> bool:
     """Whether a query holds of the processors in an offer, or of a model of GPU in it."""
     record = node.chain.ledger.state().get(key_provider(offer.provider), Provider)
-    return record is not None and any(matches(wanted, row) for row in rows(offer, _facts(node, record)))
+    return record is not None and any(holds(row) for row in rows(offer, _facts(node, record)))
 
 
 def _provider(record: Provider) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from fondaco.node.cli.ordering import choice_options, explain_option, order_options, payment_options, yes_option
 from fondaco.node.cli.output import credits, json_option, moment, print_json, say, tenant_home
 from fondaco.node.cli.tenant import connected, finish, run, running, told_progress
 
 if TYPE_CHECKING:
+    from fondaco.node.tenant.choosing import Choice
     from fondaco.node.tenant.client import Tenant
     from fondaco.node.tenant.open_orders import OpenOrder
     from fondaco.node.tenant.plans import Plan
     from fondaco.protocol.scalars import PublicKey, TemplateId
-
-TEMPLATE_HELP = "The template it is made of; its authors get their royalties."
 
 
 def _open(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -35,31 +35,11 @@ def _open(context: click.Context, parameter: click.Parameter, incomplete: str) -
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
-select_option = click.option(
-    "--select",
-    "strategy",
-    metavar="STRATEGY",
-    default="cheapest",
-    show_default=True,
-    help="cheapest, fastest, balanced, audited-first, spread, a file RULES.toml, or module:function.",
-)
-where_option = click.option(
-    "--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'."
-)
-explain_option = click.option(
-    "--explain", is_flag=True, help="Show every bid, and why each won, lost or cannot be taken."
-)
-
-
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @tenant_home
-@click.option("--name", default="", help="What to call the deployment; the file's name unless given.")
-@click.option(
-    "--deposit", type=click.IntRange(min=1), help="Ucredit to put in escrow; an hour's worth by default."
-)
-@click.option("--template", default="", help=TEMPLATE_HELP)
-@click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
+@order_options
+@payment_options
 @json_option
 def order(
     file: Path, home: Path, name: str, deposit: int | None, template: str, payer: str, as_json: bool
@@ -112,19 +92,27 @@ def _plain(placed: OpenOrder) -> dict[str, Any]:
 @click.command()
 @click.argument("order", required=False, shell_complete=_open)
 @tenant_home
-@select_option
-@where_option
+@choice_options
 @explain_option
 @json_option
-def bids(order: str | None, home: Path, strategy: str, where: str, explain: bool, as_json: bool) -> None:
+def bids(
+    order: str | None,
+    home: Path,
+    strategy: str,
+    where: str,
+    vantages: tuple[Path, ...],
+    explain: bool,
+    as_json: bool,
+) -> None:
     """Show the bids on ORDER, the best first; without ORDER, the orders that stand.
 
     ORDER is the start of its id, or its name.
     """
     from fondaco.node.tenant import open_orders
+    from fondaco.node.tenant.choosing import choice
 
     if order is not None:
-        run(_bids, open_orders.find(home, order), home, strategy, where, explain, as_json)
+        run(_bids, open_orders.find(home, order), home, choice(strategy, where, vantages), explain, as_json)
         return
     known = open_orders.load_all(home)
     if as_json:
@@ -136,26 +124,24 @@ def bids(order: str | None, home: Path, strategy: str, where: str, explain: bool
         click.echo("no order stands: make one with `fondaco order FILE`")
 
 
-async def _bids(placed: OpenOrder, home: Path, strategy: str, where: str, explain: bool, as_json: bool) -> None:
+async def _bids(placed: OpenOrder, home: Path, select: Choice, explain: bool, as_json: bool) -> None:
     from fondaco.node.cli import plan as plans
 
     async with connected(home) as tenant:
-        found = await _heard(tenant, placed, strategy, where, as_json)
+        found = await _heard(tenant, placed, select, as_json)
     finish(plans.plain(found), as_json, "\n".join(plans.table(found, explain=explain)))
 
 
-async def _heard(tenant: Tenant, placed: OpenOrder, strategy: str, where: str, as_json: bool) -> Plan:
+async def _heard(tenant: Tenant, placed: OpenOrder, select: Choice, as_json: bool) -> Plan:
     """The answers to an order, ranked.
 
     Raises `Refused` `keys.not_owner` for another key's order; `TooFewBids`, once it was said what would draw bids.
     """
     from fondaco.node.cli import relaxations
     from fondaco.node.tenant import owning
-    from fondaco.node.tenant.choosing import choice
     from fondaco.node.tenant.relaxing import TooFewBids
 
     owning.check_key(tenant, placed.draft.signed.order.tenant, f"the order {placed.name!r}")
-    select = choice(strategy, where)
     try:
         return await tenant.bids(placed.draft, placed.text, select=select, report=told_progress)
     except TooFewBids as error:
@@ -167,12 +153,18 @@ async def _heard(tenant: Tenant, placed: OpenOrder, strategy: str, where: str, a
 @click.argument("order", shell_complete=_open)
 @click.argument("bids", metavar="[BID]...", nargs=-1)
 @tenant_home
-@select_option
-@where_option
-@click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
+@choice_options
+@yes_option
 @json_option
 def accept(
-    order: str, bids: tuple[str, ...], home: Path, strategy: str, where: str, yes: bool, as_json: bool
+    order: str,
+    bids: tuple[str, ...],
+    home: Path,
+    strategy: str,
+    where: str,
+    vantages: tuple[Path, ...],
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Lease ORDER from whoever made BID, and run it.
 
@@ -180,13 +172,14 @@ def accept(
     one. Said again after it was broken off, it goes on.
     """
     from fondaco.node.tenant import open_orders
+    from fondaco.node.tenant.choosing import choice
 
     ask = not (yes or as_json or not sys.stdin.isatty())
-    run(_accept, open_orders.find(home, order), bids, home, strategy, where, ask, as_json)
+    run(_accept, open_orders.find(home, order), bids, home, choice(strategy, where, vantages), ask, as_json)
 
 
 async def _accept(
-    placed: OpenOrder, wanted: tuple[str, ...], home: Path, strategy: str, where: str, ask: bool, as_json: bool
+    placed: OpenOrder, wanted: tuple[str, ...], home: Path, select: Choice, ask: bool, as_json: bool
 ) -> None:
     from fondaco.node.cli import plan as plans
     from fondaco.node.cli.nodes import found_out
@@ -208,7 +201,7 @@ async def _accept(
             await naming.settle(tenant, here, placed.text, report=told_progress)
             finish({"name": here.name, "done": True}, as_json, f"{here.name} runs: what was begun before is done")
             return
-        plan = await _heard(tenant, placed, strategy, where, as_json)
+        plan = await _heard(tenant, placed, select, as_json)
         for bid in wanted:
             plan = plan.taking(bid)
         for line in plans.table(plan):

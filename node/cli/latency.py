@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from fondaco.node.tenant.light import LightClient
     from fondaco.node.tenant.probing import Probed, Target
     from fondaco.node.tenant.vantages import Measured, Vantage
-    from fondaco.protocol.query.evaluate import Known
     from fondaco.protocol.scalars import PublicKey
-    from fondaco.protocol.selection import ProviderFacts
 
 HERE = "here"
 
@@ -181,25 +179,14 @@ async def _matching(light: LightClient, keys: Sequence[PublicKey], where: str, h
     from fondaco.node.tenant import auditing, knowledge
     from fondaco.protocol.errors import Refused
     from fondaco.protocol.query import PROVIDERS, fields_of, matches, parse
-    from fondaco.protocol.selection.facts import LATENCY
+    from fondaco.protocol.selection.facts import LATENCY, ProviderSubject
 
     query = parse(where, PROVIDERS)
     if any(name.startswith(LATENCY) for name in fields_of(query)):
         raise Refused("latency.where", "whom to measure cannot depend on what is measured")
     names = dict((*light.genesis.auditors, *auditing.local_aliases(home)))
     known = await knowledge.gather(light, keys, names=names)
-    return [key for key in keys if matches(query, _Subject(known.of(key), key))]
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A provider as queries see it."""
-
-    facts: ProviderFacts
-    key: PublicKey
-
-    def get(self, field: str, /) -> Known | None:
-        return self.facts.known(self.key, field)
+    return [key for key in keys if matches(query, ProviderSubject(key, known.of(key)))]
 
 
 def _write_out(path: Path, vantage: Vantage) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fondaco.node.cli.completion import lease_argument
+from fondaco.node.cli.ordering import choice_options, explain_option, order_options, payment_options, yes_option
 from fondaco.node.cli.output import credits, json_option, print_json, say, tenant_home
 from fondaco.node.tenant.bounds import SERVICE_REPLICAS
 from fondaco.protocol import solver_bounds as bounds
@@ -57,27 +58,8 @@ async def connected(home: Path, key: str | None = None) -> AsyncIterator[Tenant]
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @tenant_home
-@click.option("--name", default="", help="What to call the deployment; the file's name unless given.")
-@click.option(
-    "--deposit", type=click.IntRange(min=1), help="Ucredit to put in escrow; an hour's worth by default."
-)
-@click.option(
-    "--select",
-    "strategy",
-    metavar="STRATEGY",
-    default="cheapest",
-    show_default=True,
-    help="cheapest, fastest, balanced, audited-first, spread, a file RULES.toml, or module:function.",
-)
-@click.option("--where", default="", metavar="QUERY", help="What every bid must be: 'price < 2 and audited'.")
-@click.option(
-    "--vantage",
-    "vantages",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    metavar="FILE",
-    multiple=True,
-    help="Latency counts from where FILE was measured, not from here; the worst of several. May be repeated.",
-)
+@order_options
+@choice_options
 @click.option(
     "--want",
     type=click.IntRange(1, bounds.BIDS_WANTED),
@@ -86,8 +68,7 @@ async def connected(home: Path, key: str | None = None) -> AsyncIterator[Tenant]
     show_default=True,
     help="So many bids there must be for each group, or nothing is leased.",
 )
-@click.option("--template", default="", help="The template it is made of; its authors get their royalties.")
-@click.option("--payer", default="", metavar="ADDRESS", help="Whose spending grant pays the deposit.")
+@payment_options
 @click.option(
     "--replicas",
     type=click.IntRange(1, SERVICE_REPLICAS),
@@ -100,9 +81,9 @@ async def connected(home: Path, key: str | None = None) -> AsyncIterator[Tenant]
     show_default=True,
     help="What no two replicas may share; with `region`, providers that name none are left out.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask before money is spent.")
+@yes_option
 @click.option("--dry-run", is_flag=True, help="Order and show the plan, but lease nothing.")
-@click.option("--explain", is_flag=True, help="Show every bid, and why each won, lost or cannot be taken.")
+@explain_option
 @json_option
 def deploy(
     file: Path,

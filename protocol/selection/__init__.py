@@ -10,7 +10,7 @@ being first on the wire wins nothing.
 """
 
 from fondaco.protocol.selection.candidates import Candidate, Offered, candidate, show_credits
-from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, ProviderFacts
+from fondaco.protocol.selection.facts import NOTHING_KNOWN, Knowledge, ProviderFacts, ProviderSubject
 from fondaco.protocol.selection.latency import Latency, Sample, summarise, worst
 from fondaco.protocol.selection.ranking import Ranked, Ranking, SetAside, rank
 from fondaco.protocol.selection.rules import Rules, read_rules
@@ -25,6 +25,7 @@ __all__ = [
     "Latency",
     "Offered",
     "ProviderFacts",
+    "ProviderSubject",
     "Ranked",
     "Ranking",
     "Rules",

@@ -65,6 +65,17 @@ class ProviderFacts:
                 return found
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderSubject:
+    """A provider as a query sees it."""
+
+    key: PublicKey
+    facts: ProviderFacts
+
+    def get(self, field: str, /) -> Known | None:
+        return self.facts.known(self.key, field)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
     """Of all providers, and of where this tenant's own replicas are."""

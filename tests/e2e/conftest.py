@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.integration.runtime.conftest import docker_service, podman_service
-from tests.support.children import ROOT
 from tests.support.shells import HELLO, Shell
+from tests.support.testnets import testnet
 
 __all__ = ["docker_service", "podman_service"]
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """One validator and one provider, started by the command itself; what that says of them."""
-    home = tmp_path_factory.mktemp("network") / "home"
-    command = [sys.executable, "-m", "fondaco", "testnet", "up", "--json", "--validators", "1", "--providers", "1"]
-    process = subprocess.Popen([*command, "--home", str(home)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    text = ""
-    for line in process.stdout:
-        text += line
-        if line == "}\n":
-            break
-    yield json.loads(text)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0
-    process.stdout.close()
+    """One validator and one provider; what the command says of them."""
+    with testnet(tmp_path_factory.mktemp("network") / "home", validators=1, providers=1) as told:
+        yield told
 
 
 @pytest.fixture(scope="module")
