@@ -77,8 +77,11 @@ async def test_what_the_table_of_peers_hears_comes_into_the_book(
 ) -> None:
     monkeypatch.setattr(bounds, "KAD_REFRESH_SOON_MS", 50)
     async with hosts(2) as (first, second), trio.open_nursery() as nursery:
-        for host, known in ((first, []), (second, [address(first)])):
-            nursery.start_soon(Kad(host, CHAIN, addresses=host.addresses, peers=known).run)
+        nursery.start_soon(Kad(first, CHAIN, addresses=first.addresses, peers=[]).run)
+        known = Kad(second, CHAIN, addresses=second.addresses, peers=[address(first)])
+        nursery.start_soon(known.run)
+        while not await known.publish():  # once a node was heard in the table, it looks again after minutes
+            await trio.sleep(0.01)
         async with node(tmp_path, 3, peers=(address(first),), kad=True) as (host, discovery, reach):
             await until(lambda: discovery.book.get(second.peer_id))
             assert await reach.find(second.peer_id) == [address(second)]

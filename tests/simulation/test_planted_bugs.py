@@ -112,6 +112,7 @@ def sign_what_is_decided(monkeypatch: Patch) -> None:
     monkeypatch.setattr(AtHeight, "_sign", wrong)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("plant", "profile", "nodes", "seeds"),
     [
