@@ -79,9 +79,9 @@ async def test_what_the_table_of_peers_hears_comes_into_the_book(
     async with hosts(2) as (first, second), trio.open_nursery() as nursery:
         nursery.start_soon(Kad(first, CHAIN, addresses=first.addresses, peers=[]).run)
         known = Kad(second, CHAIN, addresses=second.addresses, peers=[address(first)])
-        nursery.start_soon(known.run)
-        while not await known.publish():  # once a node was heard in the table, it looks again after minutes
+        while not await known.publish():  # a node that heard of nobody new looks again after minutes
             await trio.sleep(0.01)
+        nursery.start_soon(known.run)
         async with node(tmp_path, 3, peers=(address(first),), kad=True) as (host, discovery, reach):
             await until(lambda: discovery.book.get(second.peer_id))
             assert await reach.find(second.peer_id) == [address(second)]
