@@ -197,8 +197,8 @@ async def _accept(
                     f"{placed.name!r} stands already, of another order; nothing was spent",
                     hint=f"order it under another --name, or `fondaco close {close}` first",
                 )
-            open_orders.forget(home, placed.draft.id)
             await naming.settle(tenant, here, placed.text, report=told_progress)
+            open_orders.forget(home, placed.draft.id)
             finish({"name": here.name, "done": True}, as_json, f"{here.name} runs: what was begun before is done")
             return
         plan = await _heard(tenant, placed, select, as_json)
@@ -209,8 +209,8 @@ async def _accept(
         if ask:
             click.confirm(f"Lease at {credits(plan.price_per_hour)}/h?", abort=True, err=True)
         deployment = await tenant.open(plan, name=placed.name, report=told_progress)
-        open_orders.forget(home, placed.draft.id)
         await deployment.hand_over(told_progress)
+        open_orders.forget(home, placed.draft.id)
         result, text = running(tenant, deployment, plan)
         result |= await found_out(tenant.light)
     finish(plans.plain(plan) | result, as_json, text)

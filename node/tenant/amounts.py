@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from fondaco.consensus.ledger.params import CREDIT
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import INT_MAX, MicroCredits
 
-CREDIT = 1_000_000
 _AMOUNT = re.compile(r"([0-9]{1,13})(?:\.([0-9]{1,6}))? *(credits?)|([0-9]{1,19}) *(ucredits?)", re.ASCII)
 
 
@@ -19,11 +19,17 @@ def parse_amount(text: str) -> MicroCredits:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         raise _malformed(text)
-    whole, part, _, micro, _ = match.groups()
-    amount = int(micro) if micro else int(whole) * CREDIT + int((part or "").ljust(6, "0"))
+    whole, part, _, ucredit, _ = match.groups()
+    amount = int(ucredit) if ucredit else micro(f"{whole}.{part or 0}")
     if not 0 < amount <= INT_MAX:
         raise _malformed(text)
     return MicroCredits(amount)
+
+
+def micro(credits: str) -> int:
+    """Ucredit of credits as digits, with six decimals at most: `2.5`."""
+    whole, _, part = credits.partition(".")
+    return int(whole) * CREDIT + int(part.ljust(6, "0"))
 
 
 def _malformed(text: str) -> Refused:

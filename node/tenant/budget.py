@@ -9,27 +9,23 @@ to what was put into its deployment.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fondaco.node import clock
-from fondaco.node.files import write_atomically
+from fondaco.node.files import alone, write_atomically
 from fondaco.node.tenant import bounds
+from fondaco.node.tenant.amounts import micro
 from fondaco.protocol import addresses
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import deployment_id, order_id
 from fondaco.protocol.messages import Deposit, Message, OpenLease, Transfer
 from fondaco.protocol.scalars import ChainId, PublicKey
 from fondaco.protocol.selection import show_credits
-from fondaco.protocol.selection.candidates import MICRO
 
 SPANS = {"hour": 3_600_000, "day": 86_400_000, "week": 604_800_000}
 _LONGEST_MS = max(SPANS.values())
@@ -79,7 +75,7 @@ def credits(text: str) -> Budget:
             f"{text[:40]!r} is no budget",
             hint=f"write credits and a span: 5/day; spans are {', '.join(SPANS)}",
         )
-    return Budget(ucredit=int(Decimal(found[1]) * MICRO), span=found[2])
+    return Budget(ucredit=micro(found[1]), span=found[2])
 
 
 class Purse:
@@ -96,7 +92,7 @@ class Purse:
 
     def set(self, limit: Budget | None) -> None:
         """Keep a limit for every process that uses this key here; None lifts it."""
-        with self._alone():
+        with alone(self._path.with_suffix(".lock")):
             _save(self._path, replace(self.read(), limit=limit))
 
     def limits(self, kept: Kept) -> list[Budget]:
@@ -107,7 +103,7 @@ class Purse:
         """Count what is about to be signed: to whom -> ucredit. Raises `Refused` `budget.exceeded`."""
         if not any(outgoing.values()):
             return
-        with self._alone():
+        with alone(self._path.with_suffix(".lock")):
             kept, now = self.read(), clock.now()
             asked = sum(outgoing.values())
             for limit in self.limits(kept):
@@ -121,20 +117,9 @@ class Purse:
         """What was not spent after all, or came back: the newest that went there is struck out first."""
         if not any(returned.values()):
             return
-        with self._alone():
+        with alone(self._path.with_suffix(".lock")):
             kept = self.read()
             _save(self._path, replace(kept, went=_without(kept.went, dict(returned))))
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time; each is done in milliseconds."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def outgoing(chain: ChainId, messages: tuple[Message, ...]) -> dict[str, int]:

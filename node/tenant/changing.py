@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from fondaco.node import clock
 from fondaco.node.keys.sealing import random_blinding_salt, random_salt
-from fondaco.node.tenant import measuring, ordering, records
+from fondaco.node.tenant import ordering, records
 from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
-from fondaco.node.tenant.client import BID_PATIENCE_MS, BID_WINDOW_MS, FEE_ALLOWANCE, Tenant
+from fondaco.node.tenant.client import FEE_ALLOWANCE, Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.ordering import ORDER_LIFE_MS, Draft
-from fondaco.node.tenant.plans import Plan, describe, tell_withheld
 from fondaco.node.tenant.progress import Progress, Report, quiet
 from fondaco.protocol import manifest, reasons, sdl
 from fondaco.protocol.errors import Refused
@@ -19,7 +18,6 @@ from fondaco.protocol.market import (
     Order,
     Replaced,
     SignedBid,
-    SignedDecline,
     SignedOrder,
     lease_of_order,
     order_id,
@@ -93,30 +91,11 @@ async def reassign(
     draft = await _reorder(tenant, lease, max_price)
     report(Progress("order", f"order {draft.id.hex()[:12]} for another provider"))
 
-    def heard(answer: SignedBid | SignedDecline) -> None:
-        report(Progress("answer", describe(answer)))
-        meter.heard(answer)
-
-    async with measuring.meter(tenant.home, tenant.light, choice, report) as meter:
-        answers = await ordering.collect(
-            tenant.light,
-            draft,
-            window_ms=BID_WINDOW_MS,
-            patience_ms=BID_PATIENCE_MS,
-            on_answer=heard,
-            without=[lease.file.provider],
-            on_withheld=tell_withheld(report),
-        )
-        for bids in answers.bids.values():
-            bids.pop(lease.file.provider, None)
-        latencies = await meter.latencies(answers)
-    names, used = tenant.aliases(), await tenant.used(choice)
-    rankings = await ordering.take(
-        tenant.light, draft, answers, choice=choice, names=names, used=used, latencies=latencies
-    )
-    for line in rankings[0].explain():
-        report(Progress("choice", line))
-    (bid,) = Plan(draft=draft, answers=answers, rankings=rankings).bids()
+    plan = await tenant.hear(draft, choice, without=[lease.file.provider], report=report)
+    refusal = ordering.lacking(draft, plan.answers, plan.rankings)
+    if refusal is not None:
+        raise refusal
+    (bid,) = plan.bids()
     replaces = draft.signed.order.replaces
     assert replaces is not None, "as `_reorder` made it"
     message = ReplaceLease(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from fondaco.node.tenant.connection import open_light
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.light import LightClient
 from fondaco.node.tenant.ordering import Draft
-from fondaco.node.tenant.plans import Plan, describe, tell_withheld
+from fondaco.node.tenant.plans import Plan, describe
 from fondaco.node.tenant.progress import Progress, Report, Timeline, quiet
 from fondaco.node.tenant.wallet import Wallet
 from fondaco.protocol import addresses, manifest, sdl
@@ -199,7 +199,26 @@ class Tenant:
         Raises `TooFewBids` (`bids.none`, `bids.few`) with the reasons providers gave and what would draw bids, or
         `Refused` `order.expired`, or what `choosing.choice` refuses.
         """
-        choice = as_choice(select)
+        plan = await self.hear(order, as_choice(select), wanted=wanted, report=report)
+        refusal = ordering.lacking(plan.draft, plan.answers, plan.rankings, wanted=wanted)
+        if refusal is not None:
+            raise relaxing.too_few(refusal, text, plan.draft, plan.answers, plan.rankings, wanted=wanted)
+        await self.light.cross_check()  # what the choice rests on is confirmed while everybody is there
+        return plan
+
+    async def hear(
+        self,
+        order: Draft,
+        choice: Choice,
+        *,
+        wanted: int = 1,
+        without: Collection[PublicKey] = (),
+        report: Report = quiet,
+    ) -> Plan:
+        """Publish an order, hear the answers, but for bids of `without`, and rank them.
+
+        A group may be left without a bid to take: see `ordering.lacking`.
+        """
 
         def heard(answer: SignedBid | SignedDecline) -> None:
             if isinstance(answer, SignedBid):
@@ -215,20 +234,20 @@ class Tenant:
                 patience_ms=BID_PATIENCE_MS,
                 on_answer=heard,
                 wanted=wanted,
-                on_withheld=tell_withheld(report),
+                without=without,
+                on_withheld=lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)")),
             )
+            for bids in answers.bids.values():
+                for provider in without:
+                    bids.pop(provider, None)
             latencies = await meter.latencies(answers)
         names, used = self.aliases(), await self.used(choice)
         rankings = await ordering.choose(
             self.light, order, answers, choice=choice, names=names, used=used, latencies=latencies
         )
-        refusal = ordering.lacking(order, answers, rankings, wanted=wanted)
-        if refusal is not None:
-            raise relaxing.too_few(refusal, text, order, answers, rankings, wanted=wanted)
         for ranking in rankings:
             for line in ranking.explain():
                 report(Progress("choice", line))
-        await self.light.cross_check()  # what the choice rests on is confirmed while everybody is there
         return Plan(draft=order, answers=answers, rankings=rankings)
 
     async def offers(
@@ -240,7 +259,7 @@ class Tenant:
         Raises `Refused` for a query that means nothing, or `offers.sort`.
         """
         query = parse(where, OFFERS) if where else None
-        if sort not in OFFERS.fields and OFFERS.find(sort) is None:
+        if OFFERS.find(sort) is None:
             near = OFFERS.nearest(sort)
             raise Refused(
                 "offers.sort", f"there is no field {sort!r}", hint=f"did you mean {near}?" if near else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,8 @@ class Deployment:
                         nursery.start_soon(self.hand_over_one, lease, report)
         except FondacoError as error:
             if error.code == serving.NOT_SERVING:
-                await self._give_up(error, report)
+                with contextlib.suppress(Unreachable):  # then it is still open, as is said below
+                    await self._give_up(error, report)
             raise Refused(
                 error.code,
                 f"{error.message}; {await self._at_risk()} in escrow",

@@ -7,15 +7,12 @@ what was measured before is lost with it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fondaco.node.files import write_atomically
+from fondaco.node.files import alone, write_atomically
 from fondaco.node.tenant import bounds, vantages
 from fondaco.node.tenant.vantages import Measured, Vantage
 from fondaco.protocol.errors import Refused
@@ -62,7 +59,7 @@ class LatencyMemory:
         """
         vantages.check_name(name)
         try:
-            with self._held():
+            with alone(self.home / FOLDER / "lock"):
                 if name not in (known := self.names()) and len(known) >= bounds.LATENCY_VANTAGES:
                     raise Refused(
                         "latency.vantage",
@@ -83,14 +80,3 @@ class LatencyMemory:
             log.warning("what was measured before is put aside as %s: %s", aside, refusal)
             self.path(name).rename(aside)
             return Vantage(name=name, chain=self.chain)
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        folder = self.home / FOLDER
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

@@ -218,24 +218,6 @@ def lacking(
     return None
 
 
-async def take(
-    light: LightClient,
-    order: Draft,
-    answers: Answers,
-    *,
-    choice: Choice,
-    names: Mapping[str, PublicKey] | None = None,
-    used: Mapping[PublicKey, int] | None = None,
-    latencies: Mapping[PublicKey, selection.Latency] | None = None,
-) -> tuple[selection.Ranking, ...]:
-    """As `choose`, for groups that must have a bid each. Raises `Refused` `bids.none`."""
-    rankings = await choose(light, order, answers, choice=choice, names=names, used=used, latencies=latencies)
-    refusal = lacking(order, answers, rankings)
-    if refusal is not None:
-        raise refusal
-    return rankings
-
-
 def _too_few(group: Group, declines: Iterable[SignedDecline], ranking: selection.Ranking, wanted: int) -> Refused:
     """Why there are too few bids to take, and the cheapest thing that somebody would bid on instead."""
     said = [one.decline for one in declines]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fondaco.node.network.peers import PeerId
 from fondaco.node.tenant.ordering import Answers, Draft
-from fondaco.node.tenant.progress import Progress, Report
 from fondaco.protocol import addresses
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.market import SignedBid, SignedDecline
@@ -66,8 +64,3 @@ def describe(answer: SignedBid | SignedDecline) -> str:
     instead = "; or ".join(map(str, answer.decline.counter_offers))
     told = f"{addresses.encode(answer.decline.provider)[:16]} declines: {reasons}"
     return f"{told}; it would serve {instead}" if instead else told
-
-
-def tell_withheld(report: Report) -> Callable[[PeerId, int], None]:
-    """Tells of nodes that hide answers to an order."""
-    return lambda peer, count: report(Progress("withheld", f"{peer} hides {count} answer(s)"))

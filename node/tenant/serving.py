@@ -46,7 +46,7 @@ async def probe(lease: LeaseHandle) -> Seen:
     while True:
         try:
             with trio.fail_after(TRY_TIMEOUT_S):
-                await _touch(lease)
+                told = await _touch(lease)
         except (FondacoError, trio.TooSlowError) as error:
             failed += 1
             why = str(error) or f"nothing came in {TRY_TIMEOUT_S} s"
@@ -57,34 +57,23 @@ async def probe(lease: LeaseHandle) -> Seen:
                 ) from error
             await trio.sleep(PAUSE_S)
         else:
-            return await _look(lease)
+            return await _look(lease) if told is None else Seen(told=told, answered=False)
 
 
-async def _touch(lease: LeaseHandle) -> None:
-    """One try: where a port takes connections its provider has one accepted, else it says how the lease is."""
-    port = _tcp_port(lease)
-    if port is None:
-        await lease.status()
-        return
-    async with lease.forward(*port):
-        pass
-
-
-def _tcp_port(lease: LeaseHandle) -> tuple[str, int] | None:
+async def _touch(lease: LeaseHandle) -> str | None:
+    """One try: a connection to its port; where none takes any, how its provider says that it is."""
     if not any(service.expose for service in lease.group.services):
-        return None
+        return f"is {(await lease.status()).phase}; it exposes no port to try"
     service, expose = lease.main_expose()
-    return (service, expose.port) if expose.proto == manifest.TCP else None
+    if expose.proto != manifest.TCP:
+        return f"is {(await lease.status()).phase}; {service}:{expose.port} takes datagrams: not tried"
+    async with lease.forward(service, expose.port):
+        return None
 
 
 async def _look(lease: LeaseHandle) -> Seen:
-    """What can be told of a workload that was reached."""
-    if not any(service.expose for service in lease.group.services):
-        return Seen(told=f"is {(await lease.status()).phase}; it exposes no port to try", answered=False)
+    """What a port that takes connections answers in HTTP, if it is to."""
     service, expose = lease.main_expose()
-    if expose.proto != manifest.TCP:
-        phase = (await lease.status()).phase
-        return Seen(told=f"is {phase}; {service}:{expose.port} takes datagrams: not tried", answered=False)
     with trio.move_on_after(HTTP_PATIENCE_S):
         while expose.is_ingress:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_an_order_whose_name_stands_already_takes_no_second_lease(shell: Shell) 
     assert (refused.exit_code, "[deploy.stands]" in refused.stderr) == (1, True)
     assert "fondaco close" in refused.stderr
     shell.text("close", "stands")
+
+
+def test_an_accepted_order_that_was_not_handed_over_is_gone_on_with(shell: Shell, tmp_path: Path) -> None:
+    """Its image cannot be had, so that the lease is there and the workload is not."""
+    nowhere = tmp_path / "nowhere.yaml"
+    text = Path(HELLO).read_text(encoding="utf-8")
+    nowhere.write_text(text.replace("fondaco/hello:demo", "127.0.0.1:1/none:latest"), encoding="utf-8")
+    shell.json("order", nowhere)
+    first = shell.run("accept", "nowhere", "--yes")
+    assert (first.exit_code, "credits are still in escrow" in first.stderr) == (1, True), first.stderr
+    again = shell.run("accept", "nowhere", "--yes")
+    (code,) = re.findall(r"\[(image\.[a-z_]+)\]", first.stderr)
+    assert f"[{code}]" in again.stderr, "it is tried again, and not refused as unknown"
+    leases = [one for one in shell.json("status")["leases"] if one["name"] == "nowhere"]
+    assert [one["state"] for one in leases] == ["awaiting"], "it is the same one"
+    shell.text("close", "nowhere")
 
 
 def test_an_order_that_nobody_serves_says_what_would_draw_bids(shell: Shell, tmp_path: Path) -> None:

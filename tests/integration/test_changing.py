@@ -15,7 +15,7 @@ from tests.support.light import Full, asking
 
 from fondaco.node import clock
 from fondaco.node.keys.sealing import SealingPair
-from fondaco.node.tenant import changing, records
+from fondaco.node.tenant import changing, client, records
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.node.tenant.wallet import Keep, Wallet
@@ -142,8 +142,8 @@ async def test_what_was_ordered_must_be_on_file_to_be_ordered_again(tmp_path: Pa
 
 
 async def test_if_nobody_else_bids_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changing, "BID_WINDOW_MS", 100)
-    monkeypatch.setattr(changing, "BID_PATIENCE_MS", 200)
+    monkeypatch.setattr(client, "BID_WINDOW_MS", 100)
+    monkeypatch.setattr(client, "BID_PATIENCE_MS", 200)
     async with place(tmp_path) as here:
         with pytest.raises(Refused) as error:
             await changing.replace_provider(here.tenant, here.lease, max_price=1_000_000)

@@ -18,12 +18,14 @@ from fondaco.node import clock, demo
 from fondaco.node.chain import Chain
 from fondaco.node.keys.sealing import SealingPair
 from fondaco.node.tenant import deployment as module
+from fondaco.node.tenant import serving
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.records import DeploymentFile, LeaseFile
 from fondaco.node.tenant.wallet import Wallet
-from fondaco.protocol import manifest, sdl
+from fondaco.protocol import manifest, reasons, sdl
 from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.records import LeaseState
 from fondaco.protocol.scalars import BlindingSalt, MicroCredits
 
 HELLO = demo.HELLO.read_bytes()
@@ -97,6 +99,43 @@ async def test_a_hand_over_that_fails_says_that_the_deposit_is_in_escrow_and_how
         assert refusal.value.message.endswith("; 0.01 credits are still in escrow")
         assert f"fondaco close {here.lease.id[:12]}" in refusal.value.hint
         assert here.told == []
+
+
+async def test_what_does_not_serve_is_closed_with_the_reason_and_what_came_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place(tmp_path) as here, trio.open_nursery() as nursery:
+        nursery.start_soon(here.mine)
+        monkeypatch.setattr(here.deployment, "hand_over_one", not_serving)
+        with pytest.raises(Refused, match=r"credits paid, 0\.0\d+ back") as refusal:
+            await here.deployment.hand_over(here.report)
+        assert refusal.value.code == "lease.not_serving"
+        record = await here.lease.record()
+        assert record is not None
+        assert (record.state, record.reason) == (LeaseState.CLOSED, reasons.NOT_SERVING)
+        assert here.told == ["closing"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_what_does_not_serve_cannot_be_closed_either_the_escrow_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place(tmp_path) as here:
+
+        async def away(**_: object) -> None:
+            raise Unreachable("light.no_answer", "no node answered")
+
+        monkeypatch.setattr(here.deployment, "hand_over_one", not_serving)
+        monkeypatch.setattr(here.deployment, "close", away)
+        with pytest.raises(Refused) as refusal:
+            await here.deployment.hand_over(here.report)
+        assert refusal.value.code == "lease.not_serving"
+        assert refusal.value.message.endswith("; 0.01 credits are still in escrow")
+        assert f"fondaco close {here.lease.id[:12]}" in refusal.value.hint
+
+
+async def not_serving(*_: object) -> None:
+    raise Refused(serving.NOT_SERVING, "it does not serve")
 
 
 async def test_a_lease_that_the_ledger_does_not_hold_is_not_handed_over(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec, limits
 from fondaco.protocol.book import bounds
 from fondaco.protocol.book.digests import item_id
-from fondaco.protocol.errors import Refused, Unreachable
+from fondaco.protocol.errors import FondacoError, Refused, Unreachable
 from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.light import LightBlock, ProvenOutcome, TransactionOutcome
 from fondaco.protocol.market import SignedBid, SignedDecline
@@ -152,38 +152,28 @@ async def test_an_outcome_that_its_block_does_not_hold_is_a_lie(scene: Scene, li
         assert outcome.code == ("" if mine == names[0] else "funds.credits")
 
 
-async def test_that_a_node_refuses_to_tell_of_a_transaction_says_nothing_of_it(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "error", [Refused("funds.credits", "so it says"), Unreachable("node.stopping", "it restarts")]
+)
+async def test_a_node_that_does_not_tell_of_a_transaction_is_asked_again(
+    scene: Scene, error: FondacoError
+) -> None:
+    """That it refuses to says nothing of what became of it, no more than that it went away."""
     tries = 0
 
     async def transaction(peer: str, params: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise Refused("funds.credits", "so it says")
+            raise error
         return await scene.full.service.transaction(peer, params)
 
     async with asking(scene.chain, scene.full.methods(transaction=transaction)) as asked:
         identity, raw = transfer(scene)
         scene.town.grow(scene.chain, raw, at=clock.now())
         with trio.fail_after(5):
-            assert (await asked.client.outcome(identity)).code == ""
-
-
-async def test_an_outcome_is_still_learnt_when_nodes_go_away_in_between(scene: Scene) -> None:
-    tries = 0
-
-    async def transaction(peer: str, params: Any) -> Any:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
-            raise Unreachable("node.stopping", "it restarts")
-        return await scene.full.service.transaction(peer, params)
-
-    async with asking(scene.chain, scene.full.methods(transaction=transaction)) as asked:
-        identity, raw = transfer(scene)
-        scene.town.grow(scene.chain, raw, at=clock.now())
-        with trio.fail_after(5):
-            assert (await asked.client.outcome(identity)).height == 5
+            outcome = await asked.client.outcome(identity)
+        assert (outcome.height, outcome.code) == (5, "")
     assert tries == 3
 
 

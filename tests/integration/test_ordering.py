@@ -2,123 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from tests.support.chains import Town, decline_by, stranger
-from tests.support.ledger import Actor
-from tests.support.light import Asked, Full, asking
+from tests.support.chains import decline_by, stranger
 from tests.support.network import until
+from tests.support.order_markets import (
+    Answer,
+    Market,
+    market,
+    stack,
+    twice,
+    two_groups,
+)
 
 from fondaco.consensus.ledger.escrow import HOUR_MS
-from fondaco.node import clock, demo
-from fondaco.node.chain import Chain
-from fondaco.node.tenant import bounds, ordering, relaxing, wallet
-from fondaco.node.tenant.choosing import choice
+from fondaco.node.tenant import bounds, ordering, relaxing
+from fondaco.node.tenant.choosing import Choice, choice
 from fondaco.node.tenant.ordering import Answers, Draft
 from fondaco.node.tenant.plans import describe
-from fondaco.node.tenant.wallet import Wallet
-from fondaco.protocol import codec, manifest, sdl
+from fondaco.protocol import codec, manifest
 from fondaco.protocol.errors import Refused, Unreachable
-from fondaco.protocol.market import Change, CounterOffer, SignedBid, SignedDecline, check_order
-from fondaco.protocol.messages import Transfer
+from fondaco.protocol.market import Change, CounterOffer, check_order
 from fondaco.protocol.scalars import GroupIndex, MicroCredits, OrderId, Signature
-
-HELLO = demo.HELLO.read_bytes()
-PATIENCE_MS, WINDOW_MS = 5_000, 0
-Answer = SignedBid | SignedDecline
+from fondaco.protocol.selection import Ranking
 
 
-def stack(text: bytes = HELLO) -> sdl.Stack:
-    return sdl.parse(text)
-
-
-def two_groups() -> sdl.Stack:
-    return stack(twice())
-
-
-def twice() -> bytes:
-    """The demonstration's workload twice, in two placements."""
-    text = HELLO.decode()
-    placement = text.split("  placement:\n")[1].split("deployment:")[0]
-    text = text.replace(placement, placement + placement.replace("anywhere", "elsewhere"))
-    return (text + "    elsewhere:\n      profile: web\n      count: 1\n").encode()
-
-
-class Market:
-    """A tenant at one or more nodes, and two providers that everybody knows."""
-
-    def __init__(self, town: Town, asked: Asked, nodes: list[Full]) -> None:
-        self.town = town
-        self.asked = asked
-        self.light = asked.client
-        self.nodes = nodes
-        self.tenant, self.paul, self.petra = town.actors("tenant", "paul", "petra")
-        self.heard: list[Answer] = []
-
-    def draft(self, of: sdl.Stack | None = None, deposit: int | None = None) -> Draft:
-        given = None if deposit is None else MicroCredits(deposit)
-        params = self.town.genesis.params
-        return ordering.draft(self.light, self.tenant.signer, of or stack(), params, deposit=given)
-
-    def bid(self, provider: Actor, order: Draft, price: int, **other: Any) -> SignedBid:
-        return provider.bid(order.signed, price, **other)
-
-    async def collect(
-        self,
-        order: Draft,
-        *answers: Answer | Callable[[], Awaitable[None]],
-        window_ms: int = WINDOW_MS,
-        patience_ms: int = PATIENCE_MS,
-        wanted: int = 1,
-    ) -> Answers:
-        """Gather while these answers come to the first node, one after the other."""
-
-        async def answer() -> None:
-            while self.nodes[0].book.order(order.id) is None:
-                await trio.sleep(0.005)
-            for one in answers:
-                if callable(one):
-                    await one()
-                else:
-                    self.nodes[0].book.add_answer(one)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(answer)
-            with trio.fail_after(20):
-                return await ordering.collect(
-                    self.light,
-                    order,
-                    window_ms=window_ms,
-                    patience_ms=patience_ms,
-                    on_answer=self.heard.append,
-                    wanted=wanted,
-                )
-
-
-def grown(town: Town, path: Path) -> Chain:
-    chain = town.open(path)
-    paul, petra = town.actors("paul", "petra")
-    town.grow(chain, paul.registers(), petra.registers(), at=clock.now() - 100)
-    return chain
-
-
-@asynccontextmanager
-async def market(path: Path, **changed: Any) -> AsyncIterator[Market]:
-    """One honest node, or one some of whose methods are replaced; and such as tell only what they are given."""
-    tell = [one for one in (changed.pop("honest", None), changed.pop("liar", None)) if one is not None]
-    town = Town("tenant", "paul", "petra", faucet_credits=50_000_000)
-    chain = grown(town, path / "chain.db")
-    node = Full(chain)
-    nodes = [node.methods(watch_order=one.watch_order) for one in tell] or [node.methods(**changed)]
-    async with asking(chain, *nodes) as asked:
-        yield Market(town, asked, [node])
-    chain.close()
+async def chosen(here: Market, order: Draft, answers: Answers, select: Choice) -> tuple[Ranking, ...]:
+    """Every group's bids, ranked. Raises `Refused` where one has none to take."""
+    rankings = await ordering.choose(here.light, order, answers, choice=select)
+    refusal = ordering.lacking(order, answers, rankings)
+    if refusal is not None:
+        raise refusal
+    return rankings
 
 
 async def test_a_draft_is_an_order_that_every_node_admits(tmp_path: Path) -> None:
@@ -170,7 +90,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert trio.current_time() - began > 0.25
         assert answers.count_bids() == 0
         with pytest.raises(Refused) as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+            await chosen(here, order, answers, choice("cheapest"))
         assert refusal.value.code == "bids.none"
         assert "cpu: asked 8, available 3" in refusal.value.message
         assert "raise the price" in refusal.value.hint
@@ -181,7 +101,7 @@ async def test_without_a_bid_patience_ends(tmp_path: Path) -> None:
         assert "it would serve as asked, at 9 ucredit/h; or unit 1 with 2 replicas" in describe(decline)
         answers = await here.collect(order, decline, window_ms=0, patience_ms=300)
         with pytest.raises(Refused) as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+            await chosen(here, order, answers, choice("cheapest"))
         assert "would serve unit 1 with 2 replicas, at 7 ucredit/h" in refusal.value.hint
 
 
@@ -190,7 +110,7 @@ async def test_silence_is_told_apart_from_refusal(tmp_path: Path) -> None:
         order = here.draft()
         answers = await here.collect(order, patience_ms=100)
         with pytest.raises(Refused) as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+            await chosen(here, order, answers, choice("cheapest"))
         assert refusal.value.hint == "are providers running?"
 
 
@@ -202,14 +122,14 @@ async def test_a_group_without_a_bid_keeps_one_waiting_though_others_have_theirs
         answers = await here.collect(order, first, window_ms=0, patience_ms=400)
         assert not answers.complete(2, {here.paul.key})
         with pytest.raises(Refused) as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+            await chosen(here, order, answers, choice("cheapest"))
         assert order.groups[1].name in refusal.value.message
     (tmp_path / "again").mkdir()
     async with market(tmp_path / "again") as here:
         order = here.draft(two_groups())
         bids = [here.bid(here.paul, order, 900, group=0), here.bid(here.petra, order, 800, group=1)]
         answers = await here.collect(order, *bids)
-        rankings = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+        rankings = await chosen(here, order, answers, choice("cheapest"))
         assert [ranking.best.signed for ranking in rankings if ranking.best] == bids
 
 
@@ -255,13 +175,13 @@ async def test_the_cheapest_bid_and_a_providers_latest_word_are_chosen(tmp_path:
         answers = await here.collect(order, dear, improve, window_ms=300)
         assert answers.bids[GroupIndex(0)][here.paul.key] in (dear, cheaper)
         answers.bids[GroupIndex(0)] = {here.paul.key: cheaper, here.petra.key: cheap}
-        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+        (ranking,) = await chosen(here, order, answers, choice("cheapest"))
         assert ranking.best is not None
         assert ranking.best.signed == cheaper
-        (ranking,) = await ordering.take(here.light, order, answers, choice=choice("spread", "attestations = 0"))
+        (ranking,) = await chosen(here, order, answers, choice("spread", "attestations = 0"))
         assert [one.candidate.provider for one in ranking.ranked] == [here.paul.key, here.petra.key]
         with pytest.raises(Refused, match="region = eu-\\*: not known") as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("spread", "region = eu-*"))
+            await chosen(here, order, answers, choice("spread", "region = eu-*"))
         assert refusal.value.code == "bids.none"
 
 
@@ -271,7 +191,7 @@ async def test_bids_that_cannot_be_taken_are_given_as_reasons(tmp_path: Path) ->
         too_dear = here.bid(here.paul, order, order.groups[0].max_price_per_hour + 1)
         answers = await here.collect(order, too_dear)
         with pytest.raises(Refused) as refusal:
-            await ordering.take(here.light, order, answers, choice=choice("cheapest"))
+            await chosen(here, order, answers, choice("cheapest"))
         assert "above the maximum" in refusal.value.message
 
 
@@ -370,77 +290,3 @@ async def test_an_order_that_no_node_takes_is_refused_with_their_reason(tmp_path
             )
         assert refusal.value.code == "deposit.too_small"
         assert here.nodes[0].book.order(OrderId(bytes(32))) is None
-
-
-# The purse
-
-
-@asynccontextmanager
-async def miner(here: Market) -> AsyncIterator[None]:
-    """Puts into a block whatever waits, as validators would."""
-
-    async def work() -> None:
-        node = here.nodes[0]
-        while True:
-            raws = list(node.mempool.candidates())
-            if raws:
-                here.town.grow(node.chain, *raws, at=max(clock.now(), node.chain.head.time + 1))
-            await trio.sleep(0.005)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(work)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_wallet_pays_asks_the_faucet_and_says_what_failed(tmp_path: Path) -> None:
-    async with market(tmp_path) as here, miner(here):
-        poor = Wallet(here.light, stranger(here.town).signer)
-        assert await poor.account() == wallet.EMPTY
-        assert (await poor.ensure(1)).credits == 50_000_000
-        assert (await poor.ensure(1)).credits == 50_000_000, "not asked twice"
-        height = await poor.transact(Transfer(to=here.paul.key, amount=MicroCredits(1_000)))
-        assert (await poor.account(at_least=height)).credits < 49_999_000
-        with pytest.raises(Refused) as refusal:
-            await poor.ensure(10**12)
-        assert refusal.value.code == "wallet.funds"
-        assert refusal.value.hint == "order less"
-        with pytest.raises(Refused) as refusal:
-            await poor.transact(Transfer(to=here.paul.key, amount=MicroCredits(10**12)))
-        assert refusal.value.code == "funds.credits"
-
-
-async def test_what_is_refused_in_its_block_is_told_with_its_code(tmp_path: Path) -> None:
-    """Two transfers that cannot both be paid, in one block: the second stands in it, and did nothing."""
-    async with market(tmp_path) as here:
-        purse = Wallet(here.light, here.tenant.signer)
-        codes: list[str] = []
-
-        async def pay(amount: int) -> None:
-            try:
-                await purse.transact(Transfer(to=here.paul.key, amount=MicroCredits(amount)))
-            except Refused as refusal:
-                codes.append(refusal.code)
-
-        node = here.nodes[0]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pay, 900_000_000)
-            nursery.start_soon(pay, 900_000_001)
-            while len(node.mempool) < 2:
-                await trio.sleep(0.005)
-            here.town.grow(node.chain, *node.mempool.candidates(), at=clock.now())
-        assert codes == ["funds.credits"]
-
-
-async def test_without_a_faucet_one_is_told_where_credits_go(tmp_path: Path) -> None:
-    town = Town("tenant", "paul", "petra")
-    chain = grown(town, tmp_path / "chain.db")
-    async with asking(chain, Full(chain).methods()) as asked:
-        poor = Wallet(asked.client, stranger(town).signer)
-        with pytest.raises(Refused) as refusal:
-            await poor.ask_faucet()
-        assert refusal.value.code == "faucet.none"
-        with pytest.raises(Refused) as refusal:
-            await poor.ensure(1)
-        assert "fondaco wallet" in refusal.value.hint
-    chain.close()

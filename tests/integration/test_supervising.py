@@ -13,7 +13,7 @@ from tests.integration.test_changing import Silent, kept, place
 from tests.integration.test_deployment import Place
 
 from fondaco.node import clock
-from fondaco.node.tenant import changing, records, services
+from fondaco.node.tenant import changing, client, records, services
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import funds
 from fondaco.node.tenant.records import LeaseFile
@@ -120,8 +120,8 @@ async def test_of_two_attempts_at_one_replacement_the_one_that_was_taken_stays(t
 async def test_a_dead_providers_lease_is_ordered_elsewhere_and_not_again_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changing, "BID_WINDOW_MS", 100)
-    monkeypatch.setattr(changing, "BID_PATIENCE_MS", 200)
+    monkeypatch.setattr(client, "BID_WINDOW_MS", 100)
+    monkeypatch.setattr(client, "BID_PATIENCE_MS", 200)
     settings = Settings(away_ms=100, unhealthy_ms=HOUR)
     async with place(tmp_path) as here:
         events = await watched(here.tenant, settings, lambda told: "failed" in kinds(told))
