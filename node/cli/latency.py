@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fondaco.protocol.scalars import PublicKey
 
 HERE = "here"
+"""As `vantages.HERE`, which would load the network to show a help text."""
 
 
 @click.group()

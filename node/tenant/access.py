@@ -13,17 +13,18 @@ from typing import Any
 
 import trio
 
-from fondaco.node.network.peers import Address, PeerId
+from fondaco.node.network.peers import PeerId
 from fondaco.node.network.stream import Stream
 from fondaco.node.tenant.channel import ChannelClient, Items
 from fondaco.node.tenant.executing import RunningCommand
 from fondaco.node.tenant.handed_over import Served, check_served
 from fondaco.node.tenant.light import LightClient
+from fondaco.node.tenant.reaching import reach
 from fondaco.protocol import channel
 from fondaco.protocol.capabilities import SignedCapability
 from fondaco.protocol.channel_calls import LeaseEvent, LogItem, Status, Usage
 from fondaco.protocol.channel_exec import ExecRequest, WindowSize
-from fondaco.protocol.errors import FondacoError, Refused, Unreachable
+from fondaco.protocol.errors import Refused, Unreachable
 from fondaco.protocol.manifest import ManifestGroup
 from fondaco.protocol.records import Deployment, Lease, key_deployment, key_lease
 from fondaco.protocol.scalars import Hash, LeaseId, PublicKey
@@ -101,33 +102,13 @@ class Access(ABC):
         )
 
     async def _open_stream(self) -> Stream:
-        """At the addresses that are known; or if it is at none of them any more, wherever it is now."""
-        try:
-            return await self._open_at(self.place.addresses)
-        except Unreachable as error:
-            moved = await self.light.kad.find(PeerId(self.place.peer))
-            fresh = [address for address in moved if address not in self.place.addresses]
-            if not fresh:
-                raise
-            log.info("%s; it is said to be at %s now", error, fresh)
-            return await self._open_at(fresh)
-
-    async def _open_at(self, addresses: Sequence[str]) -> Stream:
         """Raises `Unreachable` `channel.unreachable`."""
-        host = self.light.host
-        errors: list[FondacoError] = []
-        for address in addresses:
-            try:
-                peer = await host.connect(Address(address))
-            except FondacoError as error:
-                errors.append(error)
-                continue
-            if peer == self.place.peer:
-                return await host.open_stream(peer, channel.PROTOCOL)
-        raise Unreachable(
-            "channel.unreachable",
-            f"the provider of lease {self.id[:12]} does not answer{f': {errors[0].message}' if errors else ''}",
-        )
+        try:
+            peer = await reach(self.light, PeerId(self.place.peer), self.place.addresses)
+        except Unreachable as error:
+            told = f"the provider of lease {self.id[:12]} does not answer: {error.message}"
+            raise Unreachable("channel.unreachable", told) from None
+        return await self.light.host.open_stream(peer, channel.PROTOCOL)
 
     async def status(self) -> Status:
         return await self.channel().status()

@@ -8,19 +8,20 @@ lost every probe.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import trio
 
 from fondaco.node import clock
 from fondaco.node.network.host import Host
-from fondaco.node.network.peers import Address, PeerId
+from fondaco.node.network.peers import PeerId
 from fondaco.node.network.ping import round_trips
 from fondaco.node.tenant import bounds
 from fondaco.node.tenant.light import LightClient
+from fondaco.node.tenant.reaching import reach
 from fondaco.node.tenant.vantages import Measured, Run
-from fondaco.protocol.errors import FondacoError, Refused, Unreachable
+from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.records import Provider, key_provider
 from fondaco.protocol.scalars import PublicKey
 from fondaco.protocol.selection import Sample
@@ -51,7 +52,8 @@ async def probe(light: LightClient, target: Target, count: int = bounds.LATENCY_
     error = ""
     samples: list[Sample] = [None] * count
     try:
-        samples = await round_trips(light.host, await _reach(light, target), count)
+        peer = await reach(light, PeerId(target.peer), target.addresses, most=bounds.LATENCY_DIALS)
+        samples = await round_trips(light.host, peer, count)
     except FondacoError as failure:
         error = failure.message
     run = Run(at=at, samples=tuple(samples))
@@ -90,37 +92,3 @@ async def registered(light: LightClient, provider: PublicKey) -> Target:
     if record is None:
         raise Refused("provider.unknown", f"{provider.hex()} is no registered provider")
     return Target(provider=provider, peer=record.peer, addresses=record.addresses)
-
-
-async def _reach(light: LightClient, target: Target) -> PeerId:
-    """Connect to a provider as its channel is connected to: at its addresses, or wherever it has moved.
-
-    Raises `Unreachable` `latency.unreachable`.
-    """
-    wanted = PeerId(target.peer)
-    if light.host.is_connected(wanted):
-        return wanted
-    error = await _dial(light, wanted, target.addresses)
-    if error is not None:
-        try:
-            moved = await light.kad.find(wanted)
-        except FondacoError as failure:
-            log.info("%s", failure)
-            moved = []
-        fresh = [address for address in moved if address not in target.addresses]
-        error = await _dial(light, wanted, fresh) if fresh else error
-    if error is not None:
-        raise Unreachable("latency.unreachable", error)
-    return wanted
-
-
-async def _dial(light: LightClient, wanted: PeerId, addresses: Sequence[str]) -> str | None:
-    """Why no address led there; None once one did."""
-    error = "it names no address that leads to its peer"
-    for address in addresses[: bounds.LATENCY_DIALS]:
-        try:
-            if await light.host.connect(Address(address)) == wanted:
-                return None
-        except FondacoError as failure:
-            error = failure.message
-    return error
