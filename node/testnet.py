@@ -16,11 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +30,7 @@ from fondaco.consensus.ledger.params import CREDIT, Params
 from fondaco.node import clock, config
 from fondaco.node.config import NodeConfig, ProviderConfig
 from fondaco.node.files import DirectoryLock, write_atomically
+from fondaco.node.forked import Forked
 from fondaco.node.groups import unwrapped
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.loopback import free_port
@@ -232,7 +229,7 @@ def _write_node(draft: _Draft, genesis: bytes, peers: tuple[str, ...]) -> None:
 
 @dataclass(slots=True)
 class _Running:
-    process: trio.Process
+    process: Forked
     ready: dict[str, Any]
 
 
@@ -247,20 +244,14 @@ class Testnet:
         """Start one node and return when it serves. Raises `Unreachable` `node.start`, with its last words."""
         home = self.plan.home / "nodes" / name
         log_path = home / "node.log"
-        with log_path.open("ab") as log_file:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "fondaco", "node", "run", "--home", str(home), "--stop-with-stdin"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log_file,
-                start_new_session=True,
-            )
+        process = await Forked.start(["node", "run", "--home", str(home), "--stop-with-stdin"], log_path)
         line = b""
         with trio.move_on_after(START_TIMEOUT_S):
             line = await _first_line(process)
         if not line:
             process.kill()
             await process.wait()
+            await process.aclose()
             words = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
             raise Unreachable("node.start", f"{name} did not start: {' / '.join(words)}", hint=f"see {log_path}")
         self.nodes[name] = _Running(process, json.loads(line))
@@ -268,8 +259,7 @@ class Testnet:
     async def stop(self, name: str) -> int:
         """Stop one node and wait until it is gone; its exit code."""
         process = self.nodes.pop(name).process
-        assert process.stdin is not None
-        await process.stdin.aclose()
+        await process.aclose()
         with trio.move_on_after(STOP_TIMEOUT_S):
             return await process.wait()
         log.warning("%s did not stop within %d s", name, STOP_TIMEOUT_S)
@@ -279,8 +269,9 @@ class Testnet:
     async def kill(self, name: str) -> None:
         """kill -9, as a crash would."""
         process = self.nodes.pop(name).process
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         await process.wait()
+        await process.aclose()
 
     def pid(self, name: str) -> int:
         return self.nodes[name].process.pid
@@ -318,8 +309,7 @@ async def running(plan: Plan) -> AsyncIterator[Testnet]:
                 await network.stop_all()
 
 
-async def _first_line(process: trio.Process) -> bytes:
-    assert process.stdout is not None
+async def _first_line(process: Forked) -> bytes:
     line = b""
     async for chunk in process.stdout:
         line += chunk
