@@ -30,7 +30,7 @@ Request = dict[str, Any]
 
 
 def serve(asked: socket.socket) -> Callable[[], None]:
-    """Fork for each request until there are no more. What to do then: we end, a child becomes what was asked for."""
+    """Fork for each request until there are no more. What to do then: nothing, or to be what was asked for."""
     told: dict[int, int] = {}
     woken, waker = _wake_when_children_end()
     with selectors.DefaultSelector() as selector:
