@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import trio
@@ -42,6 +43,8 @@ Admit = Callable[[str], bool]
 """Whether a connection from this IP address may be made."""
 StreamHandler = Callable[[Any], Awaitable[None]]
 
+_opening_stream: ContextVar[bool] = ContextVar("_opening_stream", default=False)
+
 
 class NoAutoConnector(AutoConnector):  # type: ignore[misc]
     """Dials nobody. Upstream's dials whomever it remembers until half the connection limit is reached."""
@@ -63,6 +66,22 @@ class HardenedSwarm(Swarm):  # type: ignore[misc]
         self.handshakes = HandshakeBudget()
         self.turned_away = 0
         self.auto_connector = NoAutoConnector(self)
+
+    async def new_stream(self, peer_id: ID) -> Any:
+        """A stream over a connection that is there.
+
+        Upstream dials where there is none, and so took back whoever left while something was to be told it.
+        """
+        opening = _opening_stream.set(True)
+        try:
+            return await super().new_stream(peer_id)
+        finally:
+            _opening_stream.reset(opening)
+
+    async def dial_peer(self, peer_id: ID) -> Any:
+        if _opening_stream.get():
+            raise SwarmException(f"{peer_id} is not connected")
+        return await super().dial_peer(peer_id)
 
     async def upgrade_inbound_raw_conn(self, raw_conn: Any, maddr: Any) -> Any:
         """(2) Hold on while the connection lives, then end its task.

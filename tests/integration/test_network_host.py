@@ -2,6 +2,8 @@
 
 import pytest
 import trio
+from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
 from tests.support.network import (
     address,
     echo,
@@ -15,6 +17,7 @@ from tests.support.network import (
     until,
 )
 
+from fondaco.node.network.dial import identity
 from fondaco.node.network.host import open_host
 from fondaco.node.network.peers import PeerId, peer_id_of
 from fondaco.node.network.stream import Stream
@@ -92,6 +95,20 @@ async def test_a_host_that_left_is_noticed_and_can_come_back_on_the_same_port() 
             two.handle("/echo/1", echo)
             await until(lambda: one.is_connected(two.peer_id))
             assert await echoes(one, two)
+
+
+async def test_nobody_is_connected_to_again_because_something_was_to_be_told_him_as_he_left() -> None:
+    """The library's identify does so by itself, and its streams dial; a peer that was banned came back."""
+    async with pair() as (one, two), trio.open_nursery() as nursery:
+        left = identity(two.peer_id)
+        nursery.start_soon(one.drop, two.peer_id, "test")
+        await until(lambda: not one._swarm.get_connections(left))
+        with pytest.raises(SwarmException):
+            await one._basic.new_stream(left, [TProtocol("/ipfs/id/push/1.0.0")])
+        await until(lambda: not two.is_connected(one.peer_id))
+        assert (one.peers(), two.peers()) == ([], [])
+        await one.connect(address(two))
+        assert one.is_connected(two.peer_id)
 
 
 async def test_a_peer_that_failed_once_can_be_dialled_again_at_once() -> None:
