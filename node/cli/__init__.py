@@ -20,6 +20,7 @@ from fondaco.protocol.spelling import nearest
 COMMANDS = {
     "demo": ("demo", "demo"),
     "testnet": ("testnet", "testnet"),
+    "join": ("join", "join"),
     "deploy": ("tenant", "deploy"),
     "offers": ("offers", "offers"),
     "order": ("by_hand", "order"),

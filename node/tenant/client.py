@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from fondaco.node.tenant import (
     auditing,
     governing,
     granting,
+    joined,
     knowledge,
     measuring,
     ordering,
@@ -77,12 +78,16 @@ class Tenant:
         home: Path,
         *,
         key: str | Key | None = None,
+        genesis: Path | None = None,
+        nodes: Sequence[str] = (),
         trusted: HeaderId | None = None,
         budget: Budget | None = None,
     ) -> AsyncIterator[Tenant]:
         """Open the network in `home` as a light node, from the newest header verified there, or from `trusted`.
 
         `key`: one that is open, or the name of one in `home`; the one that `keys use` named unless given.
+        With `genesis`, a file, the home joins the network of these `nodes` first, or need not be there at all: of
+        nodes one that answers is enough, it names others.
 
         Its peer identity is made for this once: the same key may be at work in several processes, and being
         known is the channel's business. `budget`: the most that goes out, besides one that is kept in the home;
@@ -90,11 +95,13 @@ class Tenant:
 
         Raises `Refused` for a home that is none, `Unreachable` if no node answers.
         """
-        genesis = read_genesis(home / "genesis.json")
+        document = joined.admit(home, genesis, nodes) if genesis else read_genesis(home / joined.GENESIS)
         if not isinstance(key, Key):
             store = Keystore(home / "keys")
             key = store.load(key or store.default(), read_passphrase(home))
-        async with open_light(home, genesis, trusted=trusted) as light:
+        async with open_light(home, document, nodes=nodes, trusted=trusted) as light:
+            if genesis is not None:
+                joined.keep(home, genesis, nodes, light.addresses())
             purse = Purse(home, key.public_key, limit=budget)
             yield cls(home, light, Wallet(light, key.signer(), purse))
 

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
 from fondaco.consensus.ledger.genesis import Genesis
+from fondaco.consensus.ledger.params import Params
 from fondaco.consensus.proof import HeaderId
-from fondaco.node import clock, config, joining, testnet
+from fondaco.node import clock
 from fondaco.node.groups import unwrapped
 from fondaco.node.network.host import open_host
+from fondaco.node.tenant import joined
+from fondaco.node.tenant.joined import Joined
 from fondaco.node.tenant.light import LightClient
 from fondaco.node.tenant.trust import TrustStore, write_evidence
 from fondaco.protocol import limits
 from fondaco.protocol.light import Fork
+from fondaco.protocol.records import PARAMS
 
 log = logging.getLogger("fondaco.tenant")
 
 
 @asynccontextmanager
 async def open_light(
-    home: Path, genesis: Genesis, *, trusted: HeaderId | None = None
+    home: Path, genesis: Genesis, *, nodes: Sequence[str] = (), trusted: HeaderId | None = None
 ) -> AsyncIterator[LightClient]:
     """Open the network in `home` as a light client, which remembers there what it verified.
 
-    With `trusted` it begins from that header instead. Its peer identity is made for this once.
+    With `nodes` those are asked, and not the ones of the home. With `trusted` it begins from that header instead.
+    Its peer identity is made for this once.
     Raises `Refused` for a home that is none and for a fork, `Unreachable` if no node answers, or all lie.
     """
     store = TrustStore(home, genesis.hash())
@@ -40,8 +45,9 @@ async def open_light(
 
     with unwrapped():
         async with open_host(secrets.token_bytes(32), None) as host:
-            light = await LightClient.connect(genesis, host, _addresses(home), anchor=anchor)
+            light = await LightClient.connect(genesis, host, nodes or joined.nodes_of(home), anchor=anchor)
             light.report_fork = report
+            joined.remember(home, light.addresses())
             if trusted is not None:
                 await light.anchor_at(trusted)
             async with trio.open_nursery() as nursery:
@@ -58,9 +64,16 @@ async def open_light(
                         store.save(newest)
 
 
-def _addresses(home: Path) -> list[str]:
-    """Whom to ask: a network's nodes; in the home of a single node that one, and its peers."""
-    if (home / "testnet.json").exists() or not (home / "node.toml").exists():
-        return testnet.Plan.load(home).addresses()
-    settings = config.load(home)
-    return [*joining.addresses_of(settings), *settings.peers]
+async def join(home: Path, genesis: Path, nodes: Sequence[str], *, trusted: HeaderId | None = None) -> Joined:
+    """Make `home` one of the network that begins with the file `genesis`, once its newest header is confirmed.
+
+    Raises what `joined.admit`, `joined.keep` and `open_light` do; then nothing is changed.
+    """
+    document = joined.admit(home, genesis, nodes)
+    async with open_light(home, document, nodes=nodes, trusted=trusted) as light:
+        await light.record(PARAMS, Params)
+        await light.cross_check()
+        asked = light.addresses()
+        newest = light.trusted
+        kept = joined.keep(home, genesis, nodes, asked)
+    return Joined(chain=document.chain, height=newest.height, hash=newest.hash, nodes=kept, asked=len(asked))

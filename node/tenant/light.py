@@ -22,13 +22,14 @@ from fondaco.node.network.host import Host
 from fondaco.node.network.kad import Kad
 from fondaco.node.network.peers import Address, PeerId
 from fondaco.node.tenant import bounds
+from fondaco.node.tenant.gathering import gather
 from fondaco.node.tenant.headers import LAG_PAUSE_S
 from fondaco.node.tenant.heads import Heads
 from fondaco.node.tenant.nodes import ALONE, SPREAD_GRACE_S, bytes_of
 from fondaco.protocol import codec, limits
 from fondaco.protocol.agreement import Header
 from fondaco.protocol.book.bounds import OFFERS
-from fondaco.protocol.errors import FondacoError, PeerFault, Refused, Unreachable
+from fondaco.protocol.errors import PeerFault, Refused, Unreachable
 from fondaco.protocol.events import TransactionApplied
 from fondaco.protocol.light import LightBlock, ProvenOutcome, ProvenRecord, TransactionOutcome
 from fondaco.protocol.market import Answer, SignedOrder
@@ -39,10 +40,6 @@ from fondaco.protocol.scalars import BOUNDS, LeaseId, OrderId, PublicKey, TxId
 
 log = logging.getLogger("fondaco.tenant")
 T = TypeVar("T")
-NODES = 3
-"""How many nodes are asked: one honest one among them is enough."""
-CONNECT_GRACE_S = 1.5
-"""After two nodes were connected to, how long the others are waited for."""
 KEY_BYTES = BOUNDS[PublicKey][0]
 
 
@@ -53,31 +50,13 @@ class LightClient(Heads):
     async def connect(
         cls, genesis: Genesis, host: Host, addresses: Sequence[str], *, anchor: LightBlock | None = None
     ) -> LightClient:
-        """Dial nodes, at once, until enough answer. Raises `Unreachable` `light.no_nodes`."""
-        connected: list[PeerId] = []
+        """Connect to enough nodes, of these and of those that they name. Raises `Unreachable` `light.no_nodes`."""
+        connected = await gather(genesis.chain, host, addresses)
+        return cls(genesis, host, list(connected), anchor=anchor)
 
-        async def dial(address: str) -> None:
-            try:
-                connected.append(await host.connect(Address(address)))
-                host.keep_connected(Address(address))
-            except FondacoError as error:
-                log.info("%s: %s", address, error)
-            if len(connected) >= NODES:
-                scope.cancel()
-            elif len(connected) >= ALONE:
-                scope.deadline = min(scope.deadline, trio.current_time() + CONNECT_GRACE_S)
-
-        with trio.move_on_after(limits.REQUEST_TIMEOUT_MS / 1_000) as scope:
-            async with trio.open_nursery() as nursery:
-                for address in addresses:
-                    nursery.start_soon(dial, address)
-        if not connected:
-            raise Unreachable(
-                "light.no_nodes",
-                "none of the network's nodes answers",
-                hint="is it running? One on this machine starts with `fondaco testnet up`",
-            )
-        return cls(genesis, host, connected, anchor=anchor)
+    def addresses(self) -> list[Address]:
+        """Where the nodes are that were connected to in the beginning."""
+        return [self.host.dialled_at(peer) for peer in self.known]
 
     @cached_property
     def kad(self) -> Kad:

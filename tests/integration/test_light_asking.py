@@ -20,7 +20,7 @@ from fondaco.consensus.ledger.genesis import genesis_from
 from fondaco.consensus.ledger.params import Params
 from fondaco.node import clock
 from fondaco.node.network.host import open_host
-from fondaco.node.tenant import light as light_module
+from fondaco.node.tenant import gathering
 from fondaco.node.tenant.light import LightClient
 from fondaco.protocol import codec, limits
 from fondaco.protocol.book import bounds
@@ -322,7 +322,7 @@ async def test_nodes_that_do_not_answer_are_passed_over_and_none_at_all_is_told(
 
 
 async def test_no_more_nodes_are_dialled_than_are_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(light_module, "NODES", 1)
+    monkeypatch.setattr(gathering, "NODES", 1)
     async with asking(scene.chain, scene.honest, scene.honest) as asked:
         assert len(asked.client.peers) <= 2
 

@@ -14,7 +14,7 @@ from fondaco.node.cli import cli
 from fondaco.node.cli.stake import _plain, _tell
 from fondaco.node.config import NodeConfig
 from fondaco.node.keys.keystore import Keystore
-from fondaco.node.tenant.connection import _addresses
+from fondaco.node.tenant.joined import nodes_of
 from fondaco.node.tenant.staking import Leaving, Standing, _absence, _due
 from fondaco.protocol.errors import Refused
 from fondaco.protocol.records import Absence, Absences, Stake
@@ -115,14 +115,14 @@ def test_in_a_nodes_home_that_node_and_its_peers_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = testnet.create(tmp_path / "net", validators=1, providers=0)
-    assert _addresses(plan.home) == plan.addresses()
+    assert nodes_of(plan.home) == plan.addresses()
     monkeypatch.setenv("FONDACO_PASSPHRASE", "correct horse")
     peers = tuple(plan.addresses())
     settings = NodeConfig(home=tmp_path / "node", name="n", listen="127.0.0.1:4001", peers=peers, validator=True)
     made = joining.make_home(settings, plan.home / "genesis.json")
-    assert _addresses(settings.home) == [made["address"], *peers]
+    assert nodes_of(settings.home) == [made["address"], *peers]
     with pytest.raises(Refused, match=r"testnet\.missing"):
-        _addresses(tmp_path)
+        nodes_of(tmp_path)
 
 
 def test_a_network_has_an_authority_of_its_own(tmp_path: Path) -> None:
