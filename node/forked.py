@@ -70,7 +70,7 @@ class Forked:
         self.stdin = trio.lowlevel.FdStream(stdin)
         self.stdout = trio.lowlevel.FdStream(stdout)
         self.pid = 0
-        self._status = status
+        self._status = trio.lowlevel.FdStream(status)
         self._code: int | None = None
         self._asking = trio.Lock()
 
@@ -80,7 +80,6 @@ class Forked:
         stdin, to_stdin = os.pipe()
         from_stdout, stdout = os.pipe()
         from_status, status = os.pipe()
-        os.set_blocking(from_status, False)
         forked = cls(to_stdin, from_stdout, from_status)
         try:
             with log.open("ab") as log_file:
@@ -88,26 +87,28 @@ class Forked:
         finally:
             for theirs in (stdin, stdout, status):
                 os.close(theirs)
-        while (pid := forked._next()) is None:
-            await trio.lowlevel.wait_readable(from_status)
-        if pid == LOST:
-            raise ChildProcessError("the process that was to fork is gone")
+        try:
+            while (pid := forked._next()) is None:
+                await trio.lowlevel.wait_readable(forked._status.fileno())
+        except EOFError:
+            raise ChildProcessError("the process that was to fork is gone") from None
         forked.pid = pid
         return forked
 
     def poll(self) -> int | None:
         """Its exit code, once it is gone; that of a signal is negative."""
         if self._code is None:
-            self._code = self._next()
-            if self._code is not None:
-                os.close(self._status)
+            try:
+                self._code = self._next()
+            except EOFError:
+                self._code = LOST
         return self._code
 
     async def wait(self) -> int:
         """Until it is gone; its exit code."""
         async with self._asking:
             while (code := self.poll()) is None:
-                await trio.lowlevel.wait_readable(self._status)
+                await trio.lowlevel.wait_readable(self._status.fileno())
         return code
 
     def terminate(self) -> None:
@@ -127,10 +128,12 @@ class Forked:
                 os.kill(self.pid, number)
 
     def _next(self) -> int | None:
-        """What we are told next: first its id, then its exit code."""
+        """What we are told next: first its id, then its exit code; None for nothing yet. Raises `EOFError`."""
         try:
-            told = os.read(self._status, NUMBER.size)
+            told = os.read(self._status.fileno(), NUMBER.size)
         except BlockingIOError:
             return None
-        number: int = NUMBER.unpack(told)[0] if told else LOST
+        if not told:
+            raise EOFError
+        number: int = NUMBER.unpack(told)[0]
         return number

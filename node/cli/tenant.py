@@ -118,8 +118,8 @@ def deploy(
     select = choice(strategy, where, vantages)
     name = name or file.stem
     if replicas is not None:
-        if template or payer or dry_run or vantages or want != 1:
-            raise click.UsageError("--replicas goes without --want, --vantage, --template, --payer and --dry-run")
+        if template or payer or dry_run or want != 1:
+            raise click.UsageError("--replicas goes without --want, --template, --payer and --dry-run")
         from fondaco.node.cli.replicas import deploy_replicas
 
         run(deploy_replicas, file, home, name, replicas, spread, select, deposit, ask, as_json)

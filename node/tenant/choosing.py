@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ from fondaco.protocol.selection import STRATEGIES, Strategy, read_rules
 from fondaco.protocol.selection.facts import LATENCY
 from fondaco.protocol.spelling import nearest
 
+log = logging.getLogger("fondaco.tenant")
+
+RULES = ".toml"
+"""How the path of a rules file ends."""
 RULES_BYTES = 65_536
 CHEAPEST = "cheapest"
 BY_LATENCY = ("fastest", "balanced")
@@ -36,6 +41,8 @@ class Choice:
     """Whether the strategy goes by how fast providers answer."""
     vantages: tuple[Vantage, ...] = ()
     """From where that counts; from this machine if there are none."""
+    vantage_files: tuple[Path, ...] = ()
+    """What they were read from, absolute."""
 
     @property
     def asks_latency(self) -> bool:
@@ -64,11 +71,31 @@ def choice(name: str, where: str = "", files: Sequence[Path] = ()) -> Choice:
     if not found.asks_latency:
         hint = "add --select fastest, or --where 'latency.p95 < 50'"
         raise Refused("latency.unused", "nothing here asks how fast providers answer", hint=hint)
-    return replace(found, vantages=_vantages(files))
+    return replace(found, vantages=_vantages(files), vantage_files=tuple(file.absolute() for file in files))
+
+
+def choice_again(name: str, where: str, files: Sequence[Path]) -> Choice:
+    """What was said once, long after: for what keeps a service up while nobody is there to be asked.
+
+    Where a vantage file is gone, or too old, providers are measured from this machine instead. Raises `Refused`
+    as `choice` does of the rest.
+    """
+    try:
+        return choice(name, where, files)
+    except Refused as refusal:
+        if not files or not refusal.code.startswith("latency."):
+            raise
+        log.warning("%s; providers are measured from this machine instead", refusal)
+    return choice(name, where)
+
+
+def lasting(name: str) -> str:
+    """The name of a choice, good in any folder."""
+    return str(Path(name).absolute()) if name.endswith(RULES) else name
 
 
 def _choice(name: str, query: Query | None) -> Choice:
-    if name.endswith(".toml"):
+    if name.endswith(RULES):
         return _ruled(name, query)
     if ":" in name:
         function = _function(name)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from fondaco.node.tenant import bounds, owning, services
-from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice
+from fondaco.node.tenant.choosing import CHEAPEST, Choice, as_choice, lasting
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import Deployment, LeaseHandle
 from fondaco.node.tenant.plans import Plan
@@ -81,8 +81,9 @@ async def deploy(
         known or Service(name=name),
         count=count,
         spread=spread,
-        select=choice.name,
+        select=lasting(choice.name),
         where="" if choice.where is None else str(choice.where),
+        vantages=choice.vantage_files,
         deposit=deposit,
     )
     owning.check_service(tenant, service)

@@ -43,6 +43,8 @@ class Service:
     select: str = "cheapest"
     where: str = ""
     """How bids were to be chosen (`choosing.choice`)."""
+    vantages: tuple[Path, ...] = ()
+    """The files that say how fast providers are from where it counts."""
     deposit: int | None = None
     """Ucredit, of each; None for what an hour costs at most."""
 
@@ -73,6 +75,7 @@ def save(home: Path, service: Service) -> None:
         "replicas": {name: deployment.hex() for name, deployment in service.replicas.items()},
         "select": service.select,
         "where": service.where,
+        "vantages": [str(file) for file in service.vantages],
         "deposit": service.deposit,
     }
     write_atomically(where / "service.json", json.dumps(document, indent=2).encode())
@@ -96,6 +99,7 @@ def load(home: Path, name: str) -> Service | None:
             replicas=found,
             select=str(document["select"]),
             where=str(document["where"]),
+            vantages=tuple(Path(file) for file in document.get("vantages", ())),
             deposit=None if document["deposit"] is None else int(document["deposit"]),
         )
     except FileNotFoundError:

@@ -21,7 +21,7 @@ import trio
 from fondaco.node import clock
 from fondaco.node.files import DirectoryLock
 from fondaco.node.tenant import changing, owning, records, replicas, services
-from fondaco.node.tenant.choosing import choice
+from fondaco.node.tenant.choosing import Choice, choice_again
 from fondaco.node.tenant.client import Tenant
 from fondaco.node.tenant.deployment import LeaseHandle
 from fondaco.node.tenant.plans import Plan
@@ -232,7 +232,7 @@ class Supervisor:
             await self._fill(key, found, replacing=True)
             replica = key.partition("/")[0]
             others = await replicas.providers(self.tenant, self._service, without=replica)
-            chosen = replicas.apart(choice(self._service.select, self._service.where), others)
+            chosen = replicas.apart(_choice(self._service), others)
             regions = (
                 await replicas.regions_of(self.tenant, others) if self._service.spread == REGION else set[str]()
             )
@@ -256,7 +256,7 @@ class Supervisor:
                 name=service.name,
                 count=service.count,
                 spread=service.spread,
-                select=choice(service.select, service.where),
+                select=_choice(service),
                 deposit=service.deposit,
                 only=key,
                 confirm=self._afford,
@@ -332,3 +332,7 @@ class Supervisor:
 def _distinct(file: records.DeploymentFile) -> list[str]:
     """The groups of a deployment, in order, each once."""
     return list(dict.fromkeys(manifest.parse_group(one.manifest).name for one in file.leases))
+
+
+def _choice(service: services.Service) -> Choice:
+    return choice_again(service.select, service.where, service.vantages)

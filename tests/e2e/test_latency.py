@@ -114,6 +114,20 @@ def test_what_was_measured_elsewhere_decides(shell: Shell, measured: tuple[dict[
     assert "from tokyo" in both.stderr
 
 
+def test_replicas_are_chosen_by_what_was_measured_elsewhere_and_so_will_those_that_replace_them(
+    shell: Shell, measured: tuple[dict[str, Any], Path]
+) -> None:
+    _, file = measured
+    wanted = ("deploy", HELLO, "--name", "many", "--replicas", "1", "--where", "latency.p95 < 800")
+    far = shell.run(*wanted, "--vantage", file.with_name("tokyo.json"), "--yes")
+    assert far.exit_code == 1
+    assert "latency.p95 < 800: it is 900" in far.stderr
+    shell.json(*wanted, "--vantage", file, "--yes")
+    kept = json.loads((Path(shell.home) / "services" / "many" / "service.json").read_text())
+    assert kept["vantages"] == [str(file)]
+    shell.text("close", "many")
+
+
 def test_files_that_do_not_serve_are_refused(shell: Shell, measured: tuple[dict[str, Any], Path]) -> None:
     _, file = measured
     other = file.with_name("other.json")

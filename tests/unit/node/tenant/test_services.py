@@ -20,7 +20,15 @@ from fondaco.protocol.errors import Refused
 from fondaco.protocol.scalars import BlindingSalt, DeploymentId, LeaseId, PublicKey
 
 ONE, TWO = DeploymentId(b"\x01" * 32), DeploymentId(b"\x02" * 32)
-APP = Service(name="app", count=3, spread="region", select="balanced", where="price < 2", deposit=7)
+APP = Service(
+    name="app",
+    count=3,
+    spread="region",
+    select="balanced",
+    where="price < 2",
+    vantages=(Path("/paris.json"),),
+    deposit=7,
+)
 
 
 def deployed(folder: Path, identity: DeploymentId, name: str) -> DeploymentFile:

@@ -13,10 +13,10 @@ from tests.support.workloads import key
 
 from fondaco.node import clock
 from fondaco.node.tenant import bounds, replicas, vantages
-from fondaco.node.tenant.choosing import choice
+from fondaco.node.tenant.choosing import choice, choice_again, lasting
 from fondaco.node.tenant.vantages import Measured, Run, Vantage
 from fondaco.protocol import addresses
-from fondaco.protocol.errors import Refused
+from fondaco.protocol.errors import FondacoError, Refused
 from fondaco.protocol.scalars import ChainId, Millis
 from fondaco.protocol.selection import Sample
 
@@ -237,6 +237,30 @@ def test_replicas_and_supervisors_narrow_a_choice_and_still_ask_for_latency(tmp_
     for narrowed in (replicas.apart(wanted, [key(1)]), replicas.rather(wanted, regions={"eu"}, shunned=set())):
         assert narrowed.asks_latency
         assert narrowed.vantages == wanted.vantages
+
+
+def test_what_was_said_once_holds_in_any_folder_and_outlives_its_vantages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file_of(tmp_path, "paris")
+    Path("rules.toml").write_text("", encoding="utf-8")
+    said = choice("rules.toml", "latency.p95 < 9", [Path("paris-file.json")])
+    name, files = lasting(said.name), said.vantage_files
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir("away")
+    again = choice_again(name, "latency.p95 < 9", files)
+    assert (again.vantages, again.where) == (said.vantages, said.where)
+    files[0].unlink()
+    assert not caplog.messages
+    without = choice_again(name, "latency.p95 < 9", files)
+    assert (without.vantages, without.where, without.asks_latency) == ((), said.where, True)
+    assert "measured from this machine instead" in caplog.text
+    for wrong in ((lasting("other.toml"), ""), (name, "price <")):
+        with pytest.raises(FondacoError):
+            choice_again(*wrong, files)
+    assert lasting("balanced") == "balanced"
+    assert lasting("mine:best") == "mine:best"
 
 
 RULES = {
