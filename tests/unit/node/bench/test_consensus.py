@@ -40,6 +40,7 @@ def test_a_window_counts_what_came_between_two_answers_and_not_what_idling_costs
 
 
 @pytest.mark.e2e
+@pytest.mark.heavy
 def test_validators_as_processes_are_measured_with_the_floor_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"HEIGHTS": 3, "WINDOWS": 1, "WARM_UP": 1, "IDLE_S": 0.1}.items():
         monkeypatch.setattr(consensus, name, value)

@@ -65,6 +65,7 @@ def test_a_demo_that_fails_leaves_its_logs_and_says_where(monkeypatch: pytest.Mo
     kept.rmdir()
 
 
+@pytest.mark.heavy
 def test_the_benchmark_takes_medians_of_several_demos(homes: list[Path]) -> None:
     result = BENCHES["e2e"]().to_json()
     assert len(homes) == result["parameters"]["runs"] == e2e.RUNS

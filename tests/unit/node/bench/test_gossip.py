@@ -23,6 +23,7 @@ ALL = ("own", "shipped", "batched")
 
 
 @pytest.mark.e2e
+@pytest.mark.heavy
 def test_processes_gossip_over_our_router_and_over_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SECONDS": 0.5, "PATIENCE_S": 20.0, "P99_MS": 60_000.0, "MOST_RATE": 20.0}.items():
         monkeypatch.setattr(gossip, name, value)
