@@ -2,7 +2,8 @@
 PYTHON ?= python3
 # Files of tests run side by side; one may start a network of eight processes, so more than four at once gain nothing.
 PYTEST ?= .venv/bin/python -m pytest
-SPREAD := -n auto --maxprocesses 4 --dist loadfile
+# In the order of tests/conftest.py, in which what takes long comes first.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

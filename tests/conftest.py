@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the engine does now into tests/scenarios/*.txt; read the difference before you keep it",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What may take long begins first, file by file: at the end nobody waits for the last one of them."""
+    usual, longest = float(config.getini("timeout")), dict[Path, float]()
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, usual), limit.args[0] if limit else usual)
+    processes = {path: "e2e" in path.parts or "runtime" in path.parts for path in longest}
+    items.sort(key=lambda item: (-longest[item.path], not processes[item.path]))
 
 
 @pytest.fixture(autouse=True)

@@ -82,6 +82,7 @@ class Headers(Nodes):
         """Told once, with all that proves it."""
         self._shown_by: PeerId | None = None
         """Who showed the newest header."""
+        self._checking = trio.Lock()
         self._checked_height = genesis.initial_height - 1
         if anchor is not None:
             self._anchor_at(anchor)
@@ -292,9 +293,13 @@ class Headers(Nodes):
     async def cross_check(self) -> None:
         """Have other nodes confirm the newest header trusted: at least one of them, and all that answer in time.
 
-        Call it before anything that cannot be taken back. Raises `Refused` `light.fork`, or `Unreachable`
-        `light.no_witness` if there are other nodes and none confirms.
+        Call it before anything that cannot be taken back. Of many that do at once one asks, and it counts for all.
+        Raises `Refused` `light.fork`, or `Unreachable` `light.no_witness` if there are others and none confirms.
         """
+        async with self._checking:
+            await self._cross_check()
+
+    async def _cross_check(self) -> None:
         newest, shown_by = self.trusted, self._shown_by
         confirmed = trio.Event()
 

@@ -47,6 +47,7 @@ def test_mangled_files_are_judged_as_the_official_schema_judges(text: str) -> No
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(400)
 @settings(max_examples=5_000)
 @given(text=mutated())
 def test_many_mangled_files_are_judged_as_the_official_schema_judges(text: str) -> None:

@@ -291,6 +291,7 @@ async def test_a_peer_with_too_many_connections_loses_them() -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(400)
 async def test_the_node_outlives_a_minute_of_fuzz() -> None:
     import random
 

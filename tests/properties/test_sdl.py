@@ -45,6 +45,7 @@ def test_any_text_at_all_is_answered(text: str, mode: Mode) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(400)
 @settings(max_examples=10_000)
 @given(text=mutated(), mode=st.sampled_from(Mode))
 def test_many_mutated_files_are_accepted_or_explained(text: str, mode: Mode) -> None:

@@ -58,6 +58,7 @@ def test_a_disagreement_names_more_than_a_third_and_never_an_honest_one(seed: in
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(400)
 def test_two_hundred_more_disagreements() -> None:
     across = 0
     for seed in range(100, 300):

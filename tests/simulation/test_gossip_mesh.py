@@ -68,6 +68,7 @@ def test_orders_reach_a_hundred_nodes_though_some_go_and_frames_are_lost() -> No
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(2))
 def test_orders_reach_five_hundred_nodes_though_a_fifth_goes_and_a_tenth_is_lost(seed: int) -> None:
     share, figures = told(troubled(seed, 500, 100))
