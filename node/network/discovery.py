@@ -63,6 +63,7 @@ class Discovery:
         self.record = b""
         """Our own, signed; empty while we listen nowhere that could be told."""
         self.exchange = Exchange(host, book, greeting, lambda: self.record)
+        self.exchange.serve()
         self._host = host
         self._store = store
         self._signer = signer

@@ -41,7 +41,7 @@ def _nothing(_peer: PeerId, _record: bytes) -> None:
 
 
 class Exchange:
-    """Serves our records, and takes in those of others. It serves as soon as it is made."""
+    """Takes in the records of others, and once it serves gives them ours."""
 
     def __init__(self, host: Host, book: AddressBook, greeting: Hello, own: Callable[[], bytes]) -> None:
         """`own` is our signed record, empty while we listen nowhere that could be told."""
@@ -57,7 +57,11 @@ class Exchange:
         self._client = RpcClient(host, PROTOCOL, hello=greeting)
         self._checks = Budgets(*bounds.RECORDS_PER_SOURCE, kept=bounds.BUDGETS)
         self._answers = Budgets(*bounds.ANSWERS_PER_PEER, kept=bounds.BUDGETS)
-        self.server = RpcServer(host, PROTOCOL, {"swap": self._swap}, hello=greeting)
+        self._greeting = greeting
+
+    def serve(self) -> None:
+        """Answer others from now on, as nodes do; tenants only ask."""
+        RpcServer(self._host, PROTOCOL, {"swap": self._swap}, hello=self._greeting)
 
     async def ask(self, peer: PeerId) -> int:
         """Swap with `peer`; how many records told us something new.

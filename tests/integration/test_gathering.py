@@ -17,7 +17,7 @@ from fondaco.node.network.host import Host, open_host
 from fondaco.node.network.known_peers import Source
 from fondaco.node.network.peer_exchange import PROTOCOL, Exchange
 from fondaco.node.network.peers import Address, PeerId, endpoint
-from fondaco.node.network.rpc import RpcServer
+from fondaco.node.network.rpc import RpcClient, RpcServer
 from fondaco.node.tenant import gathering
 from fondaco.node.tenant.gathering import NODES, gather
 from fondaco.protocol.errors import Unreachable
@@ -36,6 +36,7 @@ class Node:
         self.record = seal(Signer(seed(number)), 1, [where])
         self.book = AddressBook(host.peer_id, seed=1)
         self.exchange = Exchange(host, self.book, hello(chain), lambda: self.record)
+        self.exchange.serve()
 
     def knows(self, records: Sequence[bytes]) -> None:
         for record in records:
@@ -63,6 +64,8 @@ async def test_of_one_node_two_others_are_learnt_and_no_more() -> None:
         where = {node.host.peer_id: address(node.host) for node in made}
         assert found == {peer: where[peer] for peer in found}
         assert set(own.peers()) == set(found)
+        with pytest.raises(Unreachable):
+            await RpcClient(made[0].host, PROTOCOL, hello=hello(CHAIN)).call(own.peer_id, "swap", [b""])
 
 
 async def test_what_those_that_were_found_know_is_asked_as_well() -> None:

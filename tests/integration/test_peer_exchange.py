@@ -30,6 +30,7 @@ async def liar(answer: object) -> AsyncIterator[tuple[Host, Exchange, Host]]:
     """Two connected hosts: an honest exchange, and one that answers everything with this."""
     async with hosts(2) as (honest, bad):
         exchange = Exchange(honest, AddressBook(honest.peer_id, seed=1), HELLO, lambda: b"")
+        exchange.serve()
 
         async def lie(_peer: PeerId, _params: object) -> object:
             return answer
@@ -69,6 +70,7 @@ async def test_an_older_record_of_the_sender_itself_is_a_replay_and_blamed() -> 
     async with hosts(2) as (honest, bad):
         book = AddressBook(honest.peer_id, seed=1)
         exchange = Exchange(honest, book, HELLO, lambda: b"")
+        exchange.serve()
         client = RpcClient(bad, PROTOCOL, hello=HELLO)
         peer = await bad.connect(address(honest))
         told: list[PeerId] = []
@@ -105,7 +107,7 @@ async def test_records_that_are_of_no_use_are_passed_over() -> None:
 @pytest.mark.parametrize("params", [[], [1], [b"", b""], "x"])
 async def test_questions_that_make_no_sense_are_blamed(params: object) -> None:
     async with hosts(2) as (honest, bad):
-        Exchange(honest, AddressBook(honest.peer_id, seed=1), HELLO, lambda: b"")
+        Exchange(honest, AddressBook(honest.peer_id, seed=1), HELLO, lambda: b"").serve()
         peer = await bad.connect(address(honest))
         with pytest.raises(Unreachable):
             await RpcClient(bad, PROTOCOL, hello=HELLO).call(peer, "swap", params)
