@@ -182,7 +182,8 @@ while True:
     workload = await each_bench.runtime.start(each_bench.spec(bomb, pids=30))
     await each_bench.line(workload, "full")
     assert (await each_bench.runtime.stats(workload.id)).processes <= 30 + RUNNER_PIDS
-    assert await each_bench.run("import os; os.fork(); os.write(1, b'forked\\n')") == (0, ["forked"] * 2)
+    neighbour = "import os; child = os.fork(); os.write(1, b'forked\\n'); child and os.wait()"
+    assert await each_bench.run(neighbour) == (0, ["forked"] * 2)
     await each_bench.runtime.stop(workload.id, grace_ms=0)
 
 
