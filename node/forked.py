@@ -50,6 +50,7 @@ class _Forker:
 
     def close(self) -> None:
         self._asking.close()
+        self._process.terminate()  # it may be busy loading still
         self._process.wait()
 
 
@@ -61,6 +62,11 @@ def _forker() -> _Forker:
     if not _forkers or not _forkers[-1].runs:
         _forkers.append(_Forker())
     return _forkers[-1]
+
+
+def prepare() -> None:
+    """Start the process that is forked already, where it will be needed soon: it loads while we load."""
+    _forker()
 
 
 class Forked:

@@ -66,8 +66,8 @@ async def _order(
     as_json: bool,
 ) -> None:
     from fondaco.node.tenant import open_orders
-    from fondaco.node.tenant.client import read_sdl
     from fondaco.node.tenant.open_orders import OpenOrder
+    from fondaco.node.tenant.ordering import read_sdl
 
     text = read_sdl(file)
     async with connected(home) as tenant:

@@ -84,7 +84,7 @@ async def _top_up(text: str, ucredit: int, payer: str, home: Path, as_json: bool
 async def _update(text: str, file: Path, home: Path, as_json: bool) -> None:
     from fondaco.node.cli.tenant import connected
     from fondaco.node.tenant import changing, services
-    from fondaco.node.tenant.client import read_sdl
+    from fondaco.node.tenant.ordering import read_sdl
 
     async with connected(home) as tenant:
         service = services.load(home, text)

@@ -30,6 +30,9 @@ def demo(validators: int, providers: int, home: Path | None, file: Path | None, 
 
     Real processes, real agreement, a real sandbox. Progress goes to standard error.
     """
+    from fondaco.node import forked
+
+    forked.prepare()
     import trio
 
     from fondaco.node import logs

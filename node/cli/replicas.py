@@ -33,7 +33,7 @@ async def deploy_replicas(
 ) -> None:
     """Raises `Refused` `replicas.lacking` if fewer run than were asked for, once it was said which ones do."""
     from fondaco.node.tenant import replicas
-    from fondaco.node.tenant.client import read_sdl
+    from fondaco.node.tenant.ordering import read_sdl
 
     asked = False
 

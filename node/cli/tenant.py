@@ -159,7 +159,7 @@ async def _deploy(home: Path, wish: Wish, ask: bool, dry_run: bool, explain: boo
     from fondaco.node.cli import plan as plans
     from fondaco.node.cli.nodes import found_out
     from fondaco.node.tenant import naming
-    from fondaco.node.tenant.client import read_sdl
+    from fondaco.node.tenant.ordering import read_sdl
 
     text = read_sdl(wish.file)
     async with connected(home) as tenant:

@@ -32,6 +32,9 @@ def up(validators: int, providers: int, home: Path, as_json: bool) -> None:
 
     Started again with the same home it goes on where it stopped; then the counts are those it was made with.
     """
+    from fondaco.node import forked
+
+    forked.prepare()
     import trio
 
     from fondaco.node import logs

@@ -9,6 +9,7 @@ from fondaco.protocol.limits import (
     KIB,
     MIB,
     PROVIDERS_LISTED,
+    RESERVATIONS_PER_TENANT,
 )
 
 SERVICE_REPLICAS = 32
@@ -63,3 +64,6 @@ LATENCY_DIALS = 3
 """Addresses of one provider that are tried."""
 LATENCY_LINGER_MS = 60_000
 """So long a connection that was made to measure a bidder is left, since whoever is chosen is called next."""
+
+ORDERS_AT_ONCE = RESERVATIONS_PER_TENANT // 2
+"""Of one tenant's deployments, so many have no lease yet; another half is left to its other programs."""

@@ -17,7 +17,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import trio
 
 from fondaco.consensus.proof import HeaderId
 from fondaco.node.chain import read_genesis
@@ -25,6 +28,7 @@ from fondaco.node.keys.keystore import Key, Keystore
 from fondaco.node.keys.passphrases import read_passphrase
 from fondaco.node.tenant import (
     auditing,
+    bounds,
     governing,
     granting,
     joined,
@@ -70,6 +74,7 @@ class Tenant:
     light: LightClient
     wallet: Wallet
     timeline: Timeline = field(default_factory=Timeline)
+    _orders: trio.CapacityLimiter = field(default_factory=partial(trio.CapacityLimiter, bounds.ORDERS_AT_ONCE))
 
     @classmethod
     @asynccontextmanager
@@ -224,7 +229,7 @@ class Tenant:
     ) -> Plan:
         """Publish an order, hear the answers, but for bids of `without`, and rank them.
 
-        A group may be left without a bid to take: see `ordering.lacking`.
+        A group may be left without a bid to take: see `ordering.lacking`. Raises `Refused` `light.fork`.
         """
 
         def heard(answer: SignedBid | SignedDecline) -> None:
@@ -248,6 +253,8 @@ class Tenant:
                 for provider in without:
                     bids.pop(provider, None)
             latencies = await meter.latencies(answers)
+        if self.light.fork is not None:
+            raise self.light.fork  # and not that nobody bids: nothing that was heard is believed any more
         names, used = self.aliases(), await self.used(choice)
         rankings = await ordering.choose(
             self.light, order, answers, choice=choice, names=names, used=used, latencies=latencies
@@ -346,12 +353,15 @@ class Tenant:
         wanted: int = 1,
         report: Report = quiet,
     ) -> Deployment:
-        """Plan and accept in one go."""
-        text = read_sdl(file)
-        plan = await self.plan(
-            text, deposit=deposit, select=select, template=template, payer=payer, wanted=wanted, report=report
-        )
-        return await self.accept(plan, name=name or file.stem, report=report)
+        """Plan and accept in one go. Of many at once some wait: a provider reserves for so many orders of one."""
+        text = ordering.read_sdl(file)
+        async with self._orders:
+            plan = await self.plan(
+                text, deposit=deposit, select=select, template=template, payer=payer, wanted=wanted, report=report
+            )
+            found = await self.open(plan, name=name or file.stem, report=report)
+        await found.hand_over(report)
+        return found
 
     def find(self, text: str) -> LeaseHandle:
         """A lease by (the start of) its id, or by its deployment's name.
@@ -383,11 +393,3 @@ class Tenant:
             for lease in record.leases:
                 found.append((record, lease, await self.light.record(key_lease(lease.lease), Lease)))
         return found
-
-
-def read_sdl(file: Path) -> bytes:
-    """Raises `Refused` `sdl.unreadable`."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Refused("sdl.unreadable", f"{file}: {error.strerror}") from None

@@ -142,9 +142,9 @@ class Deployment:
 
     async def update(self, file: Path, *, report: Report = quiet) -> Deployment:
         """Have every lease run what the SDL file says now of its group. Raises as `changing.update` does."""
-        from fondaco.node.tenant import changing, client
+        from fondaco.node.tenant import changing, ordering
 
-        text, current = client.read_sdl(file), self
+        text, current = ordering.read_sdl(file), self
         for number in range(len(self.leases)):
             current = (await changing.update(self.tenant, current.leases[number], text, report=report)).deployment
         return current

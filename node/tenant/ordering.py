@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
@@ -205,6 +206,14 @@ async def choose(
         )
         for index, group in enumerate(order.groups)
     )
+
+
+def read_sdl(file: Path) -> bytes:
+    """The text of an SDL file. Raises `Refused` `sdl.unreadable`."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Refused("sdl.unreadable", f"{file}: {error.strerror}") from None
 
 
 def lacking(
