@@ -37,7 +37,7 @@ def join(genesis: Path, nodes: tuple[str, ...], trust: str, home: Path, as_json:
 
     GENESIS is what you trust: have it from somebody you do trust, or compare its hash. A node is believed nothing,
     so any will do; those it names are asked as well, until there are three. Nothing is written before the newest
-    header is verified and another node confirms it. Done again it adds nodes.
+    header is verified and another node, if there is one, confirms it. Done again it adds nodes.
     """
     from fondaco.consensus.proof import parse_header_id
     from fondaco.node.cli.tenant import run
@@ -45,7 +45,7 @@ def join(genesis: Path, nodes: tuple[str, ...], trust: str, home: Path, as_json:
     from fondaco.node.tenant.connection import join as join_network
     from fondaco.node.tenant.gathering import NODES
 
-    say(f"asking {len(nodes)} nodes")
+    say("asking the nodes named, and those that they name")
     trusted = parse_header_id(trust) if trust else None
     joined: Joined = run(partial(join_network, home, genesis, nodes, trusted=trusted))
     has_key = bool(Keystore(home / "keys").list())
@@ -62,7 +62,7 @@ def join(genesis: Path, nodes: tuple[str, ...], trust: str, home: Path, as_json:
         )
         return
     click.echo(f"{joined.chain}, verified up to {joined.height}:{joined.hash.hex()}")
-    click.echo(f"{joined.asked} nodes were asked, {len(joined.nodes)} are known in {home}:")
+    click.echo(f"nodes asked: {joined.asked}; known in {home}: {len(joined.nodes)}")
     for node in joined.nodes:
         click.echo(f"  {node}")
     if joined.asked < NODES:

@@ -33,8 +33,8 @@ async def open_light(
 ) -> AsyncIterator[LightClient]:
     """Open the network in `home` as a light client, which remembers there what it verified.
 
-    With `nodes` those are asked, and not the ones of the home. With `trusted` it begins from that header instead.
-    Its peer identity is made for this once.
+    With `nodes` those are asked, and not the ones of the home; a folder that is no home is left as it is.
+    With `trusted` it begins from that header instead. Its peer identity is made for this once.
     Raises `Refused` for a home that is none and for a fork, `Unreachable` if no node answers, or all lie.
     """
     store = TrustStore(home, genesis.hash())
@@ -47,20 +47,20 @@ async def open_light(
         async with open_host(secrets.token_bytes(32), None) as host:
             light = await LightClient.connect(genesis, host, nodes or joined.nodes_of(home), anchor=anchor)
             light.report_fork = report
-            joined.remember(home, light.addresses())
             if trusted is not None:
                 await light.anchor_at(trusted)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(light.watch_witnesses)
                 with trio.move_on_after(limits.WITNESS_MS / 1_000):
                     await light.look_around()
+                joined.remember(home, light.addresses())
                 nursery.start_soon(light.watch_heads)
                 try:
                     yield light
                 finally:
                     nursery.cancel_scope.cancel()
                     newest = light.verified.get(light.trusted.height)
-                    if newest is not None and light.fork is None:
+                    if newest is not None and light.fork is None and (home / joined.GENESIS).exists():
                         store.save(newest)
 
 

@@ -41,7 +41,7 @@ class Joined:
     nodes: tuple[str, ...]
     """Where the home's nodes are, those told first."""
     asked: int
-    """How many were connected to."""
+    """How many of them were asked, and not found out."""
 
 
 def nodes_of(home: Path) -> list[str]:

@@ -55,8 +55,8 @@ class LightClient(Heads):
         return cls(genesis, host, list(connected), anchor=anchor)
 
     def addresses(self) -> list[Address]:
-        """Where the nodes are that were connected to in the beginning."""
-        return [self.host.dialled_at(peer) for peer in self.known]
+        """Where the nodes are that are asked, those that lied left out."""
+        return [self.host.dialled_at(peer) for peer in self.peers]
 
     @cached_property
     def kad(self) -> Kad:

@@ -12,10 +12,14 @@ import trio
 from tests.support.networks import network
 from tests.support.shells import HELLO, Shell
 
+from fondaco.consensus.ledger.params import Params
 from fondaco.node import image
+from fondaco.node.genesis_file import read_genesis
 from fondaco.node.keys.keystore import Keystore
 from fondaco.node.tenant.client import Tenant
+from fondaco.node.tenant.connection import open_light
 from fondaco.protocol.errors import Unreachable
+from fondaco.protocol.records import PARAMS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -72,12 +76,14 @@ async def test_programs_join_by_a_genesis_and_a_node_and_what_fails_leaves_nothi
                 mine, key=key, genesis=other.plan.home / "genesis.json", nodes=[node]
             ) as tenant:
                 raise AssertionError(f"joined {tenant.light.chain}")
-        assert files(mine) == []
+        assert error.value.code == "light.all_lied"
+        assert "hello.chain" in error.value.message
+        async with open_light(mine, read_genesis(genesis), nodes=[node]) as light:
+            await light.record(PARAMS, Params)
+        assert files(mine) == [], "one was refused, and one only looked"
         async with Tenant.connect(mine, key=key, genesis=genesis, nodes=[node]) as tenant:
             assert len(tenant.light.peers) == 2, "the provider's node was named by the validator's"
             assert (await tenant.wallet.account()).credits == 0
-        assert error.value.code == "light.all_lied"
-        assert "hello.chain" in error.value.message
         assert files(mine) == ["genesis.json", "nodes.json", "trust"]
         async with Tenant.connect(mine, key=key) as tenant:
             assert len(tenant.light.peers) == 2

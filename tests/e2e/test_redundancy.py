@@ -222,7 +222,8 @@ async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(t
             async with httpx.AsyncClient(trust_env=False) as http:
                 assert (await http.get(f"http://127.0.0.1:{listening['port']}/")).status_code == 200
             peer = first.peer
-            await net.kill(next(one.name for one in net.plan.members if one.address.endswith(peer)))
+            dead = next(one.name for one in net.plan.members if one.address.endswith(peer))
+            await net.kill(dead)
             assert (await running.heard("replacing"))["replica"] == "app.0"
             with trio.fail_after(30):
                 while when == "it has signed" and not on_its_way(tenant, "app.0"):
@@ -249,6 +250,7 @@ async def test_a_supervisor_killed_while_it_replaces_goes_on_and_replaces_once(t
         shown = await told("status", "app", *at_home)
         assert [one["condition"] for one in shown["replicas"]] == ["well", "well"]
         assert shown["lacking"] == ["app.2"]
+        await net.start(dead)  # or what it ran would outlive this test
 
 
 @asynccontextmanager
